@@ -1,0 +1,46 @@
+"""DynamiCrafter (arXiv 2310.12190) in plain PyTorch.
+
+The flow, each arrow a module::
+
+    image -> CLIP tokens -> projection.Resampler -> image context --+
+    image -> VAE latent  -> vdg                  -> concat latents -+-> unet.DynamiCrafterUNet
+    text  -> CLIP tokens ---------------------------------------- --+        |
+                                              schedule, guidance, ddim <-----+-> latents -> VAE
+
+========================  ======================================  =============================
+paper                     here                                    checkpoint
+========================  ======================================  =============================
+query transformer P       `projection.Resampler`                  `image_proj_model.*`
+text-aligned context      `image_context`                         -
+dual cross-attention      `attention.DualCrossAttention`          `attn2.to_k_ip`, `attn2.to_v_ip`
+gate lambda               `DualCrossAttention.image_scale`        `attn2.alpha`, lambda = tanh + 1
+visual detail guidance    `vdg`                                   input channels 4 to 7
+fps / frame stride        `speed`                                 `fps_embedding`
+temporal layers           `TemporalTransformer`, `TemporalConv`   `temopral_conv` (so spelled)
+dynamic rescale           `NoiseSchedule.scale`                   `scale_arr`
+========================  ======================================  =============================
+
+Layers and attention come from outside (`ops`), so that a host or a trainer passes its own. Tensors
+are `[B, C, T, H, W]`. Nothing here knows ComfyUI.
+"""
+
+from .checkpoint import CheckpointParts, split_checkpoint
+from .detect import CheckpointError, detect_unet_arch, detect_variant
+from .projection import Resampler
+from .schedule import NoiseSchedule
+from .unet import DynamiCrafterUNet
+from .variants import VARIANTS, UNetArch, Variant
+
+__all__ = [
+    "VARIANTS",
+    "CheckpointError",
+    "CheckpointParts",
+    "DynamiCrafterUNet",
+    "NoiseSchedule",
+    "Resampler",
+    "UNetArch",
+    "Variant",
+    "detect_unet_arch",
+    "detect_variant",
+    "split_checkpoint",
+]

@@ -1,0 +1,285 @@
+"""ToonCrafter's VAE: a video decoder that looks at the first and the last frame again.
+
+The encoder is Stable Diffusion's and also gives its hidden states; the decoder has a convolution
+along time after each spatial block, and takes detail from the two reference frames by attention
+(low levels) or by adding it to the first and last frame (high levels).
+
+Source: ToonCrafter, "dual-reference-based 3D decoder"; spec/model.md section 11. Differences from
+the published code: a video longer than a chunk is cut into chunks of equal length, and only the
+video's own first and last frame take the references' detail, not those of every chunk.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .ops import Attention, Operations, sdpa
+from .vae_layers import (
+    FUSION_HEADS,
+    LayerFactory,
+    PixelAttention,
+    ReferenceAddition,
+    ReferenceAttention,
+    SpatialResBlock,
+    VideoResBlock,
+)
+from .vdg import fold_frames, unfold_frames
+
+# Frames that the published code decodes at once.
+CHUNK_FRAMES = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DualReferenceArch:
+    """Dimensions of a dual-reference VAE, readable from a checkpoint's shapes."""
+
+    base_channels: int = 128
+    channel_mult: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    z_channels: int = 4
+    fusion_levels: tuple[bool, ...] = (False, False, True, True)  # attention, else addition
+    fusion_head_dim: int = 64
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level, finest first."""
+        return tuple(self.base_channels * mult for mult in self.channel_mult)
+
+
+def detect_dual_reference_arch(shapes: Mapping[str, tuple[int, ...]]) -> DualReferenceArch:
+    """Dimensions from key -> shape, keys without the `first_stage_model.` prefix.
+
+    Raises KeyError when a defining key is missing.
+    """
+    base = shapes["encoder.conv_in.weight"][0]
+    levels = _count(shapes, "encoder.down.{}.block.0.conv2.weight")
+    widths = [shapes[f"encoder.down.{i}.block.0.conv2.weight"][0] for i in range(levels)]
+    queries = [f"decoder.attn_refinement.{i}.to_q.weight" for i in range(levels)]
+    inner = [shapes[q][0] for q in queries if q in shapes]
+    return DualReferenceArch(
+        base_channels=base,
+        channel_mult=tuple(width // base for width in widths),
+        num_res_blocks=_count(shapes, "encoder.down.0.block.{}.conv1.weight"),
+        z_channels=shapes["decoder.conv_in.weight"][1],
+        fusion_levels=tuple(q in shapes for q in queries),
+        fusion_head_dim=inner[0] // FUSION_HEADS if inner else 64,
+    )
+
+
+def _count(shapes: Mapping[str, tuple[int, ...]], pattern: str) -> int:
+    count = 0
+    while pattern.format(count) in shapes:
+        count += 1
+    return count
+
+
+class Encoder(nn.Module):
+    """Stable Diffusion's encoder; its hidden states are the decoder's references."""
+
+    def __init__(self, arch: DualReferenceArch, make: LayerFactory):
+        super().__init__()
+        channels = arch.base_channels
+        self.conv_in = make.conv(3, channels)
+        self.down = nn.ModuleList()
+        for level, width in enumerate(arch.widths):
+            stage = nn.Module()
+            stage.block = nn.ModuleList()
+            for _ in range(arch.num_res_blocks):
+                stage.block.append(SpatialResBlock(channels, width, make))
+                channels = width
+            if level != len(arch.widths) - 1:
+                stage.downsample = nn.Module()
+                stage.downsample.conv = make.conv(channels, channels, stride=2)
+            self.down.append(stage)
+        self.mid = _middle(SpatialResBlock, channels, make)
+        self.norm_out = make.norm(channels)
+        self.conv_out = make.conv(channels, arch.z_channels * 2)
+
+    def hidden_states(self, x: Tensor) -> list[Tensor]:
+        """x: `[N, 3, H, W]`. Returns each level's last features, then the first convolution's."""
+        h = first = self.conv_in(x)
+        states = []
+        for stage in self.down:
+            for block in stage.block:  # type: ignore[union-attr]
+                h = block(h)
+            states.append(h)
+            if hasattr(stage, "downsample"):
+                # The published encoder pads right and bottom only.
+                h = stage.downsample.conv(F.pad(h, (0, 1, 0, 1)))  # type: ignore[union-attr]
+        return [*states, first]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: `[N, 3, H, W]` in [-1, 1]. Returns `[N, 8, H/8, W/8]`."""
+        h = self.hidden_states(x)[-2]
+        h = self.mid.block_2(self.mid.attn_1(self.mid.block_1(h)))  # type: ignore[operator]
+        return self.conv_out(F.silu(self.norm_out(h)))
+
+
+class Decoder(nn.Module):
+    """Video decoder with dual-reference refinement after each level and before the output."""
+
+    def __init__(self, arch: DualReferenceArch, make: LayerFactory):
+        super().__init__()
+        channels = arch.widths[-1]
+        self.conv_in = make.conv(arch.z_channels, channels)
+        self.mid = _middle(VideoResBlock, channels, make)
+        stages: list[nn.Module] = []
+        for level, width in reversed(list(enumerate(arch.widths))):
+            stage = nn.Module()
+            stage.block = nn.ModuleList()
+            for _ in range(arch.num_res_blocks + 1):
+                stage.block.append(VideoResBlock(channels, width, make))
+                channels = width
+            if level:
+                stage.upsample = nn.Module()
+                stage.upsample.conv = make.conv(channels, channels)
+            stages.insert(0, stage)
+        self.up = nn.ModuleList(stages)
+        refinements: list[nn.Module] = [
+            ReferenceAttention(width, arch.fusion_head_dim, make)
+            if attends
+            else ReferenceAddition(width, make)
+            for width, attends in zip(arch.widths, arch.fusion_levels, strict=True)
+        ]
+        self.attn_refinement = nn.ModuleList([*refinements, ReferenceAddition(channels, make)])
+        self.norm_out = make.norm(channels)
+        self.conv_out = make.conv(channels, 3)
+        self.conv_out.add_module("time_mix_conv", make.time_conv(3))
+
+    def forward(
+        self, z: Tensor, references: Sequence[Tensor] | None, ends: tuple[bool, bool]
+    ) -> Tensor:
+        """z: `[B, 4, T, h, w]`; references: five of `[B, C, 2, H, W]` or None.
+
+        ends: whether z holds the video's first and last frame. Returns `[B, 3, T, 8h, 8w]`.
+        """
+        frames = z.shape[2]
+
+        def refine(h: Tensor, index: int) -> Tensor:
+            if references is None:
+                return h
+            h = unfold_frames(h, frames)  # [B, C, T, H, W]
+            reference = references[index].to(h).expand(h.shape[0], -1, -1, -1, -1)
+            return fold_frames(self.attn_refinement[index](h, reference, ends))
+
+        h = self.conv_in(fold_frames(z))  # [B*T, C, h, w]
+        h = self.mid.attn_1(self.mid.block_1(h, frames))  # type: ignore[operator]
+        h = self.mid.block_2(h, frames)  # type: ignore[operator]
+        for level, stage in reversed(list(enumerate(self.up))):
+            for block in stage.block:  # type: ignore[union-attr]
+                h = block(h, frames)
+            h = refine(h, level)
+            if hasattr(stage, "upsample"):
+                h = F.interpolate(h, scale_factor=2.0, mode="nearest")
+                h = stage.upsample.conv(h)  # type: ignore[union-attr]
+        h = refine(F.silu(self.norm_out(h)), len(self.up))
+        h = unfold_frames(self.conv_out(h), frames)  # [B, 3, T, H, W]
+        return self.conv_out.time_mix_conv(h)  # type: ignore[operator]
+
+
+def _middle(block: type[SpatialResBlock], channels: int, make: LayerFactory) -> nn.Module:
+    middle = nn.Module()
+    middle.block_1 = block(channels, channels, make)
+    middle.attn_1 = PixelAttention(channels, make)
+    middle.block_2 = block(channels, channels, make)
+    return middle
+
+
+class DualReferenceVAE(nn.Module):
+    """Images to latents, and latents with two reference frames to a video.
+
+    operations and attention come from the host or the trainer (`dc_model.ops`).
+    """
+
+    def __init__(
+        self,
+        arch: DualReferenceArch,
+        *,
+        operations: Operations = nn,  # type: ignore[assignment]
+        attention: Attention = sdpa,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ):
+        super().__init__()
+        self.arch = arch
+        make = LayerFactory(operations, attention, {"dtype": dtype, "device": device})
+        self.encoder = Encoder(arch, make)
+        self.decoder = Decoder(arch, make)
+        self.quant_conv = make.conv(arch.z_channels * 2, arch.z_channels * 2, size=1)
+        # In the checkpoints, but the published video decoding never applies it.
+        self.post_quant_conv = make.conv(arch.z_channels, arch.z_channels, size=1)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """images: `[N, 3, H, W]` in [-1, 1], sides multiples of 8.
+
+        Returns the posterior's moments `[N, 8, H/8, W/8]`: mean, then log variance, unscaled.
+        """
+        return self.quant_conv(self.encoder(images))
+
+    def encode_references(self, first: Tensor, last: Tensor) -> list[Tensor]:
+        """Hidden states of the two reference frames, for `decode`.
+
+        first, last: `[B, 3, H, W]` in [-1, 1]. Returns five tensors `[B, C, 2, H_i, W_i]`: the
+        levels, finest first, then the first convolution. Raises ValueError when the sizes differ.
+        """
+        if first.shape != last.shape:
+            raise ValueError(
+                f"The first reference is {tuple(first.shape)} and the last one "
+                f"{tuple(last.shape)}: give both the size of the video."
+            )
+        states = self.encoder.hidden_states(torch.cat([first, last]))
+        return [torch.stack(state.chunk(2), dim=2) for state in states]  # [B, C, 2, H_i, W_i]
+
+    def decode(
+        self,
+        latents: Tensor,
+        references: Sequence[Tensor] | None = None,
+        chunk_frames: int = CHUNK_FRAMES,
+    ) -> Tensor:
+        """Frames of a video, at most `chunk_frames` at a time.
+
+        latents: `[B, 4, T, h, w]`, divided by 0.18215. references: of `encode_references`, for one
+        video or for each; None leaves the refinement out, so frames lose detail but keep their
+        content. Returns `[B, 3, T, 8h, 8w]`, about [-1, 1]. Raises ValueError when the references
+        have another size than the video.
+        """
+        self._check_references(latents, references)
+        chunks = latents.tensor_split(max(1, math.ceil(latents.shape[2] / chunk_frames)), dim=2)
+        last = len(chunks) - 1
+        return torch.cat(
+            [self.decoder(z, references, (i == 0, i == last)) for i, z in enumerate(chunks)], dim=2
+        )
+
+    def decode_published(
+        self, latents: Tensor, references: Sequence[Tensor], chunk_frames: int = CHUNK_FRAMES
+    ) -> Tensor:
+        """`decode` as the published pipeline does it, in two passes, against a jump in the middle.
+
+        The second pass leaves out the second and the last but one frame; its two middle frames
+        replace those of the first pass. Videos of fewer than 6 frames take one pass.
+        """
+        video = self.decode(latents, references, chunk_frames)
+        frames = latents.shape[2]
+        if frames < 6:
+            return video
+        kept = [i for i in range(frames) if i not in (1, frames - 2)]
+        again = self.decode(latents[:, :, kept], references, chunk_frames)
+        middle = frames // 2
+        video[:, :, middle - 1 : middle + 1] = again[:, :, middle - 2 : middle]
+        return video
+
+    def _check_references(self, latents: Tensor, references: Sequence[Tensor] | None) -> None:
+        if references is None:
+            return
+        factor = 2 ** (len(self.arch.widths) - 1)
+        height, width = (side * factor for side in latents.shape[-2:])
+        found = tuple(references[-1].shape[-2:])
+        if found != (height, width):
+            raise ValueError(
+                f"The reference frames are {found[1]}x{found[0]} pixels, but the video is "
+                f"{width}x{height}: give the references the size of the video."
+            )

@@ -1,0 +1,63 @@
+"""What the networks take from outside: layer constructors and the attention function.
+
+A host passes its own (`comfy.ops.manual_cast`, `optimized_attention`), so that casting, offloading
+and attention back ends stay its business; a trainer passes `torch.nn` and `sdpa`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Operations(Protocol):
+    """Layer constructors with `torch.nn`'s signatures, `dtype` and `device` included."""
+
+    Linear: Any
+    Conv1d: Any
+    Conv2d: Any
+    Conv3d: Any
+    GroupNorm: Any
+    LayerNorm: Any
+
+
+class Attention(Protocol):
+    """Multi-head attention on packed heads.
+
+    q: `[B, Nq, heads * dim]`; k, v: `[B, Nk, heads * dim]`. Returns `[B, Nq, heads * dim]`. The
+    softmax scale is `dim ** -0.5`. `transformer_options` lets a host override the back end.
+    """
+
+    def __call__(
+        self, q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: Mapping[str, Any]
+    ) -> Tensor: ...
+
+
+def sdpa(
+    q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: Mapping[str, Any]
+) -> Tensor:
+    """`Attention` by PyTorch's scaled dot product; ignores `transformer_options`."""
+    del transformer_options
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # [B, heads, N, D]
+    out = F.scaled_dot_product_attention(q, k, v)
+    return out.transpose(1, 2).flatten(-2)  # [B, Nq, heads * D]
+
+
+def cast_like(parameter: Tensor, x: Tensor) -> Tensor:
+    """A bare parameter on the device and in the dtype of `x` (layers cast their own weights)."""
+    return parameter.to(device=x.device, dtype=x.dtype)
+
+
+def timestep_embedding(values: Tensor, dim: int, max_period: float = 10000.0) -> Tensor:
+    """Sinusoidal embedding, cosines first.
+
+    values: `[B]`, fractional ones allowed. Returns float32 `[B, dim]`, `dim` even.
+    Source: spec/model.md section 2, step 1.
+    """
+    half = dim // 2
+    exponent = torch.arange(half, dtype=torch.float32, device=values.device) / half
+    frequencies = torch.exp(-torch.log(torch.tensor(max_period)).to(values.device) * exponent)
+    angles = values.float()[:, None] * frequencies[None]  # [B, half]
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)  # [B, dim]

@@ -1,0 +1,109 @@
+"""Visual detail guidance (VDG): frame latents laid out as the video that joins the noise.
+
+The U-Net's input is the noisy latent and this one, concatenated on channels, so that fine detail of
+the given frames reaches the video past the bottleneck of the image tokens.
+Source: DynamiCrafter paper, section 3.2; spec section 6.
+
+Latents are `[N, C, h, w]` per image, already multiplied by the VAE's scale factor; results are
+`[N, C, T, h, w]`. Frames that are not given are exact zeros.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+
+def animate(first: Tensor, num_frames: int) -> Tensor:
+    """The image's latent at every frame: `[N, C, h, w]` to `[N, C, T, h, w]`."""
+    _check_num_frames(num_frames)
+    return first.unsqueeze(2).repeat(1, 1, num_frames, 1, 1)
+
+
+def interpolate(first: Tensor, last: Tensor, num_frames: int) -> Tensor:
+    """The two images at the two ends, zeros between: `[N, C, T, h, w]`.
+
+    With one frame only `first` remains. Raises ValueError if the shapes differ.
+    """
+    if first.shape != last.shape:
+        raise ValueError(
+            f"The first image's latent has shape {list(first.shape)} and the last image's "
+            f"{list(last.shape)}; give both images the same size and count."
+        )
+    video = _empty(first, num_frames)
+    video[:, :, -1] = last
+    video[:, :, 0] = first
+    return video
+
+
+def loop(first: Tensor, num_frames: int) -> Tensor:
+    """The same image at both ends; the last frame is dropped from the finished video."""
+    return interpolate(first, first, num_frames)
+
+
+def keyframes(latents: Tensor, frame_indices: Sequence[int], num_frames: int) -> Tensor:
+    """One video with K images at chosen frames: `[K, C, h, w]` to `[1, C, T, h, w]`.
+
+    frame_indices: one per image; negative ones count from the end.
+    Raises ValueError for a wrong count, an index outside the video, or two images on one frame.
+    """
+    if len(frame_indices) != len(latents):
+        raise ValueError(
+            f"{len(latents)} keyframe images came with {len(frame_indices)} frame numbers; "
+            "give one frame number per image."
+        )
+    video = _empty(latents[:1], num_frames)
+    taken: dict[int, int] = {}
+    for image, given in enumerate(frame_indices):
+        frame = given + num_frames if given < 0 else given
+        if not 0 <= frame < num_frames:
+            raise ValueError(
+                f"Keyframe {given} is outside the video; with {num_frames} frames choose "
+                f"{-num_frames} to {num_frames - 1}."
+            )
+        if frame in taken:
+            raise ValueError(
+                f"Keyframes {taken[frame]} and {given} are both frame {frame}; keep one of them."
+            )
+        taken[frame] = given
+        video[0, :, frame] = latents[image]
+    return video
+
+
+def per_frame(latents: Tensor, num_frames: int | None = None) -> Tensor:
+    """One image per frame, frame fastest: `[N*T, C, h, w]` to `[N, C, T, h, w]`.
+
+    num_frames: T; None takes the whole batch as one video.
+    """
+    return unfold_frames(latents, len(latents) if num_frames is None else num_frames)
+
+
+def fold_frames(video: Tensor) -> Tensor:
+    """Frames into the batch, frame fastest: `[B, C, T, H, W]` to `[B*T, C, H, W]`."""
+    if video.ndim != 5:
+        raise ValueError(f"A video has shape [B, C, T, H, W]; found {list(video.shape)}.")
+    return video.transpose(1, 2).flatten(0, 1)  # [B*T, C, H, W]
+
+
+def unfold_frames(frames: Tensor, num_frames: int) -> Tensor:
+    """Inverse of `fold_frames`: `[B*T, C, H, W]` to `[B, C, T, H, W]`.
+
+    Raises ValueError if the batch is not a whole number of videos.
+    """
+    _check_num_frames(num_frames)
+    if frames.ndim != 4 or len(frames) == 0 or len(frames) % num_frames:
+        raise ValueError(
+            f"Found frames of shape {list(frames.shape)}; videos of {num_frames} frames need "
+            f"[N*{num_frames}, C, H, W]. Change the length or the number of images."
+        )
+    return frames.unflatten(0, (-1, num_frames)).transpose(1, 2)  # [B, C, T, H, W]
+
+
+def _empty(like: Tensor, num_frames: int) -> Tensor:
+    _check_num_frames(num_frames)
+    count, channels, height, width = like.shape
+    return like.new_zeros(count, channels, num_frames, height, width)
+
+
+def _check_num_frames(num_frames: int) -> None:
+    if num_frames < 1:
+        raise ValueError(f"The video's length is {num_frames} frames; it needs at least 1.")
