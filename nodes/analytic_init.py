@@ -1,0 +1,147 @@
+"""Analytic-Init as NOISE: where sampling starts when it starts below the last timestep.
+
+Source: spec/model.md section 14.
+"""
+
+import os
+from typing import Any
+
+import folder_paths
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..dc_model.analytic_init import (
+    AnalyticInit,
+    analytic_init_noise,
+    measure_analytic_init,
+    read_analytic_init,
+)
+from ..dc_model.vdg import fold_frames, unfold_frames
+from .errors import InputError
+from .guider import require_model
+from .loader import FOLDERS, checkpoint_path
+from .sampling import VideoNoise, schedule_of
+from .types import CATEGORY
+
+BUILT_IN = "built-in"
+
+# Published average variances; by the floor of the dynamic rescale, which tells 512 from 1024.
+PUBLISHED_VARIANCE, PUBLISHED_VARIANCE_1024 = 0.8080, 0.3031
+
+# Checkpoints lie in the same folders; an init file has a few megabytes.
+LARGEST_INIT_FILE = 64 * 1024**2
+
+
+def init_files() -> list[str]:
+    """Files of the model folders that are small enough, no name twice."""
+    names = []
+    for folder in FOLDERS:
+        for name in folder_paths.get_filename_list(folder):
+            path = folder_paths.get_full_path(folder, name)
+            if path is not None and os.path.getsize(path) <= LARGEST_INIT_FILE:
+                names.append(name)
+    return list(dict.fromkeys(names))
+
+
+class AnalyticNoise:
+    """NOISE of the best Gaussian at a timestep: the statistics fit themselves to the latent."""
+
+    def __init__(self, seed: int, init: AnalyticInit, alpha_bar: float):
+        self.seed, self.init, self.alpha_bar = seed, init, alpha_bar
+
+    def generate_noise(self, input_latent: dict[str, Any]) -> Tensor:
+        """The start `[N*T, 4, h, w]` for a LATENT, in place of unit noise."""
+        unit = VideoNoise(self.seed).generate_noise(input_latent)
+        rows = unit.shape[0]
+        frames = input_latent.get("num_frames") or rows
+        video = unfold_frames(unit, rows if rows % frames else frames)  # [N, 4, T, h, w]
+        init = self.init.resized(*video.shape[2:])
+        noise = analytic_init_noise(init.expectation, init.trace_per_dim, self.alpha_bar, video)
+        return fold_frames(noise)
+
+
+def statistics(model: Any, init_file: str, samples: dict[str, Any] | None) -> AnalyticInit:
+    """Of the sample videos, else of the file, else zero mean and the published variance."""
+    if samples is not None:
+        latents = samples["samples"]
+        frames = samples.get("num_frames") or latents.shape[0]
+        scaled = model.process_latent_in(latents)
+        try:
+            return measure_analytic_init(unfold_frames(scaled, frames))
+        except ValueError as error:
+            raise InputError(f"statistics_from: {error}") from error
+    if init_file == BUILT_IN:
+        small = float(model.model_sampling.schedule.scale[-1]) < 0.5
+        variance = PUBLISHED_VARIANCE_1024 if small else PUBLISHED_VARIANCE
+        return AnalyticInit(torch.zeros(1, model.latent_format.latent_channels, 1, 1, 1), variance)
+    try:
+        return read_analytic_init(checkpoint_path(init_file))
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+class AnalyticInitNode(io.ComfyNode):
+    """Noise to start from below the last timestep, for any size and length."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DynamiCrafterAnalyticInit",
+            display_name="Analytic-Init Noise",
+            category=f"{CATEGORY}/sampling",
+            description="Starting below timestep 1000 gives more motion, but plain noise is then "
+            "the wrong start. This noise has the mean and the variance of real videos, for any "
+            "size and length. Connect it to the sampler's noise.",
+            inputs=[
+                io.Model.Input("model", tooltip="The model that samples."),
+                io.Combo.Input(
+                    "init_file",
+                    options=[BUILT_IN, *init_files()],
+                    default=BUILT_IN,
+                    tooltip="A published Analytic-Init file (.pt or .safetensors) in "
+                    "models/checkpoints; built-in = zero mean and the published variance.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=123,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Noise is drawn on the CPU: one seed, one video, on any machine.",
+                ),
+                io.Int.Input(
+                    "start_timestep",
+                    default=940,
+                    min=1,
+                    max=1000,
+                    tooltip="The sampler's start_timestep: set both to the same number. Published: "
+                    "940 for original checkpoints, 1000 (plain noise) for CIL ones.",
+                ),
+                io.Latent.Input(
+                    "statistics_from",
+                    optional=True,
+                    tooltip="Sample videos (at least 2 in one batch) to measure mean and variance "
+                    "from, in place of the file.",
+                ),
+            ],
+            outputs=[io.Noise.Output(display_name="NOISE")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        init_file: str,
+        seed: int,
+        start_timestep: int,
+        statistics_from: dict[str, Any] | None = None,
+    ) -> io.NodeOutput:
+        inner = require_model(model)
+        schedule = schedule_of(model.get_model_object("model_sampling"))
+        alpha_bar = float(schedule.alphas_cumprod[start_timestep - 1])
+        init = statistics(inner, init_file, statistics_from)
+        return io.NodeOutput(AnalyticNoise(seed, init, alpha_bar))
+
+
+NODES = [AnalyticInitNode]

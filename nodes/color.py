@@ -1,0 +1,65 @@
+"""Color Match: a video in the colours of its input."""
+
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..dc_model.color_match import match_colors
+from .checks import require_images, require_numbers
+from .types import CATEGORY
+
+
+class ColorMatch(io.ComfyNode):
+    """Takes the colours of a reference image over into the video."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DynamiCrafterColorMatch",
+            display_name="Color Match",
+            category=f"{CATEGORY}/image",
+            description="Brings the video's colours back to those of the input image, where they "
+            "drifted.",
+            inputs=[
+                io.Image.Input("images", tooltip="The video's frames."),
+                io.Image.Input(
+                    "reference", tooltip="One image, such as the input, or one for each frame."
+                ),
+                io.Combo.Input(
+                    "method",
+                    options=["mean_std", "covariance", "histogram"],
+                    default="mean_std",
+                    tooltip="mean_std: brightness and contrast per channel. covariance: also how "
+                    "the channels go together. histogram: the whole distribution, the strongest.",
+                ),
+                io.Combo.Input(
+                    "source",
+                    options=["each_frame", "first_frame"],
+                    default="each_frame",
+                    tooltip="each_frame: every frame gets the reference's colours. first_frame: "
+                    "all frames move as the first one needs it, so that changes of light stay.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="0 changes nothing, 1 matches fully.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="images")],
+        )
+
+    @classmethod
+    def execute(
+        cls, images: Tensor, reference: Tensor, method: Any, source: Any, strength: float
+    ) -> io.NodeOutput:
+        require_numbers(strength=strength)
+        video, picture = require_images(images, "images"), require_images(reference, "reference")
+        matched = match_colors(video, picture, method, source, strength)
+        return io.NodeOutput(matched)
+
+
+NODES = [ColorMatch]

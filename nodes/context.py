@@ -1,0 +1,171 @@
+"""Text-aligned context: CLIP image tokens, and the query transformer's projection of them.
+
+Source: paper 3.1; spec/model.md sections 3, 4 and 6.
+"""
+
+from typing import Any
+
+import comfy.clip_vision
+import comfy.model_management
+import node_helpers
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..dc_model.preprocess import CLIP_SIZE, clip_preprocess, square_image
+from . import keys
+from .checks import CONTEXT, require_finite, require_images
+from .errors import REMEDIES, InputError, require, require_text_width
+from .types import CATEGORY, Projector
+
+
+def encode_images(clip_vision: Any, pixels: Tensor) -> Any:
+    """CLIP_VISION_OUTPUT of preprocessed images `[B, 3, 224, 224]`.
+
+    The host's own `encode_image` rounds to 8 bits and resizes otherwise than published.
+    """
+    comfy.model_management.load_model_gpu(clip_vision.patcher)
+    last, penultimate, embeds, _ = clip_vision.model(
+        pixel_values=pixels.to(clip_vision.load_device), intermediate_output=-2
+    )
+    device = comfy.model_management.intermediate_device()
+    output = comfy.clip_vision.Output()
+    output["last_hidden_state"] = last.to(device)
+    output["penultimate_hidden_states"] = penultimate.to(device)
+    output["image_embeds"] = embeds.to(device)
+    output["image_sizes"] = [pixels.shape[1:]] * pixels.shape[0]
+    output["mm_projected"] = None
+    return output
+
+
+def project(projector: Any, clip_vision_output: Any) -> Tensor:
+    """Image context `[B, M, C]` of a CLIP_VISION_OUTPUT; InputError when the encoder is another."""
+    model = projector.model
+    tokens = clip_vision_output["last_hidden_state"]
+    if tokens.shape[-1] != model.arch.embedding_dim:
+        raise InputError(
+            f"The image encoder gives {tokens.shape[1]} x {tokens.shape[-1]} tokens, this "
+            f"checkpoint's query transformer needs {model.arch.embedding_dim} channels: use the "
+            f"checkpoint's own CLIP_VISION, or {REMEDIES['CLIP_VISION']}."
+        )
+    comfy.model_management.load_model_gpu(projector)
+    with torch.no_grad():
+        context = model(tokens.to(device=projector.load_device, dtype=torch.float32))
+    require_finite(context, "The image's context", CONTEXT)
+    return context.to(comfy.model_management.intermediate_device())
+
+
+def require_image_size(clip_vision: Any) -> None:
+    """InputError when the encoder takes images of another size than CLIP-ViT-H does."""
+    if clip_vision.image_size != CLIP_SIZE:
+        raise InputError(
+            f"The image encoder takes images of {clip_vision.image_size} pixels, this model's "
+            f"takes {CLIP_SIZE}: connect the CLIP_VISION of its checkpoint, or "
+            f"{REMEDIES['CLIP_VISION']}."
+        )
+
+
+class ContextEncode(io.ComfyNode):
+    """CLIP tokens of the image, and of the grey image that stands for no image."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DynamiCrafterContextEncode",
+            display_name="CLIP-Vision Context Encode",
+            category=f"{CATEGORY}/conditioning",
+            description="Encodes the image as published: the whole picture squashed to 224 x 224, "
+            "all 257 tokens. The second output is of a mid-grey image, for the negative.",
+            inputs=[
+                io.ClipVision.Input(
+                    "clip_vision", tooltip="The checkpoint's, or CLIP-ViT-H from Load CLIP Vision."
+                ),
+                io.Image.Input("image", tooltip="One image, or one for each video of the batch."),
+                io.Combo.Input(
+                    "fit",
+                    options=["stretch", "crop", "pad"],
+                    default="stretch",
+                    tooltip="How a picture that is not square becomes one. stretch is the "
+                    "published way; crop loses the edges, pad adds black bars.",
+                ),
+            ],
+            outputs=[
+                io.ClipVisionOutput.Output(display_name="clip_vision_output"),
+                io.ClipVisionOutput.Output(display_name="null_clip_vision_output"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, clip_vision: Any, image: Tensor, fit: Any) -> io.NodeOutput:
+        require(clip_vision, "CLIP_VISION", REMEDIES["CLIP_VISION"])
+        require_image_size(clip_vision)
+        rgb = require_images(image, "The image").movedim(-1, 1)  # [B, 3, H, W]
+        pixels = clip_preprocess(square_image(rgb, fit) * 2 - 1)
+        grey = clip_preprocess(torch.zeros(1, 3, *pixels.shape[-2:]))
+        return io.NodeOutput(encode_images(clip_vision, pixels), encode_images(clip_vision, grey))
+
+
+class ContextProjection(io.ComfyNode):
+    """Puts the image's context beside the text's."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DynamiCrafterContextProjection",
+            display_name="Query-Transformer Projection",
+            category=f"{CATEGORY}/conditioning",
+            description="Turns CLIP image tokens into text-aligned context and adds it to the "
+            "conditionings. image_only has the negative's text with the image's context: the "
+            "middle term of two-scale guidance.",
+            inputs=[
+                io.Conditioning.Input("positive", tooltip="What should happen."),
+                io.Conditioning.Input("negative", tooltip="As published: the empty text."),
+                Projector.Input("projector", tooltip="The checkpoint's query transformer."),
+                io.ClipVisionOutput.Input("clip_vision_output", tooltip="The image's tokens."),
+                io.ClipVisionOutput.Input(
+                    "null_clip_vision_output", tooltip="Tokens of the grey image, for the negative."
+                ),
+                io.Combo.Input(
+                    "frame_tokens",
+                    options=["auto", "shared", "resample"],
+                    default="auto",
+                    tooltip="How frames share the image's tokens. auto: 16 tokens a frame at the "
+                    "trained length, else all to every frame, as published. resample: "
+                    "interpolates them to the length.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive"),
+                io.Conditioning.Output(display_name="negative"),
+                io.Conditioning.Output(display_name="image_only"),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        positive: Any,
+        negative: Any,
+        projector: Any,
+        clip_vision_output: Any,
+        null_clip_vision_output: Any,
+        frame_tokens: str,
+    ) -> io.NodeOutput:
+        require(projector, "projector", REMEDIES["projector"])
+        for conditioning in (positive, negative):
+            require_text_width(conditioning, projector.model.arch.output_dim)
+        image = project(projector, clip_vision_output)
+        null = project(projector, null_clip_vision_output)
+
+        def with_context(conditioning: Any, context: Tensor) -> Any:
+            values = {keys.IMAGE_CONTEXT: context, keys.FRAME_TOKENS: frame_tokens}
+            return node_helpers.conditioning_set_values(conditioning, values)
+
+        return io.NodeOutput(
+            with_context(positive, image),
+            with_context(negative, null),
+            with_context(negative, image),
+        )
+
+
+NODES = [ContextEncode, ContextProjection]

@@ -1,0 +1,140 @@
+"""Extend: a video goes on from its last frames."""
+
+from typing import Any
+
+import comfy.model_management
+import node_helpers
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..dc_model import vdg
+from . import keys
+from .checks import require_images
+from .detail import SPEED_TOOLTIP, encode_fitted
+from .errors import InputError, require_count, require_multiple_of_8, require_vae
+from .types import CATEGORY
+
+
+def last_latents(vae: Any, images: Tensor, samples: Any, overlap: int) -> Tensor:
+    """Unscaled latents `[overlap, 4, h, w]` of a video's last frames.
+
+    samples: LATENT that `images` was decoded from, which spares them a second trip through the
+    VAE; None encodes the images.
+    """
+    if samples is None:
+        height, width = images.shape[1:3]
+        return encode_fitted(vae, images[-overlap:], height, width, "crop")
+    latents = samples["samples"]
+    require_count(
+        latents.shape[0],
+        (images.shape[0],),
+        "latent frames",
+        "connect the latent that the images were decoded from, or leave samples empty",
+    )
+    return latents[-overlap:]
+
+
+def held_latent(known: Tensor, length: int) -> dict[str, Any]:
+    """LATENT of `length` frames whose first ones are `known` and stay so; the rest is sampled."""
+    device = comfy.model_management.intermediate_device()
+    frames, *shape = known.shape
+    latents = torch.zeros(length, *shape, device=device)
+    latents[:frames] = known.to(latents)
+    mask = torch.ones(length, 1, *shape[1:], device=device)
+    mask[:frames] = 0
+    return {"samples": latents, "num_frames": length, "noise_mask": mask}
+
+
+class Extend(io.ComfyNode):
+    """Conditions the next piece of a video on the last frames of the one before."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DynamiCrafterExtend",
+            display_name="Extend Video",
+            category=f"{CATEGORY}/conditioning",
+            description="In place of Visual Detail Guidance: the new video starts with the last "
+            "frames of the one before and goes on from there. Join `before` and the new frames "
+            "with Batch Images: no frame is doubled.",
+            inputs=[
+                io.Conditioning.Input(
+                    "positive",
+                    tooltip="From Query-Transformer Projection of the video's last frame.",
+                ),
+                io.Conditioning.Input("negative", tooltip="From Query-Transformer Projection."),
+                io.Vae.Input("vae", tooltip="The checkpoint's, or any Stable Diffusion 1.x VAE."),
+                io.Image.Input("images", tooltip="The video so far; its size is kept."),
+                io.Int.Input(
+                    "length",
+                    default=16,
+                    min=2,
+                    max=1024,
+                    tooltip="Frames of the new video, the shared ones included.",
+                ),
+                io.Int.Input(
+                    "overlap",
+                    default=4,
+                    min=1,
+                    max=1023,
+                    tooltip="How many last frames the new video starts with. More carry the motion "
+                    "on better and leave fewer new frames.",
+                ),
+                io.Int.Input("fps", default=0, min=0, max=1000, tooltip=SPEED_TOOLTIP),
+                io.Conditioning.Input(
+                    "image_only", optional=True, tooltip="For two-scale guidance; else leave it."
+                ),
+                io.Latent.Input(
+                    "samples",
+                    optional=True,
+                    tooltip="The latent of images, which keeps the shared frames exactly as they "
+                    "are.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive"),
+                io.Conditioning.Output(display_name="negative"),
+                io.Conditioning.Output(display_name="image_only"),
+                io.Latent.Output(display_name="latent"),
+                io.Image.Output(display_name="before"),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        positive: Any,
+        negative: Any,
+        vae: Any,
+        images: Tensor,
+        length: int,
+        overlap: int,
+        fps: int,
+        image_only: Any = None,
+        samples: Any = None,
+    ) -> io.NodeOutput:
+        require_vae(vae)
+        require_images(images, "images")
+        require_multiple_of_8(width=images.shape[2], height=images.shape[1])
+        limit = min(images.shape[0], length - 1)
+        if overlap > limit:
+            raise InputError(
+                f"overlap is {overlap}; with {images.shape[0]} frames to extend and a length of "
+                f"{length} choose 1 to {limit}."
+            )
+        known = last_latents(vae, images, samples, overlap)
+        values = {
+            keys.CONCAT_LATENT: vdg.fold_frames(vdg.animate(known[-1:], length)),
+            keys.NUM_FRAMES: length,
+            keys.SPEED: fps,
+            keys.MODE: "animate",
+        }
+        guided = [
+            None if c is None else node_helpers.conditioning_set_values(c, values)
+            for c in (positive, negative, image_only)
+        ]
+        return io.NodeOutput(*guided, held_latent(known, length), images[:-overlap])
+
+
+NODES = [Extend]

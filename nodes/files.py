@@ -1,0 +1,44 @@
+"""Reads checkpoint files: checked and refused by their header, tensors mapped, not copied."""
+
+from typing import Any
+
+import comfy.utils
+
+from ..dc_model.checkpoint import StateDict, refuse_foreign, shapes, unwrap
+from ..dc_model.detect import CheckpointError
+from ..dc_model.inspect_file import FileContent, inspect_file, load_pickle
+
+
+def read_checkpoint(path: str) -> tuple[StateDict, dict[str, str]]:
+    """Tensors of a file in any of the family's layouts, and its metadata.
+
+    Nothing is copied where the format allows: safetensors and today's pickles are mapped, so that
+    memory is taken when a tensor is used. Raises CheckpointError for a file that is damaged, holds
+    other objects than tensors, or is of another family; before a tensor is read where the format
+    has a header.
+    """
+    content = inspect_file(path)
+    if content.format == "safetensors":
+        refuse_foreign(content.shapes)
+    elif content.listing is not None:
+        refuse_foreign(shapes(unwrap(_by_name(content.listing))))
+    return _read(path, content), dict(content.metadata)
+
+
+def read_tensors(path: str) -> StateDict:
+    """Tensors of any file, as `read_checkpoint` but without a look at its family."""
+    return _read(path, inspect_file(path))
+
+
+def _read(path: str, content: FileContent) -> StateDict:
+    if content.format == "safetensors":
+        return unwrap(comfy.utils.load_torch_file(path, safe_load=True))
+    return unwrap(_by_name(load_pickle(path, mapped=content.format == "zip")))
+
+
+def _by_name(loaded: Any) -> dict[str, Any]:
+    if not isinstance(loaded, dict):
+        raise CheckpointError(
+            f"It holds a {type(loaded).__name__}, not the tensors of a checkpoint by name."
+        )
+    return loaded

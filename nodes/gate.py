@@ -1,0 +1,160 @@
+"""The gate lambda: how strongly each layer listens to the image.
+
+Source: paper 3.2 and Fig. 2.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..dc_model.transformers import SpatialTransformer
+from ..dc_model.unet import DynamiCrafterUNet
+from . import keys
+from .charts import bar_chart
+from .checks import require_numbers
+from .errors import InputError
+from .guider import require_model
+from .types import CATEGORY
+
+
+def spatial_layers(unet: DynamiCrafterUNet) -> list[tuple[str, bool, SpatialTransformer]]:
+    """(name, is a middle layer, layer) in forward order.
+
+    Middle layers are those at a quarter of the latent's size and below: there, raising lambda
+    stills the motion and lowering it loses the shapes (paper Fig. 2).
+    """
+    arch = unet.arch
+    deep = [i for i, attends in enumerate(arch.attention_levels) if attends and i >= 2]
+    names = {id(m): n for n, m in unet.named_modules() if isinstance(m, SpatialTransformer)}
+    layers = []
+    levels = [i for i, a in enumerate(arch.attention_levels) if a]
+    encoder = [level for level in levels for _ in range(arch.num_res_blocks)]
+    decoder = [level for level in reversed(levels) for _ in range(arch.num_res_blocks + 1)]
+    depths = [*encoder, len(arch.attention_levels), *decoder]
+    modules = [m for m in _forward_order(unet) if isinstance(m, SpatialTransformer)]
+    for module, depth in zip(modules, depths, strict=True):
+        middle = depth in deep or depth == len(arch.attention_levels)
+        layers.append((_short(names[id(module)]), middle, module))
+    return layers
+
+
+def _forward_order(unet: DynamiCrafterUNet) -> Any:
+    for part in (unet.input_blocks, unet.middle_block, unet.output_blocks):
+        yield from part.modules()
+
+
+def _short(name: str) -> str:
+    part, *rest = name.split(".")
+    return "mid" if part == "middle_block" else f"{part.split('_')[0][:3]} {rest[0]}"
+
+
+def image_gates(unet: DynamiCrafterUNet) -> list[float]:
+    """Learned lambda per layer, in forward order; 1 where the model learned none."""
+    gates = []
+    for _, _, layer in spatial_layers(unet):
+        scales = [float(block.attn2.image_scale()) for block in layer.transformer_blocks]  # type: ignore[union-attr]
+        gates.append(sum(scales) / len(scales))
+    return gates
+
+
+def multipliers(
+    unet: DynamiCrafterUNet, outer: float, middle: float, per_layer: str
+) -> tuple[float, ...]:
+    """One multiplier per layer; `per_layer`, where not empty, overrides the two.
+
+    Raises InputError when `per_layer` is no list of as many numbers as there are layers.
+    """
+    require_numbers(outer_layers=outer, middle_layers=middle)
+    layers = spatial_layers(unet)
+    if not per_layer.strip():
+        return tuple(middle if is_middle else outer for _, is_middle, _ in layers)
+    parts = [p.strip() for p in per_layer.split(",")]
+    try:
+        values = tuple(float(p) for p in parts)
+    except ValueError:
+        values = ()
+    if len(values) != len(layers) or not all(abs(v) < 1e6 for v in values):
+        raise InputError(
+            f"per_layer is {per_layer!r}; this model needs {len(layers)} comma-separated numbers, "
+            "or leave it empty."
+        )
+    return values
+
+
+class Lambda(io.ComfyNode):
+    """Scales the gate lambda on a clone of the model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        scale = {"default": 1.0, "min": 0.0, "max": 4.0, "step": 0.05}
+        return io.Schema(
+            node_id="DynamiCrafterLambda",
+            display_name="Dual-Attention Lambda",
+            category=f"{CATEGORY}/model",
+            description="How strongly each layer listens to the image beside the text. Lower "
+            "middle layers give more motion, higher ones a stiller video.",
+            inputs=[
+                io.Model.Input("model", tooltip="A DynamiCrafter model; it stays as it is."),
+                io.Float.Input(
+                    "outer_layers", tooltip="Multiplies lambda at both ends of the U-Net.", **scale
+                ),
+                io.Float.Input(
+                    "middle_layers", tooltip="Multiplies lambda in the U-Net's middle.", **scale
+                ),
+                io.String.Input(
+                    "per_layer",
+                    default="",
+                    tooltip="A multiplier for each layer, comma-separated, in forward order; "
+                    "overrides the two.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model")],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: Any, outer_layers: float, middle_layers: float, per_layer: str
+    ) -> io.NodeOutput:
+        unet = require_model(model).diffusion_model
+        scales = multipliers(unet, outer_layers, middle_layers, per_layer)
+        clone = model.clone()
+        options = clone.model_options["transformer_options"]
+        before: Sequence[float] = options.get(keys.IMAGE_SCALES) or [1.0] * len(scales)
+        options[keys.IMAGE_SCALES] = tuple(a * b for a, b in zip(before, scales, strict=True))
+        return io.NodeOutput(clone)
+
+
+class LambdaPlot(io.ComfyNode):
+    """Draws the gate lambda per layer."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DynamiCrafterLambdaPlot",
+            display_name="Plot Lambda",
+            category=f"{CATEGORY}/model",
+            description="Lambda per layer: learned (256) times what Dual-Attention Lambda set.",
+            inputs=[io.Model.Input("model", tooltip="A DynamiCrafter model.")],
+            outputs=[io.Image.Output(display_name="image")],
+        )
+
+    @classmethod
+    def execute(cls, model: Any) -> io.NodeOutput:
+        unet = require_model(model).diffusion_model
+        gates = image_gates(unet)
+        scales = model.model_options["transformer_options"].get(keys.IMAGE_SCALES)
+        scales = scales or [1.0] * len(gates)
+        values = [gate * scale for gate, scale in zip(gates, scales, strict=True)]
+        layers = spatial_layers(unet)
+        image: Tensor = bar_chart(
+            "Gate lambda per layer (image beside text)",
+            [name for name, _, _ in layers],
+            values,
+            [is_middle for _, is_middle, _ in layers],
+        )
+        return io.NodeOutput(image)
+
+
+NODES = [Lambda, LambdaPlot]

@@ -1,0 +1,155 @@
+"""Guidance with one or two scales and rescale per video, as the host's GUIDER.
+
+Source: paper 4.1; spec/model.md section 8.
+"""
+
+import math
+from typing import Any
+
+import comfy.model_patcher
+import comfy.samplers
+from torch import Tensor
+
+from ..dc_model.guidance import classifier_free, rescale_guidance, two_scale
+from ..dc_model.vdg import fold_frames, unfold_frames
+from .checks import require_numbers
+from .errors import InputError
+from .model import DynamiCrafterModel, DynamiCrafterSampling
+
+
+def require_model(patcher: Any) -> DynamiCrafterModel:
+    """The model behind a MODEL wire; InputError when it is of another family."""
+    if not isinstance(patcher.model, DynamiCrafterModel):
+        raise InputError(
+            f"The model is a {type(patcher.model).__name__}; this node needs one from Load "
+            "DynamiCrafter Checkpoint."
+        )
+    return patcher.model
+
+
+class DualGuider(comfy.samplers.CFGGuider):
+    """`u + image_cfg (i - u) + cfg (c - i)`, or plain guidance where no `image_only` is given.
+
+    Functions that stock nodes hang on the model (before, in place of and after guidance) stay in
+    force; a function in place of guidance also switches the rescale off.
+    """
+
+    image_cfg = 1.0
+    guidance_rescale = 0.0
+
+    def set_scales(self, cfg: float, image_cfg: float, guidance_rescale: float) -> None:
+        """guidance_rescale: 0 to 1; negative = the model's own."""
+        require_numbers(cfg=cfg, image_cfg=image_cfg, guidance_rescale=guidance_rescale)
+        self.cfg, self.image_cfg = cfg, image_cfg
+        own = require_model(self.model_patcher).variant.guidance_rescale
+        self.guidance_rescale = own if guidance_rescale < 0 else guidance_rescale
+
+    def set_all_conds(self, positive: Any, negative: Any, image_only: Any = None) -> None:
+        """image_only may be None."""
+        conds = {"positive": positive, "negative": negative}
+        if image_only is not None:
+            conds["image_only"] = image_only
+        self.inner_set_conds(conds)
+
+    def predict_noise(
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        model_options: dict[str, Any] | None = None,
+        seed: int | None = None,
+    ) -> Tensor:
+        """The guided clean latent at `x` (`[N*T, 4, h, w]`), in the host's state."""
+        options = model_options or {}
+        conds = self.conds
+        image_only = conds.get("image_only")
+        # With equal scales the middle term cancels.
+        if image_only is None or math.isclose(self.cfg, self.image_cfg):
+            options = self._with_guidance(options, None)
+            return comfy.samplers.sampling_function(
+                self.inner_model,
+                x,
+                timestep,
+                conds.get("negative"),
+                conds.get("positive"),
+                self.cfg,
+                model_options=options,
+                seed=seed,
+            )
+        entries = [conds["positive"], conds["negative"], image_only]
+        predictions = comfy.samplers.calc_cond_batch(
+            self.inner_model, entries, x, timestep, options
+        )
+        return comfy.samplers.cfg_function(
+            self.inner_model,
+            predictions[0],
+            predictions[1],
+            self.cfg,
+            x,
+            timestep,
+            model_options=self._with_guidance(options, predictions[2]),
+            cond=conds["positive"],
+            uncond=conds["negative"],
+        )
+
+    def _with_guidance(self, options: dict[str, Any], image_only: Tensor | None) -> dict[str, Any]:
+        if "sampler_cfg_function" in options and image_only is None:
+            return options
+
+        def guide(args: dict[str, Any]) -> Tensor:
+            x, cond = args["input"], args["cond_denoised"]
+            guided = self._guide(x, args["sigma"], cond, args["uncond_denoised"], image_only)
+            return x - guided  # the host wants what it subtracts from x
+
+        return {**options, "sampler_cfg_function": guide}
+
+    def _guide(
+        self, x: Tensor, sigma: Tensor, cond: Tensor, uncond: Tensor, image_only: Tensor | None
+    ) -> Tensor:
+        if image_only is not None:
+            guided = two_scale(cond, image_only, uncond, self.cfg, self.image_cfg)
+        elif math.isclose(self.cfg, 1.0):
+            return cond
+        else:
+            guided = classifier_free(cond, uncond, self.cfg)
+        if self.guidance_rescale == 0:
+            return guided
+        return self._rescale(x, sigma, guided, cond)
+
+    def _rescale(self, x: Tensor, sigma: Tensor, guided: Tensor, cond: Tensor) -> Tensor:
+        """Rescale acts on what the network predicts, one standard deviation per video."""
+        sampling = self.inner_model.model_sampling
+        if not isinstance(sampling, DynamiCrafterSampling):
+            raise InputError(
+                f"guidance_rescale needs DynamiCrafter's own sampling, but a node put "
+                f"{type(sampling).__name__} in its place; set guidance_rescale to 0."
+            )
+        schedule = sampling.schedule
+        frames = self.conds["positive"][0]["model_conds"]["num_video_frames"].cond
+        predicted, conditional = (
+            unfold_frames(schedule.output_from_denoised(sigma, denoised, x), frames)
+            for denoised in (guided, cond)
+        )  # [N, 4, T, h, w]
+        rescaled = rescale_guidance(predicted, conditional, self.guidance_rescale)
+        return schedule.denoised(sigma, fold_frames(rescaled), x)
+
+
+def build_guider(
+    model: Any,
+    positive: Any,
+    negative: Any,
+    image_only: Any,
+    cfg: float,
+    image_cfg: float,
+    guidance_rescale: float,
+) -> DualGuider:
+    """A `DualGuider` ready to sample.
+
+    Raises InputError when the model is of another family or a conditioning lacks what it needs.
+    """
+    inner = require_model(model)
+    for conditioning in (positive, negative, image_only):
+        inner.require_conditioning(conditioning or ())
+    guider = DualGuider(model)
+    guider.set_all_conds(positive, negative, image_only)
+    guider.set_scales(cfg, image_cfg, guidance_rescale)
+    return guider

@@ -1,0 +1,305 @@
+"""Load DynamiCrafter Checkpoint: one file to MODEL, CLIP, VAE, CLIP_VISION and projector."""
+
+import logging
+import os
+from typing import Any, NamedTuple
+
+import comfy.memory_management
+import comfy.model_management
+import comfy.patcher_extension
+import comfy.utils
+import folder_paths
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..dc_model.checkpoint import CheckpointParts, StateDict, split_checkpoint, stated_variant
+from ..dc_model.detect import (
+    CheckpointError,
+    detect_unet_arch,
+    detect_variant,
+    head_dims,
+    read_metadata,
+)
+from ..dc_model.schedule import NoiseSchedule
+from ..dc_model.variants import VARIANTS, Variant
+from .encoders import (
+    core_patcher,
+    load_image_encoder,
+    load_projector,
+    load_strictly,
+    load_text_encoder,
+    load_vae,
+)
+from .errors import REMEDIES, InputError
+from .files import read_checkpoint
+from .model import DynamiCrafterConfig
+from .types import CATEGORY, Projector
+from .window_hints import WRAPPER_KEY, slice_hints
+
+logger = logging.getLogger(__name__)
+
+FOLDERS = ("checkpoints", "diffusion_models")
+
+WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
+    "default": None,
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "fp8_e4m3fn": torch.float8_e4m3fn,
+    "fp8_e4m3fn_fast": torch.float8_e4m3fn,
+    "fp8_e5m2": torch.float8_e5m2,
+}
+
+
+class Loaded(NamedTuple):
+    """Host objects of one checkpoint; a part that the file lacks is None."""
+
+    model: Any
+    clip: Any
+    vae: Any
+    clip_vision: Any
+    projector: Any
+
+
+def checkpoint_names() -> list[str]:
+    """Files that the loader offers, checkpoints first, no name twice."""
+    names = [name for folder in FOLDERS for name in folder_paths.get_filename_list(folder)]
+    return list(dict.fromkeys(names))
+
+
+def checkpoint_path(name: str) -> str:
+    """Where `name` lies inside the model folders; InputError when it does not."""
+    for folder in FOLDERS:
+        if name in folder_paths.get_filename_list(folder):
+            path = folder_paths.get_full_path(folder, name)
+            if path is not None:
+                return path
+    raise InputError(
+        f"There is no checkpoint {name!r}; put it into models/checkpoints and refresh the list."
+    )
+
+
+def load_checkpoint(
+    path: str, variant: str = "auto", weight_dtype: str = "default", disable_dynamic: bool = False
+) -> Loaded:
+    """Read a checkpoint file into host objects.
+
+    Raises CheckpointError, which names the file, when it cannot be read, is not of this family, or
+    its variant cannot be told.
+    """
+    file = os.path.basename(path)
+    try:
+        tensors, metadata = read_checkpoint(path)
+        parts = split_checkpoint(tensors)
+        del tensors
+        stated = read_metadata(metadata)
+        marker = stated_variant(parts.buffers)
+        if marker in VARIANTS:
+            stated.setdefault("variant", marker)
+        name = _variant_name(parts, stated, variant, file)
+        loaded = _load_parts(parts, name, stated, variant == "auto", weight_dtype, disable_dynamic)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file}: {error}") from error
+    origin = (path, variant, weight_dtype)
+    loaded.model.cached_patcher_init = (load_checkpoint, origin, 0)
+    for part in ("clip", "vae", "clip_vision"):
+        if getattr(loaded, part) is not None:
+            getattr(loaded, part).patcher.cached_patcher_init = (load_patcher, (part, *origin))
+    _log(loaded, name, file)
+    return loaded
+
+
+def load_patcher(part: str, *origin: str, disable_dynamic: bool = False) -> Any:
+    """The patcher of one part, read again: how the host copies it to another device."""
+    return getattr(load_checkpoint(*origin, disable_dynamic=disable_dynamic), part).patcher
+
+
+def _load_parts(
+    parts: CheckpointParts,
+    name: str,
+    stated: dict[str, Any],
+    detected: bool,
+    weight_dtype: str,
+    disable_dynamic: bool,
+) -> Loaded:
+    heads = head_dims(stated)
+    schedule = _schedule(parts, VARIANTS[name], detected)
+    projector = load_projector(parts.projector, heads.projector, disable_dynamic)
+    arch = detect_unet_arch(parts.evidence().unet, heads.unet)
+    config = DynamiCrafterConfig(arch, name, VARIANTS[name], schedule)
+    model = _load_model(parts, config, weight_dtype, disable_dynamic)
+    model.model.projector = projector
+    return Loaded(
+        model,
+        load_text_encoder(parts.text_encoder, heads.text_encoder, disable_dynamic),
+        load_vae(parts.vae),
+        load_image_encoder(parts.image_encoder, heads.image_encoder),
+        projector,
+    )
+
+
+def _variant_name(parts: CheckpointParts, stated: dict[str, Any], choice: str, file: str) -> str:
+    if choice != "auto":
+        channels = parts.evidence().in_channels
+        expected = 4 if choice.startswith("videocrafter") else 8
+        if channels != expected:
+            raise CheckpointError(
+                f"The U-Net has {channels} input channels, but {choice} has {expected}; set "
+                "`variant` to auto."
+            )
+        return choice
+    detection = detect_variant(parts.evidence(), stated, file)
+    if detection.assumption is not None:
+        logger.warning(
+            "%s: assumed %s; set `variant` if that is wrong.", file, detection.assumption
+        )
+    return detection.variant
+
+
+def _schedule(parts: CheckpointParts, variant: Variant, detected: bool) -> NoiseSchedule:
+    """The file's own schedule where it has one, as at the model's training.
+
+    A variant that the user chose (not detected) brings its own where the file's differs.
+    """
+    alphas, scale = parts.buffers.get("alphas_cumprod"), parts.buffers.get("scale_arr")
+    by_variant = NoiseSchedule.from_variant(
+        variant.zero_terminal_snr,
+        variant.base_scale,
+        variant.parameterization,
+        variant.final_scale,
+    )
+    if alphas is None:
+        return by_variant
+    try:
+        by_file = NoiseSchedule.from_buffers(
+            alphas, scale, variant.parameterization, variant.final_scale
+        )
+    except ValueError as error:
+        raise CheckpointError(f"The file's noise schedule cannot be used: {error}") from error
+    same_end = bool((by_file.alphas_cumprod[-1] == 0) == (by_variant.alphas_cumprod[-1] == 0))
+    same_scale = abs(float(by_file.scale[-1]) - float(by_variant.scale[-1])) < 0.01
+    if detected or (same_end and same_scale):
+        return by_file
+    logger.warning("The chosen variant's noise schedule replaces the file's, which differs.")
+    return by_variant
+
+
+def _load_model(
+    parts: CheckpointParts,
+    config: DynamiCrafterConfig,
+    weight_dtype: str,
+    disable_dynamic: bool,
+) -> Any:
+    parameters = comfy.utils.calculate_parameters(parts.unet)
+    load_device = comfy.model_management.get_torch_device()
+    dtype = WEIGHT_DTYPES[weight_dtype] or comfy.model_management.unet_dtype(
+        model_params=parameters,
+        supported_dtypes=list(config.supported_inference_dtypes),
+        weight_dtype=comfy.utils.weight_dtype(parts.unet),
+    )
+    manual_cast = comfy.model_management.unet_manual_cast(
+        dtype, load_device, config.supported_inference_dtypes
+    )
+    config.set_inference_dtype(dtype, manual_cast)
+    config.optimizations["fp8"] = weight_dtype == "fp8_e4m3fn_fast"
+    device = comfy.model_management.unet_inital_load_device(parameters, dtype)
+    model = config.get_model(parts.unet, device=device)
+    offload = comfy.model_management.unet_offload_device()
+    patcher = core_patcher(model, load_device, offload, disable_dynamic)
+    patcher.add_wrapper_with_key(
+        comfy.patcher_extension.WrappersMP.CALC_COND_BATCH, WRAPPER_KEY, slice_hints
+    )
+    # DynamicVRAM reads the file's own tensors when it needs them.
+    _load_unet(model, parts.unet, None if patcher.is_dynamic() else (device, dtype))
+    if device != torch.device("cpu"):
+        comfy.model_management.load_models_gpu([patcher], force_full_load=True)
+    return patcher
+
+
+def _load_unet(
+    model: Any, tensors: StateDict, place: tuple[torch.device, torch.dtype] | None
+) -> None:
+    """Hand the weights over and empty `tensors`; a missing or extra one is an error.
+
+    place: where and how the model wants them; None = as they are.
+    """
+    if place is not None:
+        for key, tensor in tensors.items():
+            tensors[key] = _placed(tensor, *place)
+    load_strictly(model.diffusion_model, tensors, "U-Net")
+    tensors.clear()
+
+
+def _placed(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """`tensor` as the model wants it; the mapped file itself where nothing has to change."""
+    if dtype.itemsize == 1 and tensor.ndim < 2:
+        dtype = tensor.dtype  # norms and biases cost nothing and suffer from 8 bits
+    # The host's own mapping cannot be written to, but its patches are written in place.
+    read_only = comfy.memory_management.aimdo_enabled
+    return tensor.to(device=device, dtype=dtype, copy=read_only)
+
+
+def _log(loaded: Loaded, variant: str, file: str) -> None:
+    logger.info("%s: DynamiCrafter variant %s.", file, variant)
+    found = {
+        "CLIP": loaded.clip,
+        "VAE": loaded.vae,
+        "CLIP_VISION": loaded.clip_vision,
+        "projector": loaded.projector,
+    }
+    for part, value in found.items():
+        if value is None:
+            logger.info("%s has no %s: %s.", file, part, REMEDIES[part])
+
+
+class CheckpointLoader(io.ComfyNode):
+    """Loads one file of the family into its five parts."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DynamiCrafterCheckpointLoader",
+            display_name="Load DynamiCrafter Checkpoint",
+            category=f"{CATEGORY}/loaders",
+            description="Loads a DynamiCrafter, ToonCrafter, ViewCrafter or VideoCrafter "
+            "checkpoint. A part that the file lacks comes out as None, with a line in the log.",
+            inputs=[
+                io.Combo.Input(
+                    "ckpt_name",
+                    options=checkpoint_names(),
+                    tooltip="A file in models/checkpoints or models/diffusion_models: original, "
+                    "pruned, safetensors or ckpt.",
+                ),
+                io.Combo.Input(
+                    "variant",
+                    options=["auto", *VARIANTS],
+                    default="auto",
+                    tooltip="auto reads it from the file. Set it when the log says that the file "
+                    "does not tell.",
+                ),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=list(WEIGHT_DTYPES),
+                    default="default",
+                    tooltip="Precision of the U-Net's weights. fp8 halves their memory; fast needs "
+                    "an RTX 40 series card or newer.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model"),
+                io.Clip.Output(display_name="clip"),
+                io.Vae.Output(display_name="vae"),
+                io.ClipVision.Output(display_name="clip_vision"),
+                Projector.Output(display_name="projector"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, ckpt_name: str, variant: str, weight_dtype: str) -> io.NodeOutput:
+        return io.NodeOutput(*load_checkpoint(checkpoint_path(ckpt_name), variant, weight_dtype))
+
+
+NODES = [CheckpointLoader]
+
+__all__ = ["NODES", "CheckpointError", "CheckpointLoader", "Loaded", "load_checkpoint"]

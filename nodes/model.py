@@ -1,0 +1,354 @@
+"""DynamiCrafter as a native MODEL: config, sampling, network and conditions for ComfyUI.
+
+Source: spec/host.md sections A to C. Latents on the wire are `[N*T, 4, h, w]`, frame fastest; the
+network sees `[N, 8, T, h, w]`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import comfy.conds
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_sampling
+import comfy.patcher_extension
+import comfy.supported_models
+import comfy.supported_models_base
+import comfy.utils
+import torch
+from comfy.ldm.modules import attention as host_attention
+from torch import Tensor
+
+from ..dc_model.checkpoint import PROJECTOR_PREFIX, VARIANT_BUFFER, encode_variant
+from ..dc_model.schedule import NoiseSchedule
+from ..dc_model.unet import DynamiCrafterUNet
+from ..dc_model.variants import UNetArch, Variant
+from ..dc_model.vdg import fold_frames, unfold_frames
+from . import keys
+from .conds import PerVideo, PerVideoText, PerVideoTokens
+from .errors import InputError, require_text_width
+from .windows import resize_for_window
+
+# What an image-to-video model needs in every conditioning, and the node that puts it there.
+_SOURCES = {
+    keys.CONCAT_LATENT: ("an image", "Visual Detail Guidance"),
+    keys.IMAGE_CONTEXT: ("image context", "Query-Transformer Projection"),
+}
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: Mapping[str, Any]
+) -> Tensor:
+    """The host's attention of the moment; fp32 scores where its back end offers the choice."""
+    return host_attention.optimized_attention(
+        q, k, v, heads, attn_precision=torch.float32, transformer_options=transformer_options
+    )
+
+
+class HostUNet(DynamiCrafterUNet):
+    """The U-Net behind the host's calling convention: frames in the batch, wrappers around it."""
+
+    def __init__(
+        self, *, arch: UNetArch, operations: Any, dtype: Any = None, device: Any = None, **_: Any
+    ):
+        super().__init__(arch, operations=operations, attention=attend, dtype=dtype, device=device)
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        control: Any = None,
+        transformer_options: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """x: `[N*T, C, h, w]`; timesteps: `[N*T]`. Returns `[N*T, 4, h, w]`."""
+        options = {} if transformer_options is None else transformer_options
+        executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(
+            self._forward_frames,
+            self,
+            comfy.patcher_extension.get_all_wrappers(
+                comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, options
+            ),
+        )
+        return executor.execute(x, timesteps, context, control, options, **kwargs)
+
+    def _forward_frames(
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        control: Any,
+        transformer_options: dict[str, Any],
+        *,
+        num_video_frames: int,
+        image_context: Tensor | None = None,
+        speed: Tensor | None = None,
+        frame_tokens: Any = "auto",
+        **_: Any,
+    ) -> Tensor:
+        video = unfold_frames(x, num_video_frames)  # [N, C, T, h, w]
+        out = super().forward(
+            video,
+            timesteps.reshape(-1, num_video_frames)[:, 0],  # [N]
+            context,
+            image_context,
+            speed,
+            frame_tokens=frame_tokens,
+            image_scales=transformer_options.get(keys.IMAGE_SCALES),
+            control=control,
+            transformer_options=transformer_options,
+        )
+        return fold_frames(out)
+
+
+class DynamiCrafterSampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.EPS):
+    """The host's noise levels over our schedule: dynamic rescale is part of sigma.
+
+    With `sigma = sqrt(1 - a) / (sqrt(a) * s)` the rescaled process is an ordinary one, so that
+    every stock sampler and scheduler works (spec/host.md section C).
+    """
+
+    def __init__(self, model_config: Any = None, zsnr: bool | None = None):
+        del zsnr  # part of the schedule; stock nodes that rebuild a sampling pass it
+        super().__init__(None)
+        self.schedule: NoiseSchedule = model_config.schedule
+        self.set_sigmas(self.schedule.sigmas.clone())
+
+    def calculate_input(self, sigma: Tensor, noise: Tensor) -> Tensor:
+        return self.schedule.model_input(sigma, noise)
+
+    def calculate_denoised(
+        self, sigma: Tensor, model_output: Tensor, model_input: Tensor
+    ) -> Tensor:
+        return self.schedule.denoised(sigma, model_output, model_input)
+
+    def noise_scaling(
+        self, sigma: Tensor, noise: Tensor, latent_image: Tensor, max_denoise: bool = False
+    ) -> Tensor:
+        if max_denoise:  # the network's first input is then the noise itself
+            return self.schedule.state_from_model_input(sigma, noise) + latent_image
+        return super().noise_scaling(sigma, noise.clone(), latent_image)
+
+
+class DynamiCrafterConfig(comfy.supported_models_base.BASE):
+    """What the host asks a model's config for."""
+
+    latent_format = comfy.latent_formats.SD15
+    unet_extra_config: ClassVar[dict[str, Any]] = {}
+    # benchmarks/count_memory.py counts 0.96 at real size; the rest is convolution workspaces.
+    memory_usage_factor = 1.2
+
+    def __init__(
+        self, arch: UNetArch, variant_name: str, variant: Variant, schedule: NoiseSchedule
+    ):
+        levels = [[int(attends)] * arch.num_res_blocks for attends in arch.attention_levels]
+        super().__init__(
+            {
+                "arch": arch,
+                # The names that FreeU and the LoRA key map look up.
+                "in_channels": arch.in_channels,
+                "out_channels": arch.out_channels,
+                "model_channels": arch.model_channels,
+                "num_res_blocks": [arch.num_res_blocks] * len(arch.channel_mult),
+                "channel_mult": list(arch.channel_mult),
+                "transformer_depth": [d for level in levels for d in level],
+                "transformer_depth_middle": 1,
+                "transformer_depth_output": [d for level in levels for d in (*level, level[0])],
+                "context_dim": arch.context_dim,
+                "num_heads": -1,
+                "num_head_channels": arch.head_dim,
+                "use_linear_in_transformer": True,
+                "adm_in_channels": None,
+                "image_size": 32,
+                "use_spatial_transformer": True,
+                "legacy": False,
+            }
+        )
+        self.variant_name, self.variant, self.schedule = variant_name, variant, schedule
+        # For stock nodes that put a ModelSampling of their own in place of ours.
+        self.sampling_settings = {"zsnr": variant.zero_terminal_snr}
+
+    def model_type(self, state_dict: Any, prefix: str = "") -> comfy.model_base.ModelType:
+        del state_dict, prefix
+        if self.variant.parameterization == "v":
+            return comfy.model_base.ModelType.V_PREDICTION
+        return comfy.model_base.ModelType.EPS
+
+    def process_clip_state_dict_for_saving(self, state_dict: dict[str, Any]) -> dict[str, Any]:
+        """The text encoder under its original key names, which our loader reads."""
+        return comfy.supported_models.SD20.process_clip_state_dict_for_saving(self, state_dict)  # type: ignore[arg-type]
+
+    def get_model(self, state_dict: Any, prefix: str = "", device: Any = None) -> Any:
+        return DynamiCrafterModel(self, self.model_type(state_dict, prefix), device=device)
+
+
+class DynamiCrafterModel(comfy.model_base.BaseModel):
+    """The model that the host loads, offloads, patches, samples and saves.
+
+    projector: patcher of the query transformer that came with the file, or None; kept beside the
+    network (not inside it), so that saving a checkpoint writes it.
+    """
+
+    def __init__(
+        self,
+        model_config: DynamiCrafterConfig,
+        model_type: comfy.model_base.ModelType,
+        device: Any = None,
+    ):
+        super().__init__(model_config, model_type, device=device, unet_model=HostUNet)  # type: ignore[arg-type]
+        self.model_sampling = DynamiCrafterSampling(model_config)
+        self.projector: Any = None
+
+    @property
+    def variant(self) -> Variant:
+        return self.model_config.variant
+
+    @property
+    def arch(self) -> UNetArch:
+        return self.diffusion_model.arch
+
+    @property
+    def takes_image(self) -> bool:
+        """Whether images' latents are concatenated to the noise."""
+        return self.arch.in_channels > self.latent_format.latent_channels
+
+    def require_conditioning(self, conditioning: Any) -> None:
+        """InputError unless a CONDITIONING has all that this model needs, before it is loaded."""
+        require_text_width(conditioning, self.arch.context_dim)
+        for _, values in conditioning:
+            if self.takes_image:
+                _given(values, keys.CONCAT_LATENT)
+            else:
+                _refuse_image(values)
+            if self.arch.image_cross_attention:
+                _given(values, keys.IMAGE_CONTEXT)
+
+    def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
+        """The network's arguments from one CONDITIONING entry, for the whole latent batch."""
+        _refuse_flow(self.model_sampling)
+        noise, device = kwargs["noise"], kwargs["device"]
+        frames = num_frames_of(kwargs, noise)
+        videos = noise.shape[0] // frames
+        out: dict[str, Any] = {"num_video_frames": comfy.conds.CONDConstant(frames)}
+        self._add_text(out, kwargs, frames, device)
+        if self.takes_image:
+            concat = self._concat_latents(kwargs, noise)
+            out["c_concat"] = comfy.conds.CONDNoiseShape(concat.to(device))
+        else:
+            _refuse_image(kwargs)
+        if self.arch.image_cross_attention:
+            tokens = self._image_context(kwargs, videos)
+            frame_tokens = kwargs.get(keys.FRAME_TOKENS, "auto")
+            out["image_context"] = PerVideoTokens(tokens.to(device), frames, frame_tokens)
+            out["frame_tokens"] = comfy.conds.CONDConstant(frame_tokens)
+        if self.arch.speed_condition:
+            speed = torch.tensor([self._speed(kwargs)], dtype=torch.long, device=device)
+            out["speed"] = PerVideo(speed, frames)
+        return out
+
+    def _add_text(
+        self, out: dict[str, Any], kwargs: dict[str, Any], frames: int, device: Any
+    ) -> None:
+        text = kwargs["cross_attn"].to(device)
+        require_text_width([(text,)], self.arch.context_dim)
+        per_frame = kwargs.get(keys.TEXT_PER_FRAME, False)
+        if per_frame and text.shape[0] != frames:
+            raise InputError(
+                f"The prompt schedule has {text.shape[0]} frames, but the video has {frames}; give "
+                "both the same length."
+            )
+        out["c_crossattn"] = (
+            comfy.conds.CONDCrossAttn(text) if per_frame else PerVideoText(text, frames)
+        )
+        # A ControlNet runs on frames, so it wants a row for each.
+        out["crossattn_controlnet"] = comfy.conds.CONDCrossAttn(text)
+
+    def _concat_latents(self, kwargs: dict[str, Any], noise: Tensor) -> Tensor:
+        concat = self.process_latent_in(_given(kwargs, keys.CONCAT_LATENT))
+        if concat.shape[-2:] != noise.shape[-2:]:
+            height, width = noise.shape[-2:]
+            concat = comfy.utils.common_upscale(concat, width, height, "bilinear", "disabled")
+        return comfy.utils.repeat_to_batch_size(concat, noise.shape[0])
+
+    def _image_context(self, kwargs: dict[str, Any], videos: int) -> Tensor:
+        tokens = _given(kwargs, keys.IMAGE_CONTEXT)
+        if tokens.shape[0] not in (1, videos):
+            raise InputError(
+                f"The image context is of {tokens.shape[0]} images, but {videos} videos are "
+                "sampled; encode 1 image or one for each video."
+            )
+        if tokens.shape[-1] != self.arch.context_dim:
+            raise InputError(
+                f"The image context has {tokens.shape[-1]} channels, this model needs "
+                f"{self.arch.context_dim}; use the projector of the same checkpoint."
+            )
+        return tokens
+
+    def _speed(self, kwargs: dict[str, Any]) -> int:
+        stated = int(kwargs.get(keys.SPEED, 0))
+        return stated or self.variant.default_speed(kwargs.get(keys.MODE, "animate"))
+
+    def resize_cond_for_context_window(
+        self,
+        cond_key: str,
+        cond_value: Any,
+        window: Any,
+        x_in: Tensor,
+        device: Any,
+        retain_index_list: Any = (),
+    ) -> Any:
+        """Our conditions for one context window, or None for the host's own slicing."""
+        return resize_for_window(cond_key, cond_value, window, x_in, device, retain_index_list)
+
+    def state_dict_for_saving(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """What CheckpointSave writes: also the query transformer, the schedule and the variant."""
+        state_dict = super().state_dict_for_saving(*args, **kwargs)
+        if self.projector is not None:
+            for key, tensor in self.projector.model.state_dict().items():
+                state_dict[PROJECTOR_PREFIX + key] = tensor
+        schedule = self.model_config.schedule
+        state_dict["alphas_cumprod"] = schedule.alphas_cumprod.clone()
+        if bool((schedule.scale != 1).any()):
+            state_dict["scale_arr"] = schedule.scale.clone()
+        state_dict[VARIANT_BUFFER] = encode_variant(self.model_config.variant_name)
+        return state_dict
+
+
+def _given(values: Mapping[str, Any], key: str) -> Tensor:
+    """`values[key]`; InputError names the node to put in where it is missing."""
+    if values.get(key) is None:
+        lacking, node = _SOURCES[key]
+        raise InputError(
+            f"A conditioning reaches this image-to-video model without {lacking}; put {node} "
+            "between the prompts and the sampler, for positive and negative."
+        )
+    return values[key]
+
+
+def _refuse_image(values: Mapping[str, Any]) -> None:
+    """InputError where Visual Detail Guidance leads to a model that would not see its images."""
+    if keys.CONCAT_LATENT in values and keys.NUM_FRAMES in values:
+        raise InputError(
+            "Visual Detail Guidance gives this model images to start from, but the model takes "
+            "none (4 input channels): put Empty Video in its place, or choose a DynamiCrafter "
+            "checkpoint."
+        )
+
+
+def _refuse_flow(sampling: Any) -> None:
+    """InputError when a node put a flow model's sampling in place of ours."""
+    flows = (comfy.model_sampling.CONST, comfy.model_sampling.COSMOS_RFLOW)
+    if isinstance(sampling, flows):
+        raise InputError(
+            f"A node replaced the model's sampling by {type(sampling).__mro__[1].__name__}, which "
+            "is for flow models; take that ModelSampling node out."
+        )
+
+
+def num_frames_of(cond: Mapping[str, Any], noise: Tensor) -> int:
+    """Frames per video: as the conditioning says, where that divides the latent batch, else all."""
+    frames = int(cond.get(keys.NUM_FRAMES, noise.shape[0]))
+    return (
+        frames if 0 < frames <= noise.shape[0] and noise.shape[0] % frames == 0 else noise.shape[0]
+    )

@@ -1,0 +1,363 @@
+"""Scheduler, DDIM and the whole sampler.
+
+Source: spec/model.md sections 7 and 8; spec/host.md section C.
+"""
+
+from typing import Any
+
+import comfy.k_diffusion.sampling
+import comfy.model_management
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..dc_model.ddim import sample_ddim
+from ..dc_model.schedule import NoiseSchedule, ddim_sigmas, timesteps
+from .checks import SAMPLING, require_finite, require_latent, require_numbers
+from .errors import InputError
+from .guider import DualGuider, build_guider, require_model
+from .model import DynamiCrafterSampling
+from .types import CATEGORY
+
+SPACINGS = ["auto", "uniform_trailing", "uniform"]
+ENDINGS = ["clean", "published"]
+
+
+def schedule_of(sampling: Any) -> NoiseSchedule:
+    """The schedule behind a model's sampling; InputError when another node replaced it."""
+    if not isinstance(sampling, DynamiCrafterSampling):
+        raise InputError(
+            f"The model's sampling is {type(sampling).__name__}, which a node put in place of "
+            "DynamiCrafter's; take that node out, or sample with a stock sampler and scheduler."
+        )
+    return sampling.schedule
+
+
+def make_sigmas(
+    model: Any, steps: int, spacing: str, denoise: float, ending: Any, start_timestep: int
+) -> Tensor:
+    """SIGMAS of the published grid; `auto` spacing is the variant's."""
+    variant = require_model(model).variant
+    require_numbers(denoise=denoise)
+    schedule = schedule_of(model.get_model_object("model_sampling"))
+    chosen: Any = variant.spacing if spacing == "auto" else spacing
+    return ddim_sigmas(schedule, timesteps(steps, chosen, start_timestep, denoise), ending)
+
+
+class VideoNoise:
+    """NOISE drawn on the CPU in the published layout `[N, 4, T, h, w]`."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def generate_noise(self, input_latent: dict[str, Any]) -> Tensor:
+        """Unit noise `[N*T, 4, h, w]` for a LATENT; frames per video from its `num_frames`."""
+        samples = input_latent["samples"]
+        rows, *frame = samples.shape
+        frames = input_latent.get("num_frames") or rows
+        if rows % frames:
+            frames = rows
+        generator = torch.Generator(device="cpu").manual_seed(self.seed)
+        channels, *size = frame
+        noise = torch.randn(rows // frames, channels, frames, *size, generator=generator)
+        return noise.transpose(1, 2).reshape(samples.shape)
+
+
+def sample_dynamicrafter_ddim(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Any = None,
+    disable: bool | None = None,
+    eta: float = 1.0,
+) -> Tensor:
+    """The host's sampler function over `sample_ddim`; x: `[N*T, 4, h, w]`."""
+    arguments = extra_args or {}
+    schedule = schedule_of(model.inner_model.inner_model.model_sampling)
+    draw = comfy.k_diffusion.sampling.default_noise_sampler(x, seed=arguments.get("seed"))
+    ones = x.new_ones([x.shape[0]])
+    from_scratch = torch.count_nonzero(model.latent_image) == 0
+    steps = len(sigmas) - 1
+    with tqdm(total=steps, disable=disable) as bar:
+
+        def on_step(i: int, y: Tensor, sigma: Tensor, denoised: Tensor) -> None:
+            require_finite(denoised, f"The video after step {i + 1} of {steps}", SAMPLING)
+            if callback is not None:
+                state = {"x": y, "i": i, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised}
+                callback(state)
+            bar.update()
+
+        return sample_ddim(
+            lambda y, sigma: model(y, sigma * ones, **arguments),
+            x,
+            sigmas,
+            schedule,
+            eta,
+            draw,
+            on_step,
+            start_noise=model.noise if from_scratch else None,
+        )
+
+
+def ddim_sampler(eta: float) -> Any:
+    """SAMPLER of the published DDIM."""
+    require_numbers(eta=eta)
+    return comfy.samplers.KSAMPLER(sample_dynamicrafter_ddim, {"eta": eta})
+
+
+def run(
+    guider: DualGuider, sigmas: Tensor, eta: float, latent: dict[str, Any], noise: Any
+) -> dict[str, Any]:
+    """Sample as SamplerCustomAdvanced does, with previews and progress. Returns a new LATENT."""
+    patcher = guider.model_patcher
+    samples = comfy.sample.fix_empty_latent_channels(patcher, latent["samples"])
+    latent = {**latent, "samples": samples}
+    require_latent(latent)
+    result = guider.sample(
+        noise.generate_noise(latent),
+        samples,
+        ddim_sampler(eta),
+        sigmas,
+        denoise_mask=latent.get("noise_mask"),
+        callback=latent_preview.prepare_callback(patcher, len(sigmas) - 1),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=noise.seed,
+    )
+    return {**latent, "samples": result.to(comfy.model_management.intermediate_device())}
+
+
+def _grid_inputs() -> dict[str, Any]:
+    return {
+        "steps": io.Int.Input(
+            "steps", default=50, min=1, max=1000, tooltip="Published: 50. 25 to 30 look close."
+        ),
+        "spacing": io.Combo.Input(
+            "spacing",
+            options=SPACINGS,
+            default="auto",
+            tooltip="Which timesteps are visited. auto: as the model was published (256 and "
+            "VideoCrafter uniform, others uniform_trailing).",
+        ),
+        "denoise": io.Float.Input(
+            "denoise",
+            default=1.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip="Below 1 keeps that much less of the latent input.",
+        ),
+        "ending": io.Combo.Input(
+            "ending",
+            options=ENDINGS,
+            default="clean",
+            tooltip="clean ends without noise. published stops one timestep early and leaves the "
+            "latent slightly scaled, exactly as the original code.",
+        ),
+        "start_timestep": io.Int.Input(
+            "start_timestep",
+            default=1000,
+            min=1,
+            max=1000,
+            tooltip="Below 1000 (CIL: 940) the model leans less on the image: more motion.",
+        ),
+    }
+
+
+class Scheduler(io.ComfyNode):
+    """The published timesteps as SIGMAS, for SamplerCustomAdvanced."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        grid = _grid_inputs()
+        order = ("steps", "spacing", "denoise", "ending", "start_timestep")
+        return io.Schema(
+            node_id="DynamiCrafterScheduler",
+            display_name="Scheduler",
+            category=f"{CATEGORY}/sampling",
+            description="The published timesteps as SIGMAS, for SamplerCustomAdvanced.",
+            inputs=[
+                io.Model.Input("model", tooltip="A DynamiCrafter model."),
+                *(grid[name] for name in order),
+            ],
+            outputs=[io.Sigmas.Output(display_name="SIGMAS")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        steps: int,
+        spacing: str,
+        denoise: float,
+        ending: str,
+        start_timestep: int,
+    ) -> io.NodeOutput:
+        return io.NodeOutput(make_sigmas(model, steps, spacing, denoise, ending, start_timestep))
+
+
+class DDIM(io.ComfyNode):
+    """The published sampler as SAMPLER, for SamplerCustomAdvanced."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DynamiCrafterDDIM",
+            display_name="DDIM",
+            category=f"{CATEGORY}/sampling",
+            description="The published DDIM sampler, for SamplerCustomAdvanced.",
+            inputs=[_eta_input()],
+            outputs=[io.Sampler.Output(display_name="SAMPLER")],
+        )
+
+    @classmethod
+    def execute(cls, eta: float) -> io.NodeOutput:
+        return io.NodeOutput(ddim_sampler(eta))
+
+
+def _eta_input() -> Any:
+    return io.Float.Input(
+        "eta",
+        default=1.0,
+        min=0.0,
+        max=1.0,
+        step=0.01,
+        tooltip="Fresh noise in each step: 1 as published, 0 deterministic.",
+    )
+
+
+class Sampler(io.ComfyNode):
+    """The published sampler in one node: guidance, schedule and DDIM."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        grid = _grid_inputs()
+        return io.Schema(
+            node_id="DynamiCrafterSampler",
+            display_name="Dual-Attention Sampler",
+            category=f"{CATEGORY}/sampling",
+            description="Samples a video with the published method. The defaults are the published "
+            "settings; stock samplers work on the same MODEL.",
+            inputs=[
+                io.Model.Input("model", tooltip="A DynamiCrafter model."),
+                io.Conditioning.Input("positive", tooltip="From Visual Detail Guidance."),
+                io.Conditioning.Input("negative", tooltip="From Visual Detail Guidance."),
+                io.Latent.Input("latent", tooltip="From Visual Detail Guidance."),
+                io.Int.Input(
+                    "seed",
+                    default=123,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Noise is drawn on the CPU: one seed, one video, on any machine.",
+                ),
+                grid["steps"],
+                *guidance_inputs()[:2],
+                _eta_input(),
+                grid["spacing"],
+                guidance_inputs()[2],
+                grid["ending"],
+                grid["start_timestep"],
+                grid["denoise"],
+                io.Conditioning.Input(
+                    "image_only", optional=True, tooltip="Turns on two-scale guidance."
+                ),
+                io.Noise.Input("noise", optional=True, tooltip="In place of the seed's noise."),
+            ],
+            outputs=[io.Latent.Output(display_name="latent")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        positive: Any,
+        negative: Any,
+        latent: dict[str, Any],
+        seed: int,
+        steps: int,
+        cfg: float,
+        image_cfg: float,
+        eta: float,
+        spacing: str,
+        guidance_rescale: float,
+        ending: str,
+        start_timestep: int,
+        denoise: float,
+        image_only: Any = None,
+        noise: Any = None,
+    ) -> io.NodeOutput:
+        guider = build_guider(
+            model, positive, negative, image_only, cfg, image_cfg, guidance_rescale
+        )
+        sigmas = make_sigmas(model, steps, spacing, denoise, ending, start_timestep)
+        return io.NodeOutput(run(guider, sigmas, eta, latent, noise or VideoNoise(seed)))
+
+
+def guidance_inputs() -> list[Any]:
+    """cfg, image_cfg and guidance_rescale, in this order."""
+    scale = {"default": 7.5, "min": 0.0, "max": 100.0, "step": 0.1}
+    return [
+        io.Float.Input("cfg", tooltip="How strongly the text steers.", **scale),
+        io.Float.Input(
+            "image_cfg",
+            tooltip="How strongly the image's context steers; unused without image_only.",
+            **scale,
+        ),
+        io.Float.Input(
+            "guidance_rescale",
+            default=-1.0,
+            min=-1.0,
+            max=1.0,
+            step=0.01,
+            tooltip="Tames the contrast that a high cfg brings, per video. Negative = the model's "
+            "own (0.7; 256 and VideoCrafter: 0).",
+        ),
+    ]
+
+
+class Guider(io.ComfyNode):
+    """The published guidance as GUIDER, for SamplerCustomAdvanced."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DynamiCrafterGuider",
+            display_name="Dual Guider",
+            category=f"{CATEGORY}/sampling",
+            description="Guidance with one or two scales and rescale per video, for "
+            "SamplerCustomAdvanced.",
+            inputs=[
+                io.Model.Input("model", tooltip="A DynamiCrafter model."),
+                io.Conditioning.Input("positive", tooltip="From Visual Detail Guidance."),
+                io.Conditioning.Input("negative", tooltip="From Visual Detail Guidance."),
+                *guidance_inputs(),
+                io.Conditioning.Input(
+                    "image_only", optional=True, tooltip="Turns on two-scale guidance."
+                ),
+            ],
+            outputs=[io.Guider.Output(display_name="GUIDER")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        positive: Any,
+        negative: Any,
+        cfg: float,
+        image_cfg: float,
+        guidance_rescale: float,
+        image_only: Any = None,
+    ) -> io.NodeOutput:
+        return io.NodeOutput(
+            build_guider(model, positive, negative, image_only, cfg, image_cfg, guidance_rescale)
+        )
+
+
+NODES = [Sampler, Scheduler, DDIM, Guider]

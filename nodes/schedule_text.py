@@ -1,0 +1,71 @@
+"""Prompt Schedule: a prompt per segment of the video."""
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..dc_model.prompt_schedule import frame_texts, parse_schedule, segment_weights
+from . import keys
+from .errors import REMEDIES, require
+from .types import CATEGORY
+
+
+def encode_schedule(clip: Any, prompts: str, length: int, blend_frames: int) -> Any:
+    """CONDITIONING with a row of text per frame."""
+    segments = parse_schedule(prompts, length)
+    encoded = {
+        s.prompt: clip.encode_from_tokens(clip.tokenize(s.prompt), return_pooled=True)
+        for s in segments
+    }
+    weights = segment_weights([s.start for s in segments], length, blend_frames)
+    text = frame_texts([encoded[s.prompt][0] for s in segments], weights)
+    pooled = encoded[segments[0].prompt][1]
+    return [[text, {"pooled_output": pooled, keys.TEXT_PER_FRAME: True}]]
+
+
+class PromptSchedule(io.ComfyNode):
+    """Text that changes along the video."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DynamiCrafterPromptSchedule",
+            display_name="Prompt Schedule",
+            category=f"{CATEGORY}/conditioning",
+            description="One prompt per segment of the video, in place of CLIP Text Encode for the "
+            "positive. Works with any length and with context windows.",
+            inputs=[
+                io.Clip.Input("clip", tooltip="The checkpoint's, or OpenCLIP ViT-H."),
+                io.String.Input(
+                    "prompts",
+                    multiline=True,
+                    default="0: a boat lies at the shore\n8: the boat sails away",
+                    tooltip="One prompt per line. `frame: prompt` says from which frame it holds "
+                    "(negative: counted from the end); without numbers the lines share the video "
+                    "evenly.",
+                ),
+                io.Int.Input(
+                    "length",
+                    default=16,
+                    min=1,
+                    max=1024,
+                    tooltip="Frames; the same as in Visual Detail Guidance.",
+                ),
+                io.Int.Input(
+                    "blend_frames",
+                    default=4,
+                    min=0,
+                    max=1024,
+                    tooltip="Frames over which one prompt fades into the next; 0 = at once.",
+                ),
+            ],
+            outputs=[io.Conditioning.Output(display_name="conditioning")],
+        )
+
+    @classmethod
+    def execute(cls, clip: Any, prompts: str, length: int, blend_frames: int) -> io.NodeOutput:
+        require(clip, "CLIP", REMEDIES["CLIP"])
+        return io.NodeOutput(encode_schedule(clip, prompts, length, blend_frames))
+
+
+NODES = [PromptSchedule]

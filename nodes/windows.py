@@ -1,0 +1,78 @@
+"""What each of our conditions becomes in one of the host's context windows.
+
+A window is treated as a video of its own length. Source: spec/host.md section B.
+"""
+
+from typing import Any
+
+import comfy.conds
+import torch
+from torch import Tensor
+
+from ..dc_model.variants import QUERIES_PER_FRAME
+from .conds import PerVideo, PerVideoTokens
+from .errors import InputError
+
+
+def window_indices(window: Any) -> list[int]:
+    """Frames that the network sees: the window's own, behind the anchor frame where there is one.
+
+    The host's `causal_window_fix` puts the frame before a window in front of it and drops the
+    network's output for it.
+    """
+    anchor: int | None = getattr(window, "causal_anchor_index", None)
+    if anchor is None or anchor < 0:
+        return list(window.index_list)
+    return [anchor, *window.index_list]
+
+
+def resize_for_window(
+    key: str, value: Any, window: Any, x_in: Tensor, device: Any, retain_index_list: Any
+) -> Any:
+    """Condition `key` for `window`, or None where the host's own slicing is right.
+
+    Raises InputError when the windows do not run over the frames of one video.
+    """
+    frames = len(window_indices(window))
+    if key == "num_video_frames":
+        _check_one_video(value.cond, window, x_in)
+        return comfy.conds.CONDConstant(frames)
+    if key == "image_context":
+        tokens = _with_anchor_slot(value, frames, anchors=frames - len(window.index_list))
+        return PerVideo(tokens.to(device), frames)
+    if key == "speed":
+        return PerVideo(value.cond.to(device), frames)
+    if key in ("c_crossattn", "crossattn_controlnet"):
+        if value.cond.shape[0] == x_in.shape[0] and not isinstance(value, PerVideo):
+            return value._copy_with(window.get_tensor(value.cond, device))
+        return value._copy_with(value.cond.to(device))
+    if key == "c_concat":
+        return value._copy_with(
+            window.get_tensor(value.cond, device, retain_index_list=list(retain_index_list))
+        )
+    return None
+
+
+def _check_one_video(num_frames: int, window: Any, x_in: Tensor) -> None:
+    if window.dim != 0:
+        raise InputError(
+            f"Context windows run along dimension {window.dim} of the latent, but the frames of a "
+            "DynamiCrafter video are dimension 0; set dim to 0."
+        )
+    if num_frames != x_in.shape[0]:
+        raise InputError(
+            f"Context windows got {x_in.shape[0] // num_frames} videos of {num_frames} frames in "
+            "one batch, which they would mix; set batch_size to 1, or take the window node out."
+        )
+
+
+def _with_anchor_slot(value: PerVideoTokens, frames: int, anchors: int) -> Tensor:
+    """Image tokens belong to frame slots, not to absolute frames: every window starts at slot 0.
+
+    An anchor frame shares the first slot, so that a full window still gets a slot per frame.
+    """
+    tokens = value.cond
+    slots = tokens.shape[1] // QUERIES_PER_FRAME
+    if not anchors or value.frame_tokens == "shared" or slots != frames - anchors or slots < 2:
+        return tokens
+    return torch.cat([tokens[:, :QUERIES_PER_FRAME], tokens], dim=1)
