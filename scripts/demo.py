@@ -1,0 +1,293 @@
+"""Animates an image: sets up all it needs, runs a shipped workflow on a real ComfyUI server.
+
+    python3 scripts/demo.py
+    python3 scripts/demo.py --image boat.jpg --prompt "a boat in a storm" \\
+        --checkpoint dynamicrafter_512.ckpt
+
+Needs Python 3.10 or newer and nothing else. Writes a video (.mp4), an animation (.webp) and a
+contact sheet (.png) and prints their paths last. Without --checkpoint it runs a tiny model that
+knows 64 x 64 pictures of one coloured object and nothing else (docs/demo_model.md).
+"""
+
+import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036 - said here, before newer syntax is met
+    sys.exit("This needs Python 3.10 or newer; run it with another python3.")
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from comfy_client import ServerError
+from comfy_server import ComfyServer
+from comfy_setup import PACK, SCRIPTS, Host, find_host
+from user_cache import SetupError, say
+from workflow_api import WorkflowError, to_api
+from workflow_settings import Prompt, pictures, set_end_image, set_image, set_value, set_words
+
+CHECKPOINT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+SETTINGS = ("seed", "steps", "width", "height", "frames", "fps")
+ASSETS = PACK / "assets"
+EMBEDDED = PACK / "training" / "weights" / "small_world.safetensors"
+# What the embedded model was trained on (docs/demo_model.md).
+EMBEDDED_IMAGE = ASSETS / "small_world.png"
+EMBEDDED_WORDS = "a large red circle moves left on a plain background"
+EMBEDDED_SETTINGS = {"width": 64, "height": 64, "steps": 25, "cfg": 2.0, "fps": 8, "seed": 2}
+
+
+class DemoError(RuntimeError):
+    """The demo cannot go on; the message is one sentence for the user."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{message[:1].upper()}{message[1:]}; see --help.\n")
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line; ends the program with one sentence when it is wrong."""
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--image", type=Path, metavar="PATH", help="the picture to animate; else an example")
+    add("--prompt", metavar="TEXT", help="what happens in the video; else the workflow's")
+    add("--end-image", type=Path, metavar="PATH", help="the picture to arrive at")
+    add("--checkpoint", type=Path, metavar="PATH", help="a DynamiCrafter checkpoint")
+    add("--workflow", default="animate_image", metavar="NAME", help="a file in workflows/")
+    add("--seed", type=_at_least(0), metavar="N")
+    add("--steps", type=_at_least(1), metavar="N")
+    add("--width", type=_at_least(8), metavar="N", help="pixels, a multiple of 8")
+    add("--height", type=_at_least(8), metavar="N", help="pixels, a multiple of 8")
+    add("--frames", type=_at_least(1), metavar="N")
+    add("--fps", type=_at_least(0), metavar="N", help="tells the model the speed; 0: its own")
+    add("--output", type=Path, default=PACK / "output", metavar="DIR", help="where results go")
+    add("--comfyui", type=Path, metavar="DIR", help="the ComfyUI to use")
+    add("--keep-server", action="store_true", help="leave the server running until Ctrl-C")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """Returns the exit status."""
+    options = parse()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        check(options)
+        host = find_host(options.comfyui)
+        check_pictures(host, [*filter(None, [options.image, options.end_image])])
+        for path in run(options, host):
+            print(path)
+    except (DemoError, SetupError, ServerError, WorkflowError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped; nothing is left behind.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raises DemoError for what can be seen to be wrong before any long work."""
+    for flag, path in (("--image", options.image), ("--end-image", options.end_image)):
+        if path is not None and not path.is_file():
+            raise DemoError(f"{flag}: there is no file {path}; give the path of a picture.")
+    if options.checkpoint is not None:
+        if not options.checkpoint.is_file():
+            raise DemoError(f"--checkpoint: there is no file {options.checkpoint}.")
+        if options.checkpoint.suffix.lower() not in CHECKPOINT_SUFFIXES:
+            raise DemoError(
+                f"--checkpoint: {options.checkpoint.name} is no checkpoint file; expected a name "
+                f"that ends in {', '.join(CHECKPOINT_SUFFIXES)}."
+            )
+    for flag in ("width", "height"):
+        value = getattr(options, flag)
+        if value is not None and value % 8:
+            raise DemoError(f"--{flag}: {value} is no multiple of 8; take {value // 8 * 8}.")
+    workflow_path(options.workflow)
+    if options.output.exists() and not options.output.is_dir():
+        raise DemoError(f"--output: {options.output} is a file; give a folder.")
+
+
+def workflow_path(name: str) -> Path:
+    """A shipped workflow's file by its name, with or without .json."""
+    folder = PACK / "workflows"
+    path = folder / f"{name.removesuffix('.json')}.json"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.json")))
+        raise DemoError(f"--workflow: there is no workflow {name!r}; choose one of {known}.")
+    return path
+
+
+def check_pictures(host: Host, pictures: list[Path]) -> None:
+    """Raises DemoError for a broken picture."""
+    result = _media(host, "check", *map(str, pictures))
+    if result.returncode:
+        raise DemoError(result.stdout.strip() or _last_line(result.stderr))
+
+
+def run(options: argparse.Namespace, host: Host) -> list[Path]:
+    """Runs the workflow and returns what it wrote."""
+    checkpoint = options.checkpoint or EMBEDDED
+    if options.checkpoint is None:
+        say(
+            "No --checkpoint: this runs a tiny model that knows 64 x 64 pictures of one coloured "
+            "object and nothing else; see README.md for the published ones."
+        )
+    say(f"Starting ComfyUI from {host.comfyui} ...")
+    with ComfyServer(host.comfyui, packs=[PACK], python=host.python) as server:
+        version = server.system_stats()["system"].get("comfyui_version", "")
+        say(f"ComfyUI {version} runs at {server.url}")
+        link_checkpoint(checkpoint, server.base / "models" / "checkpoints")
+        prompt = make_prompt(options, server, checkpoint.name)
+        started = time.monotonic()
+        outputs = server.prompt(prompt, on_progress=Progress(prompt))
+        say(f"Done in {time.monotonic() - started:.0f} s.")
+        paths = write_results(options, host, server, outputs)
+        if options.keep_server:
+            print(*paths, sep="\n", flush=True)
+            say(f"The server goes on at {server.url} until Ctrl-C.")
+            with contextlib.suppress(KeyboardInterrupt):
+                while True:
+                    time.sleep(1)
+    return paths
+
+
+def link_checkpoint(checkpoint: Path, folder: Path) -> None:
+    """Puts the checkpoint where the server looks for it, without a copy where that can be."""
+    target = folder / checkpoint.name
+    for place in (os.symlink, os.link, shutil.copyfile):
+        try:
+            place(checkpoint.resolve(), target)
+        except OSError as error:  # A file system without links, or links across two of them.
+            problem = error
+        else:
+            return
+    raise DemoError(f"--checkpoint: {checkpoint} cannot be read: {problem}.")
+
+
+def make_prompt(options: argparse.Namespace, server: ComfyServer, checkpoint: str) -> Prompt:
+    """The workflow as a prompt, with the flags' settings."""
+    workflow = json.loads(workflow_path(options.workflow).read_text(encoding="utf-8"))
+    prompt = to_api(workflow, server.object_info())
+    set_value(prompt, "checkpoint", checkpoint)
+    for name in pictures(prompt):
+        if (ASSETS / name).is_file():
+            server.upload_image(ASSETS / name)
+    if options.checkpoint is None:
+        set_embedded(prompt, server)
+    if options.image is not None:
+        set_image(prompt, server.upload_image(options.image))
+    if options.end_image is not None:
+        name = f"end-{options.end_image.name}"
+        set_end_image(prompt, server.upload_image(options.end_image, name))
+    if options.prompt is not None:
+        set_words(prompt, options.prompt)
+    for setting in SETTINGS:
+        value = getattr(options, setting)
+        if value is not None:
+            set_value(prompt, setting, value)
+    return prompt
+
+
+def set_embedded(prompt: Prompt, server: ComfyServer) -> None:
+    """What the embedded model understands, for each setting that the workflow has."""
+    name = server.upload_image(EMBEDDED_IMAGE)
+    with contextlib.suppress(WorkflowError):
+        set_image(prompt, name)
+    with contextlib.suppress(WorkflowError):
+        set_words(prompt, EMBEDDED_WORDS)
+    for setting, value in EMBEDDED_SETTINGS.items():
+        with contextlib.suppress(WorkflowError):
+            set_value(prompt, setting, value)
+
+
+class Progress:
+    """Prints what the server says it does: each node, and the steps of the long ones."""
+
+    def __init__(self, prompt: Prompt) -> None:
+        self._titles = {node_id: node["_meta"]["title"] for node_id, node in prompt.items()}
+        self._started = time.monotonic()
+        self._tenth = -1
+
+    def __call__(self, node_id: str, value: int, maximum: int) -> None:
+        title = self._titles.get(node_id, node_id)
+        if not maximum:
+            self._tenth = -1
+            say(f"  {title}")
+        elif value * 10 // maximum != self._tenth:
+            self._tenth = value * 10 // maximum
+            bar = "#" * self._tenth + "." * (10 - self._tenth)
+            say(f"  {title} [{bar}] {value}/{maximum}, {time.monotonic() - self._started:.0f} s")
+
+
+def write_results(
+    options: argparse.Namespace, host: Host, server: ComfyServer, outputs: dict[str, Any]
+) -> list[Path]:
+    """Fetches the video, makes the animation and the contact sheet; all three or none."""
+    saved = [
+        entry
+        for output in outputs.values()
+        for entries in output.values()
+        if isinstance(entries, list)
+        for entry in entries
+        if isinstance(entry, dict) and str(entry.get("filename", "")).endswith(".mp4")
+    ]
+    if not saved:
+        raise DemoError(f"The workflow {options.workflow} has not saved an .mp4.")
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=options.output, prefix=".writing-") as work:
+            files = [Path(work, f"result.{suffix}") for suffix in ("mp4", "webp", "png")]
+            files[0].write_bytes(server.view(**saved[0]))
+            result = _media(host, "sheet", *map(str, files))
+            if result.returncode:
+                raise DemoError(f"The video cannot be read: {_last_line(result.stderr)}.")
+            name = options.image.stem if options.image else workflow_path(options.workflow).stem
+            stem = free_stem(options.output, name)
+            return [file.replace(f"{stem}{file.suffix}") for file in files]
+    except OSError as error:
+        raise DemoError(f"--output: {options.output} cannot be written: {error}.") from error
+
+
+def free_stem(folder: Path, name: str) -> Path:
+    """`folder/name-0001`, with the first number that nothing there has."""
+    number = 1
+    while any(folder.glob(f"{name}-{number:04d}.*")):
+        number += 1
+    return folder / f"{name}-{number:04d}"
+
+
+def _media(host: Host, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [str(host.python), str(SCRIPTS / "demo_media.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def _at_least(smallest: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        value = int(text)
+        if value < smallest:
+            raise argparse.ArgumentTypeError(f"{value} is less than {smallest}")
+        return value
+
+    number.__name__ = "whole number"
+    return number
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else "no message"
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
