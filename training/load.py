@@ -1,0 +1,108 @@
+"""Models and encoders to train from: an existing checkpoint of the family, or a preset."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dc_model.checkpoint import CheckpointParts, shapes, split_checkpoint
+from dc_model.detect import detect_unet_arch
+from dc_model.preprocess import clip_preprocess
+from dc_model.projection import Resampler, detect_projection_arch
+from dc_model.unet import DynamiCrafterUNet
+
+from .autoencoder import Autoencoder, detect_autoencoder
+from .clip import CONTEXT_LENGTH, Towers, detect_towers
+from .config import ConfigError, ModelConfig
+from .encoders import Encoders, Tokenize
+from .model import VideoModel, fused_attention
+from .saving import load_tensors
+
+
+def load_parts(config: ModelConfig) -> CheckpointParts:
+    """The checkpoint's parts, with the encoders of `config.encoders` where that is given."""
+    parts = split_checkpoint(load_tensors(Path(config.checkpoint)))
+    if config.encoders:
+        other = split_encoders(load_tensors(Path(config.encoders)))
+        parts.vae = parts.vae or other["first_stage_model."]
+        parts.text_encoder = parts.text_encoder or other["cond_stage_model."]
+        parts.image_encoder = parts.image_encoder or other["embedder."]
+    missing = [
+        name
+        for name, part in (
+            ("the VAE (first_stage_model)", parts.vae),
+            ("the text tower (cond_stage_model)", parts.text_encoder),
+            ("the image tower (embedder)", parts.image_encoder),
+        )
+        if not part
+    ]
+    if missing:
+        raise ConfigError(
+            f"{config.checkpoint} lacks {', '.join(missing)}; set model.encoders to a full "
+            "checkpoint."
+        )
+    return parts
+
+
+def split_encoders(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The encoders of a full checkpoint by prefix."""
+    prefixes = ("first_stage_model.", "cond_stage_model.", "embedder.")
+    return {
+        p: {k.removeprefix(p): v for k, v in tensors.items() if k.startswith(p)} for p in prefixes
+    }
+
+
+def build_model(parts: CheckpointParts, dropout: float) -> VideoModel:
+    """U-Net and query transformer from their shapes, in float32."""
+    arch = replace(detect_unet_arch(shapes(parts.unet)), dropout=dropout)
+    unet = DynamiCrafterUNet(arch, attention=fused_attention)
+    unet.load_state_dict({k: v.float() for k, v in parts.unet.items()})
+    projector = None
+    if parts.projector:
+        projector = Resampler(detect_projection_arch(shapes(parts.projector)))
+        projector.load_state_dict({k: v.float() for k, v in parts.projector.items()})
+    return VideoModel(unet, projector)
+
+
+def build_encoders(
+    parts: CheckpointParts,
+    tokenize: Tokenize,
+    *,
+    device: torch.device | str = "cpu",
+    keep: bool = False,
+) -> Encoders:
+    """The frozen encoders of a checkpoint, float32. The image tower's dead text keys are left."""
+    vae = Autoencoder(detect_autoencoder(shapes(parts.vae)))
+    vae.load_state_dict({k: v.float() for k, v in parts.vae.items()})
+    text = {f"text.{k.removeprefix('model.')}": v for k, v in parts.text_encoder.items()}
+    visual = {k.removeprefix("model."): v for k, v in parts.image_encoder.items()}
+    visual = {k: v for k, v in visual.items() if k.startswith("visual.")}
+    state = {k: v.float() for k, v in (text | visual).items()}
+    towers = Towers(detect_towers(shapes(state)))
+    towers.load_state_dict(state)
+    return Encoders(vae, towers, tokenize, clip_preprocess, device, keep)
+
+
+def clip_tokenizer(folder: str) -> Tokenize:
+    """CLIP's tokenizer from a folder with `vocab.json` and `merges.txt`, padded with 0.
+
+    ComfyUI ships such a folder: `comfy/sd1_tokenizer`. An empty name gives the small world's words.
+    """
+    if not folder:
+        from .small_world.vocabulary import tokenize
+
+        return tokenize
+    from transformers import CLIPTokenizer
+
+    tokenizer = CLIPTokenizer.from_pretrained(folder)
+
+    def tokenize_clip(captions: list[str]) -> Tensor:
+        rows = torch.zeros(len(captions), CONTEXT_LENGTH, dtype=torch.long)
+        for row, caption in zip(rows, captions, strict=True):
+            ids = tokenizer(caption, truncation=True, max_length=CONTEXT_LENGTH)["input_ids"]
+            row[: len(ids)] = torch.tensor(ids)
+        return rows
+
+    return tokenize_clip

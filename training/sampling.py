@@ -1,0 +1,56 @@
+"""Sampling during training: DDIM with guidance, by `dc_model`'s own sampler."""
+
+import torch
+from torch import Tensor
+
+from dc_model.ddim import sample_ddim
+from dc_model.guidance import classifier_free, rescale_guidance
+from dc_model.schedule import NoiseSchedule, ddim_sigmas, timesteps
+from dc_model.variants import Spacing
+
+from .model import VideoModel
+
+
+@torch.no_grad()
+def sample_videos(
+    model: VideoModel,
+    schedule: NoiseSchedule,
+    *,
+    noise: Tensor,
+    concat: Tensor | None,
+    text: Tensor,
+    null_text: Tensor,
+    image_tokens: Tensor | None,
+    null_image_tokens: Tensor | None,
+    speed: Tensor,
+    steps: int = 25,
+    cfg: float = 1.0,
+    guidance_rescale: float = 0.0,
+    spacing: Spacing = "uniform_trailing",
+    eta: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Latents `[B, 4, T, h, w]` from unit `noise` of that shape; ends clean.
+
+    text, null_text: `[B, 77, C]`; image tokens before the query transformer, `[B, 257, D]`. With
+    `cfg` 1 the unconditional branch is not run.
+    """
+    sigmas = ddim_sigmas(schedule, timesteps(steps, spacing), "clean").to(noise.device)
+
+    def predict(x: Tensor, t: Tensor, words: Tensor, tokens: Tensor | None) -> Tensor:
+        return model(x, concat, t, words, tokens, speed).float()
+
+    def denoise(y: Tensor, sigma: Tensor) -> Tensor:
+        x = schedule.model_input(sigma, y)
+        t = torch.full((len(y),), schedule.timestep_of(sigma)[0], device=y.device)
+        out = predict(x, t, text, image_tokens)
+        if cfg != 1.0:
+            guided = classifier_free(out, predict(x, t, null_text, null_image_tokens), cfg)
+            out = rescale_guidance(guided, out, guidance_rescale) if guidance_rescale else guided
+        return schedule.denoised(sigma, out, y)
+
+    def draw(_sigma: Tensor, _next: Tensor) -> Tensor:
+        return torch.randn(noise.shape, generator=generator).to(noise)
+
+    start = schedule.state_from_model_input(sigmas[0], noise)
+    return sample_ddim(denoise, start, sigmas, schedule, eta, draw)

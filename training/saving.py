@@ -1,0 +1,131 @@
+"""Run states for exact resume, and checkpoints that the pack's loader opens."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dc_model.checkpoint import (
+    PROJECTOR_PREFIX,
+    TEXT_PREFIX,
+    UNET_PREFIX,
+    VAE_PREFIX,
+    VISION_PREFIX,
+)
+from dc_model.detect import METADATA_KEY
+from dc_model.schedule import NoiseSchedule
+
+from .ema import Ema
+from .encoders import Encoders
+from .model import VideoModel
+
+STATE_FILE = "state.pt"
+
+
+def write_whole(path: Path, write: Any) -> None:
+    """Call `write` on a temporary name beside `path`, then rename: never a half-written file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_state(
+    folder: Path,
+    *,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ema: Ema | None,
+    scaler: Any,
+    step: int,
+) -> None:
+    """Everything a resumed run needs; the data order and random draws follow from the step."""
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "ema": None if ema is None else ema.state_dict(),
+        "scaler": None if scaler is None else scaler.state_dict(),
+        "step": step,
+    }
+    write_whole(folder / STATE_FILE, lambda path: torch.save(state, path))
+
+
+def load_state(folder: Path) -> dict[str, Any] | None:
+    """The saved state, or None when the folder has none."""
+    path = folder / STATE_FILE
+    if not path.exists():
+        return None
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def schedule_buffers(schedule: NoiseSchedule) -> dict[str, Tensor]:
+    """The buffers that detection and the sampler read from a checkpoint."""
+    buffers = {"alphas_cumprod": schedule.alphas_cumprod.clone()}
+    if not bool((schedule.scale == 1).all()):
+        floor = schedule.scale[-1].expand(400)
+        buffers["scale_arr"] = torch.cat([schedule.scale, floor])
+    return buffers
+
+
+def text_state(encoders: Encoders) -> dict[str, Tensor]:
+    """The text tower under `cond_stage_model.model.`; open_clip's layout."""
+    text = encoders.towers.text.state_dict()
+    return {f"{TEXT_PREFIX}model.{k}": v for k, v in text.items() if k != "mask"}
+
+
+def vision_state(encoders: Encoders) -> dict[str, Tensor]:
+    """The image tower under `embedder.model.visual.`, without dead text weights."""
+    visual = encoders.towers.visual.state_dict()
+    return {f"{VISION_PREFIX}model.visual.{k}": v for k, v in visual.items()}
+
+
+def checkpoint_tensors(
+    model: VideoModel, encoders: Encoders | None, schedule: NoiseSchedule
+) -> dict[str, Tensor]:
+    """All parts under the published prefixes."""
+    tensors = {f"{UNET_PREFIX}{k}": v for k, v in model.unet.state_dict().items()}
+    if model.projector is not None:
+        projector = model.projector.state_dict()
+        tensors |= {f"{PROJECTOR_PREFIX}{k}": v for k, v in projector.items()}
+    if encoders is not None:
+        vae = encoders.vae.state_dict()
+        tensors |= {f"{VAE_PREFIX}{k}": v for k, v in vae.items()}
+        tensors |= text_state(encoders) | vision_state(encoders)
+    return tensors | schedule_buffers(schedule)
+
+
+def save_checkpoint(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    statement: Mapping[str, Any],
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Write one safetensors file. Schedule buffers stay float32.
+
+    statement: the file's own metadata (`variant`, head widths), which detection trusts first.
+    """
+    kept = {"alphas_cumprod", "scale_arr"}
+    out = {
+        k: v.detach().cpu().to(v.dtype if k in kept or not v.is_floating_point() else dtype)
+        for k, v in tensors.items()
+    }
+    out = {k: v.contiguous().clone() for k, v in out.items()}
+    metadata = {METADATA_KEY: json.dumps(dict(statement))}
+    write_whole(path, lambda part: save_file(out, part, metadata=metadata))
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """A checkpoint's tensors from safetensors or a pickled state dict."""
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    from dc_model.checkpoint import unwrap
+
+    return unwrap(torch.load(path, map_location="cpu", weights_only=True))

@@ -1,0 +1,156 @@
+"""Trains the demo model: encoders first, then the video model, resuming whatever is there.
+
+`python -m training.small_world.chain --folder runs/demo` does all of it; `--only video` one part.
+"""
+
+import argparse
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from safetensors.torch import save_file
+
+from dc_model.checkpoint import split_checkpoint
+from dc_model.variants import VARIANTS
+
+from ..batch import BatchMaker
+from ..config import TrainConfig, load_config
+from ..model import VideoModel
+from ..objective import schedule_of
+from ..saving import checkpoint_tensors, load_tensors, save_checkpoint, write_whole
+from ..stages import STAGES
+from ..trainer import Trainer
+from . import train_towers, train_vae
+from .dataset import SmallWorld
+from .preset import encoders_of, new_model, small_encoders
+
+log = logging.getLogger(__name__)
+
+DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "small_world.yaml"
+
+
+class StepLog:
+    """Logs a running mean of the loss, all and late timesteps apart."""
+
+    def __init__(self, every: int):
+        self.every, self.began = every, time.monotonic()
+        self.all: list[float] = []
+        self.late: list[float] = []
+
+    def __call__(self, step: int, loss: float, buckets: dict[str, float]) -> None:
+        self.all.append(loss)
+        if "750-999" in buckets:
+            self.late.append(buckets["750-999"])
+        if step % self.every == 0:
+            minutes = (time.monotonic() - self.began) / 60
+            late = sum(self.late) / max(1, len(self.late))
+            mean = sum(self.all) / len(self.all)
+            log.info("%.1f min, step %d, loss %.4f, t >= 750 %.4f", minutes, step, mean, late)
+            self.all, self.late = [], []
+
+
+def make_trainer(
+    config: TrainConfig, folder: Path, accelerator: Accelerator, start: VideoModel | None = None
+) -> Trainer:
+    """The trainer of one stage on the small world, with the encoders in `folder`."""
+    variant = VARIANTS[config.model.variant]
+    encoders = small_encoders(folder, keep=config.data.cache)
+    maker = BatchMaker(
+        encoders=encoders,
+        schedule=schedule_of(variant),
+        variant=variant,
+        stage=STAGES[config.stage],
+        conditioning=config.conditioning,
+        timesteps=config.optimizer.timesteps,
+        seed=config.run.seed,
+    )
+    source = SmallWorld(config.data.pool, config.run.seed, num_frames=config.data.num_frames)
+    return Trainer(
+        config=config,
+        model=new_model(config.run.seed) if start is None else start,
+        source=source,
+        maker=maker,
+        accelerator=accelerator,
+        on_step=StepLog(config.run.log_every),
+    )
+
+
+def export(trainer: Trainer, path: Path) -> None:
+    """Write the averaged weights and the encoders as one checkpoint."""
+    assert trainer.ema is not None
+    with trainer.ema.applied(trainer.raw):
+        tensors = checkpoint_tensors(trainer.raw, trainer.maker.encoders, trainer.maker.schedule)
+        statement = {"variant": trainer.config.model.variant, "head_dim": {"unet": 64}}
+        save_checkpoint(path, tensors, statement)
+
+
+def unpack(checkpoint: Path, folder: Path) -> VideoModel:
+    """Split a demo checkpoint: the encoders into `folder`, the video model returned, float32."""
+    parts = split_checkpoint({k: v.float() for k, v in load_tensors(checkpoint).items()})
+    encoders = encoders_of(parts)
+    towers = {k: v for k, v in encoders.towers.state_dict().items() if not k.endswith(".mask")}
+    for name, state in (("vae", encoders.vae.state_dict()), ("towers", towers)):
+        tensors = {k: v.contiguous() for k, v in state.items()}
+        write_whole(folder / f"{name}.safetensors", lambda path, t=tensors: save_file(t, path))
+    model = new_model(0)
+    model.unet.load_state_dict(parts.unet)
+    assert model.projector is not None
+    model.projector.load_state_dict(parts.projector)
+    return model
+
+
+def train_video(
+    folder: Path,
+    config_file: Path,
+    overrides: dict[str, Any],
+    *,
+    start: VideoModel | None = None,
+    export_only: bool = False,
+) -> None:
+    """Train the video model, or take its last state, and export `demo.safetensors`.
+
+    start: the model to begin with where the folder has no state yet; None is a random one.
+    """
+    config = load_config(config_file, {"output": str(folder / "video"), **overrides})
+    accelerator = Accelerator(mixed_precision=config.run.mixed_precision)
+    trainer = make_trainer(config, folder, accelerator, start)
+    if not export_only:
+        trainer.train()
+    if accelerator.is_main_process:
+        export(trainer, folder / "demo.safetensors")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG)
+    parser.add_argument("--only", choices=("vae", "towers", "video", "export"))
+    parser.add_argument("--vae-minutes", type=float, default=30)
+    parser.add_argument("--towers-minutes", type=float, default=6)
+    parser.add_argument("--time-limit", type=float, default=0, help="minutes for the video model")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument(
+        "--warm-start", type=Path, help="a demo checkpoint to go on from, with a fresh optimizer"
+    )
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    folder: Path = arguments.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    start = unpack(arguments.warm_start, folder) if arguments.warm_start else None
+    vae, towers = folder / "vae.safetensors", folder / "towers.safetensors"
+    if arguments.only in (None, "vae") and not vae.exists():
+        train_vae.train(vae, minutes=arguments.vae_minutes)
+    if arguments.only in (None, "towers") and not towers.exists():
+        train_towers.train(towers, minutes=arguments.towers_minutes)
+    if arguments.only in (None, "video", "export"):
+        overrides: dict[str, Any] = {"run.time_limit": arguments.time_limit}
+        if arguments.steps:
+            overrides["run.steps"] = arguments.steps
+        export_only = arguments.only == "export"
+        train_video(folder, arguments.config, overrides, start=start, export_only=export_only)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""CLIP token ids of the small world's words.
+
+CLIP's byte-pair encoding treats each word by itself, so a table of the words is the whole tokenizer
+and no merge file has to travel. `vocabulary.json` was read from CLIP's own tokenizer.
+"""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..clip import CONTEXT_LENGTH
+
+START, END, PAD = 49406, 49407, 0
+
+
+@lru_cache(maxsize=1)
+def vocabulary() -> dict[str, list[int]]:
+    """Word -> token ids."""
+    return json.loads(Path(__file__).with_name("vocabulary.json").read_text(encoding="utf-8"))
+
+
+def known_tokens() -> list[int]:
+    """Every token id that can occur."""
+    return [PAD, START, END, *sorted({i for ids in vocabulary().values() for i in ids})]
+
+
+def tokenize(captions: list[str]) -> Tensor:
+    """int64 `[B, 77]`: start, words, end, zeros. Raises KeyError for a word that has no entry."""
+    table = vocabulary()
+    rows = torch.full((len(captions), CONTEXT_LENGTH), PAD, dtype=torch.long)
+    for row, caption in zip(rows, captions, strict=True):
+        ids = [START, *(i for word in caption.split() for i in table[word]), END]
+        row[: len(ids)] = torch.tensor(ids)
+    return rows
