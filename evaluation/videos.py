@@ -1,0 +1,75 @@
+"""Folders of videos as clips of one size and length."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SUFFIXES = (".mp4", ".webm", ".mov", ".mkv", ".avi", ".gif")
+
+
+class VideoError(ValueError):
+    """A file that gives no clip; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipShape:
+    """How clips are cut: `frames` frames, `stride` apart, from `start`, resized and cropped."""
+
+    frames: int = 16
+    stride: int = 1
+    start: int = 0
+    resolution: tuple[int, int] = (256, 256)
+
+
+def list_videos(folder: Path) -> list[Path]:
+    """Every video below `folder` in a fixed order. Raises VideoError when there is none."""
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not found:
+        raise VideoError(f"{folder} holds no videos ({', '.join(SUFFIXES)}).")
+    return found
+
+
+def _frames(path: Path) -> Iterator[Tensor]:
+    import av
+    from av.error import FFmpegError
+
+    try:
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                yield torch.from_numpy(frame.to_ndarray(format="rgb24"))
+    except (FFmpegError, IndexError, OSError) as error:
+        raise VideoError(f"{path.name} cannot be decoded ({error}).") from error
+
+
+def read_clip(path: Path, shape: ClipShape) -> Tensor:
+    """One clip `[T, 3, H, W]` in [0, 1]. Raises VideoError if the file is broken or too short."""
+    wanted = range(shape.start, shape.start + shape.frames * shape.stride, shape.stride)
+    kept: list[Tensor] = []
+    for i, frame in enumerate(_frames(path)):
+        if i in wanted:
+            kept.append(frame)
+        if len(kept) == shape.frames:
+            break
+    if len(kept) < shape.frames:
+        raise VideoError(
+            f"{path.name} gives {len(kept)} of {shape.frames} frames at stride {shape.stride}."
+        )
+    video = torch.stack(kept).permute(0, 3, 1, 2).float() / 255  # [T, 3, H, W]
+    return cover(video, shape.resolution)
+
+
+def cover(video: Tensor, resolution: tuple[int, int]) -> Tensor:
+    """Resize the shorter side to fit and cut the centre: `[T, 3, H, W]`, bilinear, antialias."""
+    height, width = resolution
+    scale = max(height / video.shape[-2], width / video.shape[-1])
+    size = [max(height, round(video.shape[-2] * scale)), max(width, round(video.shape[-1] * scale))]
+    options: dict[str, Any] = {"mode": "bilinear", "antialias": True}
+    if tuple(size) != tuple(video.shape[-2:]):
+        video = F.interpolate(video, size, **options)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    return video[..., top : top + height, left : left + width]
