@@ -1,0 +1,297 @@
+"""Nodes that exist for the tests only: tensors in, tensors out, and random draws from a file."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import comfy.k_diffusion.sampling
+import folder_paths
+import torch
+from comfy_api.latest import ComfyExtension, io
+from safetensors.torch import load_file, save_file
+
+from .controls import TestControlNet
+from .hold import TestHold
+from .rows import TestCountRows, TestRowsSeen
+
+ANY = io.Custom("*")
+_stock_noise_sampler = comfy.k_diffusion.sampling.default_noise_sampler
+
+
+def _input(name: str, key: str) -> torch.Tensor:
+    return load_file(Path(folder_paths.get_input_directory()) / name)[key]
+
+
+class TestLoadImage(io.ComfyNode):
+    """IMAGE from a tensor, without a picture file's 8 bits."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TestLoadImage",
+            category="tests",
+            inputs=[io.String.Input("file"), io.String.Input("key")],
+            outputs=[io.Image.Output()],
+        )
+
+    @classmethod
+    def execute(cls, file: str, key: str) -> io.NodeOutput:
+        return io.NodeOutput(_input(file, key))
+
+
+class TestLoadLatent(io.ComfyNode):
+    """LATENT from a tensor `[N*T, 4, h, w]`; num_frames 0 leaves the number of frames out."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TestLoadLatent",
+            category="tests",
+            inputs=[io.String.Input("file"), io.String.Input("key"), io.Int.Input("num_frames")],
+            outputs=[io.Latent.Output()],
+        )
+
+    @classmethod
+    def execute(cls, file: str, key: str, num_frames: int) -> io.NodeOutput:
+        latent: dict[str, Any] = {"samples": _input(file, key)}
+        return io.NodeOutput({**latent, "num_frames": num_frames} if num_frames else latent)
+
+
+class _FixedNoise:
+    def __init__(self, noise: torch.Tensor, seed: int):
+        self.noise, self.seed = noise, seed
+
+    def generate_noise(self, input_latent: dict[str, Any]) -> torch.Tensor:
+        assert self.noise.shape == input_latent["samples"].shape
+        return self.noise.clone()
+
+
+class TestNoise(io.ComfyNode):
+    """NOISE from a tensor `[N*T, 4, h, w]`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TestNoise",
+            category="tests",
+            inputs=[io.String.Input("file"), io.String.Input("key")],
+            outputs=[io.Noise.Output()],
+        )
+
+    @classmethod
+    def execute(cls, file: str, key: str) -> io.NodeOutput:
+        return io.NodeOutput(_FixedNoise(_input(file, key), seed=0))
+
+
+class TestDrawNoise(io.ComfyNode):
+    """What a NOISE draws for a LATENT, as a LATENT."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TestDrawNoise",
+            category="tests",
+            inputs=[io.Noise.Input("noise"), io.Latent.Input("latent")],
+            outputs=[io.Latent.Output()],
+        )
+
+    @classmethod
+    def execute(cls, noise: Any, latent: dict[str, Any]) -> io.NodeOutput:
+        return io.NodeOutput({**latent, "samples": noise.generate_noise(latent)})
+
+
+class _ScarceMemory:
+    """A dual-reference network on a card that holds a few frames only."""
+
+    def __init__(self, network: Any, frames: int):
+        self.network, self.frames = network, frames
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.network, name)
+
+    def decode_published(self, latents: Any, references: Any, chunk_frames: int) -> torch.Tensor:
+        if chunk_frames > self.frames:
+            raise torch.cuda.OutOfMemoryError("as on a small card")
+        return self.network.decode_published(latents, references, chunk_frames)
+
+
+class TestScarceMemory(io.ComfyNode):
+    """A ToonCrafter VAE that runs out of memory when it decodes more than `frames` at once."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TestScarceMemory",
+            category="tests",
+            inputs=[io.Vae.Input("vae"), io.Int.Input("frames")],
+            outputs=[io.Vae.Output()],
+        )
+
+    @classmethod
+    def execute(cls, vae: Any, frames: int) -> io.NodeOutput:
+        scarce = copy.copy(vae)
+        scarce.first_stage_model = _ScarceMemory(vae.first_stage_model, frames)
+        return io.NodeOutput(scarce)
+
+
+class TestStepNoise(io.ComfyNode):
+    """Passes a MODEL on and makes each step's fresh noise come from a tensor `[S, N*T, 4, h, w]`.
+
+    An empty file name restores the host's own draws.
+    """
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TestStepNoise",
+            category="tests",
+            inputs=[io.Model.Input("model"), io.String.Input("file"), io.String.Input("key")],
+            outputs=[io.Model.Output()],
+            not_idempotent=True,
+        )
+
+    @classmethod
+    def execute(cls, model: Any, file: str, key: str) -> io.NodeOutput:
+        if not file:
+            comfy.k_diffusion.sampling.default_noise_sampler = _stock_noise_sampler
+            return io.NodeOutput(model)
+        draws = _input(file, key)
+
+        def noise_sampler(x: torch.Tensor, seed: int | None = None) -> Any:
+            remaining = iter(draws)
+            return lambda *_: next(remaining).to(x)
+
+        comfy.k_diffusion.sampling.default_noise_sampler = noise_sampler
+        return io.NodeOutput(model)
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: Any) -> float:
+        return float("nan")
+
+
+class TestTokenize(io.ComfyNode):
+    """Token ids of a prompt, as nested lists."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TestTokenize",
+            category="tests",
+            inputs=[io.Clip.Input("clip"), io.String.Input("text")],
+            outputs=[ANY.Output()],
+        )
+
+    @classmethod
+    def execute(cls, clip: Any, text: str) -> io.NodeOutput:
+        return io.NodeOutput([[t for t, *_ in row] for row in clip.tokenize(text)["h"]])
+
+
+class TestEncodeTokens(io.ComfyNode):
+    """Text embedding of token ids `[B, 77]` from a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TestEncodeTokens",
+            category="tests",
+            inputs=[io.Clip.Input("clip"), io.String.Input("file"), io.String.Input("key")],
+            outputs=[ANY.Output()],
+        )
+
+    @classmethod
+    def execute(cls, clip: Any, file: str, key: str) -> io.NodeOutput:
+        rows = _input(file, key).tolist()
+        embeddings = [
+            clip.encode_from_tokens({"h": [[(token, 1.0) for token in row]]}) for row in rows
+        ]
+        return io.NodeOutput(torch.cat(embeddings))
+
+
+class TestSetConditioning(io.ComfyNode):
+    """Puts a tensor into a CONDITIONING's dict."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TestSetConditioning",
+            category="tests",
+            inputs=[
+                io.Conditioning.Input("conditioning"),
+                io.String.Input("file"),
+                io.String.Input("key"),
+                io.String.Input("name"),
+            ],
+            outputs=[io.Conditioning.Output()],
+        )
+
+    @classmethod
+    def execute(cls, conditioning: Any, file: str, key: str, name: str) -> io.NodeOutput:
+        value = _input(file, key)
+        return io.NodeOutput([[text, {**values, name: value}] for text, values in conditioning])
+
+
+class TestSave(io.ComfyNode):
+    """Writes the tensors inside any value to `output/NAME.safetensors`, keys by path."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TestSave",
+            category="tests",
+            inputs=[ANY.Input("value"), io.String.Input("name")],
+            outputs=[],
+            is_output_node=True,
+            not_idempotent=True,
+        )
+
+    @classmethod
+    def execute(cls, value: Any, name: str) -> io.NodeOutput:
+        tensors: dict[str, torch.Tensor] = {}
+        _collect(value, "value", tensors)
+        save_file(tensors, Path(folder_paths.get_output_directory()) / f"{name}.safetensors")
+        return io.NodeOutput()
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: Any) -> float:
+        return float("nan")
+
+
+def _collect(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> None:
+    if isinstance(value, torch.Tensor):
+        tensors[path] = value.detach().cpu().contiguous().clone()
+    elif isinstance(value, bool | int | float):
+        tensors[path] = torch.tensor(value)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _collect(item, f"{path}.{key}", tensors)
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            _collect(item, f"{path}.{i}", tensors)
+    elif type(value).__name__ == "Output":
+        _collect(vars(value), path, tensors)
+
+
+class TestPackExtension(ComfyExtension):
+    """The support pack."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            TestControlNet,
+            TestLoadImage,
+            TestLoadLatent,
+            TestNoise,
+            TestDrawNoise,
+            TestScarceMemory,
+            TestStepNoise,
+            TestTokenize,
+            TestEncodeTokens,
+            TestSetConditioning,
+            TestHold,
+            TestCountRows,
+            TestRowsSeen,
+            TestSave,
+        ]
+
+
+async def comfy_entrypoint() -> TestPackExtension:
+    return TestPackExtension()

@@ -1,0 +1,171 @@
+"""The shipped workflows, help and translations in ComfyUI's own page."""
+
+import json
+import re
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import Browser
+from comfy_server import ComfyServer
+from PIL import Image
+from workflow_api import to_api
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
+SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False}
+
+# What the page shows, in the words of a workflow file.
+GRAPH = """({
+  nodes: app.graph.nodes.map(node => ({
+    id: String(node.id),
+    type: node.type,
+    known: Boolean(node.isVirtualNode || node.isSubgraphNode?.()
+      || LiteGraph.registered_node_types[node.type]?.nodeData),
+    values: Object.fromEntries((node.widgets ?? []).map(w => [w.name, w.value])),
+  })),
+  links: [...app.graph.links.values()].map(
+    k => [k.id, k.origin_id, k.origin_slot, k.target_id, k.target_slot, k.type].map(String)),
+})"""
+BLUEPRINTS_OFFERED = (
+    "document.querySelector('#vue-app').__vue_app__.config.globalProperties"
+    ".$pinia._s.get('subgraph').subgraphBlueprints"
+)
+# Goes to the note at full size; the text's size and that of the box that it is in.
+SHOW_NOTE = """(() => {
+  const note = app.graph.nodes.find(node => node.type === 'MarkdownNote');
+  app.canvas.ds.scale = 1;
+  app.canvas.ds.offset = [200 - note.pos[0], 150 - note.pos[1]];
+  app.canvas.setDirty(true, true);
+})()"""
+NOTE_SIZE = """(() => {
+  const text = document.querySelector('.comfy-markdown .tiptap');
+  const top = text.getBoundingClientRect().top;
+  const bottoms = [...text.children].map(part => part.getBoundingClientRect().bottom);
+  return {
+    text: [text.scrollWidth, Math.max(...bottoms) - top],
+    box: [text.clientWidth, text.parentElement.clientHeight],
+  };
+})()"""
+FIT_TO_WINDOW = """(() => {
+  const boxes = app.graph.groups.map(g => [...g.pos, ...g.size]);
+  const left = Math.min(...boxes.map(b => b[0])), top = Math.min(...boxes.map(b => b[1]));
+  const right = Math.max(...boxes.map(b => b[0] + b[2]));
+  const bottom = Math.max(...boxes.map(b => b[1] + b[3]));
+  const view = app.canvas.ds;
+  view.scale = Math.min(innerWidth * 0.9 / (right - left), innerHeight * 0.8 / (bottom - top));
+  view.offset = [-left + 80 / view.scale, -top + 80 / view.scale];
+  app.canvas.setDirty(true, true);
+})()"""
+
+
+def open_page(browser: Browser, server: ComfyServer, **settings: Any) -> None:
+    """Loads the page anew with these settings and waits until it has the pack's nodes."""
+    for name, value in {**SETTINGS, "Comfy.Locale": "en", **settings}.items():
+        request = urllib.request.Request(
+            f"{server.url}/api/settings/{name}", data=json.dumps(value).encode()
+        )
+        urllib.request.urlopen(request, timeout=30).close()
+    browser.open(server.url)
+    ready = "LiteGraph.registered_node_types['DynamiCrafterSampler']"
+    browser.wait_for(f"window.app?.graph && window.LiteGraph && {ready} && app.canvas?.canvas", 240)
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, server: ComfyServer) -> Browser:
+    open_page(browser, server)
+    return browser
+
+
+@pytest.fixture(scope="module")
+def object_info(server: ComfyServer) -> dict[str, Any]:
+    return server.object_info()
+
+
+def load(page: Browser, path: Path) -> dict[str, Any]:
+    """Opens a workflow file in the page; what the page then shows of it."""
+    page.errors.clear()
+    page.evaluate(f"app.loadGraphData({path.read_text(encoding='utf-8')}).then(() => true)")
+    shown = page.evaluate(GRAPH)
+    assert page.errors == []
+    return shown
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflow_opens_whole(
+    page: Browser, path: Path, object_info: dict[str, Any], tmp_path: Path
+) -> None:
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    shown = load(page, path)
+    assert [node for node in shown["nodes"] if not node["known"]] == []
+    assert {n["id"]: n["type"] for n in shown["nodes"]} == {
+        str(n["id"]): n["type"] for n in workflow["nodes"]
+    }
+    assert sorted(shown["links"]) == sorted([*map(str, link)] for link in workflow["links"])
+    # What the page would run is what our own conversion runs.
+    prompt = page.evaluate("app.graphToPrompt().then(p => p.output)")
+    assert inputs_of(prompt) == inputs_of(to_api(workflow, object_info))
+    page.evaluate(FIT_TO_WINDOW)
+    picture = tmp_path / f"{path.stem}.png"
+    page.screenshot(picture)
+    with Image.open(picture) as image:
+        # An empty canvas has few colours.
+        assert len(image.convert("RGB").resize((400, 250)).getcolors(100_000)) > 500
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_note_fits_its_node(page: Browser, path: Path) -> None:
+    load(page, path)
+    page.evaluate(SHOW_NOTE)
+    nodes = json.loads(path.read_text(encoding="utf-8"))["nodes"]
+    (note,) = (n["widgets_values"][0] for n in nodes if n["type"] == "MarkdownNote")
+    begin = re.split(r"[*`\n]", note.split("\n", 1)[1])[0]
+    # Not the note of the workflow before.
+    page.wait_for(f"document.querySelector('.comfy-markdown')?.innerText.includes({begin!r})")
+    size = page.evaluate(NOTE_SIZE)
+    assert size["text"][0] <= size["box"][0] and size["text"][1] <= size["box"][1], size
+
+
+def inputs_of(prompt: dict[str, Any]) -> dict[str, Any]:
+    return {key: (node["class_type"], node["inputs"]) for key, node in prompt.items()}
+
+
+@pytest.mark.parametrize("path", BLUEPRINTS, ids=lambda path: path.stem)
+def test_blueprint_is_offered_and_opens_whole(
+    page: Browser, path: Path, object_info: dict[str, Any]
+) -> None:
+    page.wait_for(f"{BLUEPRINTS_OFFERED}.some(b => b.display_name === {path.stem!r})")
+    blueprint = json.loads(path.read_text(encoding="utf-8"))
+    (shown,) = load(page, path)["nodes"]
+    (instance,) = blueprint["nodes"]
+    widgets = [entry["name"] for entry in instance["inputs"] if "widget" in entry]
+    assert list(shown["values"]) == widgets
+    prompt = page.evaluate("app.graphToPrompt().then(p => p.output)")
+    assert inputs_of(prompt) == inputs_of(to_api(blueprint, object_info))
+
+
+def test_help_panel_shows_the_help_page(page: Browser) -> None:
+    load(page, ROOT / "workflows" / "animate_image.json")
+    node_id = "DynamiCrafterVisualDetailGuidance"
+    page.evaluate(
+        f"app.canvas.selectNode(app.graph.nodes.find(node => node.type === '{node_id}')); 0"
+    )
+    page.wait_for("document.querySelector('[data-testid=info-button]')")
+    page.evaluate("document.querySelector('[data-testid=info-button]').click()")
+    tip = "Widths and heights are multiples of 8"
+    assert tip in (ROOT / "web" / "docs" / f"{node_id}.md").read_text(encoding="utf-8")
+    page.wait_for(f"document.body.innerText.includes('{tip}')", timeout=30)
+
+
+def test_page_in_chinese(browser: Browser, server: ComfyServer) -> None:
+    texts = json.loads((ROOT / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))
+    open_page(browser, server, **{"Comfy.Locale": "zh"})
+    titles = browser.evaluate(
+        "Object.fromEntries(Object.entries(LiteGraph.registered_node_types)"
+        ".filter(([id]) => id.startsWith('DynamiCrafter')).map(([id, t]) => [id, t.title]))"
+    )
+    assert titles == {node_id: text["display_name"] for node_id, text in texts.items()}

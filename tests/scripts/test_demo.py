@@ -1,0 +1,197 @@
+"""The demo: what it says when something is wrong, and whole runs on the real server."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import demo
+import pytest
+from PIL import Image
+from safetensors import safe_open
+
+QUICK = ("--steps", "1")
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """An empty cache, so that a run that wanted to install something would show."""
+    return {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "COMFYUI_PATH": ""}
+
+
+def run(root: Path, environment: dict[str, str], *flags: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, str(root / "scripts" / "demo.py"), *flags],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "message"),
+    [
+        (["--nonsense"], 2, "Unrecognized arguments: --nonsense; see --help."),
+        (["--steps", "many"], 2, "Argument --steps: invalid whole number value: 'many'"),
+        (["--steps", "0"], 2, "Argument --steps: 0 is less than 1"),
+        (["--image", "none.png"], 1, "--image: there is no file none.png"),
+        (["--end-image", "none.png"], 1, "--end-image: there is no file none.png"),
+        (["--checkpoint", "none.ckpt"], 1, "--checkpoint: there is no file none.ckpt"),
+        (["--checkpoint", __file__], 1, "is no checkpoint file; expected a name that ends in"),
+        (["--width", "100"], 1, "--width: 100 is no multiple of 8; take 96."),
+        (["--workflow", "none"], 1, "there is no workflow 'none'; choose one of animate_image"),
+        (["--output", __file__], 1, "is a file; give a folder."),
+        (["--comfyui", "none"], 1, "none is not a ComfyUI"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_installed(
+    root: Path,
+    tmp_path: Path,
+    environment: dict[str, str],
+    flags: list[str],
+    status: int,
+    message: str,
+):
+    result = run(root, environment, *flags)
+    assert result.returncode == status
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert result.stdout == ""
+    assert not (tmp_path / "cache").exists()
+
+
+def test_too_little_disk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def fail(_: object) -> None:
+        raise demo.SetupError("There is too little disk.")
+
+    monkeypatch.setattr(demo, "find_host", fail)
+    monkeypatch.setattr(demo.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["demo.py"])
+    assert demo.main() == 1
+    assert capsys.readouterr().err == "There is too little disk.\n"
+
+
+def test_results_get_the_first_free_number(tmp_path: Path):
+    assert demo.free_stem(tmp_path, "a.b") == tmp_path / "a.b-0001"
+    (tmp_path / "a.b-0001.webp").write_text("")
+    (tmp_path / "a.b-0002.mp4").write_text("")
+    assert demo.free_stem(tmp_path, "a.b") == tmp_path / "a.b-0003"
+
+
+def test_a_checkpoint_is_linked_not_copied(tmp_path: Path):
+    checkpoint = tmp_path / "a.ckpt"
+    checkpoint.write_text("weights")
+    (tmp_path / "models").mkdir()
+    demo.link_checkpoint(checkpoint, tmp_path / "models")
+    assert (tmp_path / "models" / "a.ckpt").samefile(checkpoint)
+
+
+def test_the_embedded_checkpoint_has_all_five_parts():
+    assert demo.EMBEDDED.stat().st_size < 60e6
+    with safe_open(demo.EMBEDDED, framework="numpy") as file:
+        parts = {key.split(".")[0] for key in file.keys()}  # noqa: SIM118
+    assert {"model", "first_stage_model", "cond_stage_model", "embedder"} < parts
+    assert "image_proj_model" in parts
+    with Image.open(demo.EMBEDDED_IMAGE) as picture:
+        assert picture.size == (demo.EMBEDDED_SETTINGS["width"], demo.EMBEDDED_SETTINGS["height"])
+
+
+@pytest.mark.server
+@pytest.mark.skipif("COMFYUI_PATH" not in os.environ, reason="COMFYUI_PATH is not set")
+class TestRun:
+    @pytest.fixture
+    def environment(self) -> dict[str, str]:
+        return dict(os.environ)
+
+    def test_animates_the_example(self, root: Path, tmp_path: Path, environment: dict[str, str]):
+        output = tmp_path / "new" / "output"
+        result = run(root, environment, *QUICK, "--output", str(output))
+        assert result.returncode == 0, result.stderr
+        lines = result.stdout.splitlines()
+        assert "a tiny model that knows 64 x 64 pictures" in result.stdout
+        assert any("[##########] 1/1" in line for line in lines)
+        names = [f"animate_image-0001.{suffix}" for suffix in ("mp4", "webp", "png")]
+        assert lines[-3:] == [str(output / name) for name in names]
+        assert sorted(path.name for path in output.iterdir()) == sorted(names)
+        with av.open(str(output / names[0])) as video:
+            stream = video.streams.video[0]
+            assert (stream.codec_context.name, stream.width, stream.height) == ("h264", 64, 64)
+            assert len(list(video.decode(stream))) == 16
+        with Image.open(output / names[1]) as animation:
+            assert getattr(animation, "n_frames", 1) == 16
+
+    def test_interpolates_to_an_end_image(
+        self, root: Path, tmp_path: Path, environment: dict[str, str]
+    ):
+        ends = [str(root / "assets" / name) for name in ("sailboat.png", "sailboat_dusk.png")]
+        flags = ("--image", ends[0], "--end-image", ends[1], "--frames", "4")
+        result = run(root, environment, *QUICK, *flags, "--output", str(tmp_path))
+        assert result.returncode == 0, result.stderr
+        with av.open(str(tmp_path / "sailboat-0001.mp4")) as video:
+            assert len(list(video.decode(video=0))) == 4
+
+    def test_a_broken_picture(self, root: Path, tmp_path: Path, environment: dict[str, str]):
+        broken = tmp_path / "broken.png"
+        broken.write_bytes((root / "assets" / "sailboat.png").read_bytes()[:5000])
+        result = run(root, environment, "--image", str(broken), "--output", str(tmp_path / "out"))
+        assert result.returncode == 1
+        assert "broken.png is a broken picture file" in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+        assert not (tmp_path / "out").exists()
+
+    def test_a_broken_checkpoint(self, root: Path, tmp_path: Path, environment: dict[str, str]):
+        broken = tmp_path / "broken.safetensors"
+        broken.write_text("no weights")
+        flags = ("--checkpoint", str(broken), "--output", str(tmp_path / "out"))
+        result = run(root, environment, *QUICK, *flags)
+        assert result.returncode == 1
+        assert result.stderr.startswith("DynamiCrafterCheckpointLoader (node 1): ")
+        assert not (tmp_path / "out").exists()
+
+    @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_stops_its_server_when_stopped(
+        self, root: Path, tmp_path: Path, environment: dict[str, str], number: signal.Signals
+    ):
+        script = str(root / "scripts" / "demo.py")
+        process = subprocess.Popen(
+            [sys.executable, script, *QUICK, "--steps", "900", "--output", str(tmp_path / "out")],
+            env={**environment, "TMPDIR": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A shell's background jobs ignore Ctrl-C, and what they start would, too.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "Dual-Attention Sampler" in line:
+                break
+        servers = [p for p in processes() if str(tmp_path) in p]
+        assert len(servers) >= 1
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert error == "Stopped; nothing is left behind.\n"
+        time.sleep(0.5)
+        assert [p for p in processes() if str(tmp_path) in p] == []
+        # PyTorch makes a folder of its own among the temporary files.
+        assert [p.name for p in tmp_path.iterdir() if "torch" not in p.name] == []
+
+
+def processes() -> list[str]:
+    """The command lines of the ComfyUI servers that run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if " main.py " in line:
+            found.append(line)
+    return found

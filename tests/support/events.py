@@ -1,0 +1,90 @@
+"""All that a server tells a client while a prompt runs, previews included."""
+
+import io
+import json
+import struct
+import time
+import urllib.request
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from comfy_client import ComfyClient
+from PIL import Image
+from torch import Tensor
+from web_socket import WebSocket
+
+_TEXT, _CLOSE, _PREVIEW = 0x1, 0x8, 1
+# A proxy that the environment names must not stand between us and a server on this machine.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_LAST = ("execution_success", "execution_error", "execution_interrupted")
+
+
+@dataclass
+class Told:
+    """Progress as (node, value, max), preview pictures `[H, W, 3]` in [0, 1], and how it ended."""
+
+    progress: list[tuple[str, int, int]] = field(default_factory=list)
+    previews: list[Tensor] = field(default_factory=list)
+    ending: str = ""
+
+
+class EventSocket(WebSocket):
+    """A connection that also hands out binary messages, which the server sends unfragmented."""
+
+    def receive_any(self, timeout: float) -> str | bytes | None:
+        """The next message, or None when `timeout` seconds bring none."""
+        if not self._buffer and not self._readable(timeout):
+            return None
+        _, opcode, payload = self._read_frame()
+        if opcode >= _CLOSE:
+            return None
+        return payload.decode() if opcode == _TEXT else payload
+
+
+def listen(
+    server: ComfyClient, prompt: dict[str, Any], preview_method: str, timeout: float = 120.0
+) -> Told:
+    """Run a prompt and collect what the server tells."""
+    client, told = uuid.uuid4().hex, Told()
+    events = EventSocket(server.host, server.port, f"/ws?clientId={client}")
+    with events:
+        body = {
+            "prompt": prompt,
+            "client_id": client,
+            "extra_data": {"preview_method": preview_method},
+        }
+        request = urllib.request.Request(
+            server.url + "/prompt",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with _OPENER.open(request, timeout=30) as reply:
+            prompt_id = json.load(reply)["prompt_id"]
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline and not told.ending:
+            message = events.receive_any(timeout=1.0)
+            if isinstance(message, bytes):
+                told.previews += _preview(message)
+            elif message is not None:
+                _note(json.loads(message), prompt_id, told)
+    return told
+
+
+def _preview(message: bytes) -> list[Tensor]:
+    if struct.unpack(">I", message[:4])[0] != _PREVIEW:
+        return []
+    picture = Image.open(io.BytesIO(message[8:])).convert("RGB")
+    return [torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)]
+
+
+def _note(event: dict[str, Any], prompt_id: str, told: Told) -> None:
+    data = event.get("data") or {}
+    if data.get("prompt_id") != prompt_id:
+        return
+    if event["type"] == "progress":
+        told.progress.append((str(data["node"]), int(data["value"]), int(data["max"])))
+    elif event["type"] in _LAST:
+        told.ending = event["type"]

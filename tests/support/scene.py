@@ -1,0 +1,142 @@
+"""A small video, ready to sample by stock nodes or by ours."""
+
+from typing import Any
+
+import torch
+from graphs import Graph, Link, Node
+from studio import Animation, Studio, picture
+from torch import Tensor
+
+# Pixels and frames: 8 x 8 latents, a slot of image tokens for every frame.
+SIZE, FRAMES = 64, 4
+PROMPT = "waves roll over the beach"
+
+
+def unit_noise(seed: int, videos: int = 1, frames: int = FRAMES, size: int = SIZE) -> Tensor:
+    """`[N*T, 4, h, w]`."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(videos * frames, 4, size // 8, size // 8, generator=generator)
+
+
+class Scene(Animation):
+    """An animation of a smooth picture by a small checkpoint, up to its conditionings."""
+
+    def __init__(
+        self,
+        studio: Studio,
+        graph: Graph,
+        variant: str = "512",
+        *,
+        checkpoint: str | None = None,
+        image: Tensor | None = None,
+        prompt: str = PROMPT,
+        size: int = SIZE,
+        frames: int = FRAMES,
+        loader: dict[str, Any] | None = None,
+        **detail: Any,
+    ):
+        super().__init__(
+            studio, graph, checkpoint or studio.small_checkpoint(variant), **(loader or {})
+        )
+        self.size, self.frames = size, frames
+        self.picture = studio.image(graph, picture(size, size) if image is None else image)
+        self.text(prompt).context(self.picture)
+        self.detail(self.picture, size, size, frames, **detail)
+
+    def unit_noise(self, seed: int = 0, videos: int = 1) -> Link:
+        """The same NOISE for every sampler."""
+        return self.studio.noise(self.graph, unit_noise(seed, videos, self.frames, self.size))
+
+    def no_noise(self) -> Link:
+        return self.graph.add("DisableNoise")[0]
+
+    def sampler(self, name: str = "euler") -> Link:
+        return self.graph.add("KSamplerSelect", sampler_name=name)[0]
+
+    def sigmas(self, steps: int = 5, scheduler: str = "simple", denoise: float = 1.0) -> Link:
+        """The host's SIGMAS of this model."""
+        return self.graph.add(
+            "BasicScheduler", model=self.model, scheduler=scheduler, steps=steps, denoise=denoise
+        )[0]
+
+    def cfg_guider(self, cfg: float = 3.0) -> Link:
+        return self.graph.add(
+            "CFGGuider", model=self.model, positive=self.positive, negative=self.negative, cfg=cfg
+        )[0]
+
+    def basic_guider(self, conditioning: Link | None = None) -> Link:
+        return self.graph.add(
+            "BasicGuider", model=self.model, conditioning=conditioning or self.positive
+        )[0]
+
+    def stock(
+        self,
+        *,
+        cfg: float = 3.0,
+        steps: int = 5,
+        sampler: str = "euler",
+        scheduler: str = "simple",
+        denoise: float = 1.0,
+        latent: Link | None = None,
+    ) -> Link:
+        """LATENT by SamplerCustomAdvanced with stock nodes alone, from `unit_noise`."""
+        return self.sample_custom(
+            self.unit_noise(),
+            self.cfg_guider(cfg),
+            self.sampler(sampler),
+            self.sigmas(steps, scheduler, denoise),
+            latent,
+        )
+
+    def ksampler(self, **options: Any) -> Node:
+        """The KSampler node."""
+        settings = {
+            "seed": 1,
+            "steps": 5,
+            "cfg": 3.0,
+            "sampler_name": "euler",
+            "scheduler": "simple",
+            "denoise": 1.0,
+            "latent_image": self.latent,
+            **options,
+        }
+        return self.graph.add(
+            "KSampler",
+            model=self.model,
+            positive=self.positive,
+            negative=self.negative,
+            **settings,
+        )
+
+
+class ContextScene(Scene):
+    """The same of a model that knows the image by its context alone (VideoCrafter 1)."""
+
+    def detail(self, *_: Any, **__: Any) -> "ContextScene":
+        empty = self.graph.add(
+            "DynamiCrafterEmptyVideo",
+            positive=self.positive,
+            negative=self.negative,
+            width=self.size,
+            height=self.size,
+            length=self.frames,
+            batch_size=1,
+            fps=0,
+        )
+        self.positive, self.negative, self.latent = (empty[i] for i in range(3))
+        return self
+
+
+class TextScene(ContextScene):
+    """The same of a text-to-video model."""
+
+    def context(self, *_: Any, **__: Any) -> "TextScene":
+        return self
+
+
+def small_scene(studio: Studio, graph: Graph, variant: str) -> Scene:
+    """The scene of any variant."""
+    if variant == "videocrafter1_i2v":
+        return ContextScene(studio, graph, variant)
+    kind = TextScene if variant.startswith("videocrafter") else Scene
+    return kind(studio, graph, variant)

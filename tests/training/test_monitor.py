@@ -1,0 +1,67 @@
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from training_helpers import tiny_config, tiny_trainer
+
+from dc_model.variants import VARIANTS
+from training.autoencoder import Autoencoder
+from training.batch import BatchMaker
+from training.clip import Towers
+from training.encoders import Encoders
+from training.monitor import Monitor, gif
+from training.objective import schedule_of
+from training.small_world.dataset import SmallWorld
+from training.small_world.preset import new_model
+from training.small_world.train_towers import clip_pixels
+from training.small_world.vocabulary import tokenize
+from training.stages import STAGES
+from training.trainer import Trainer
+
+image = pytest.importorskip("PIL.Image")
+accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+
+
+def test_losses_are_written_by_bucket(tmp_path: Path):
+    config = tiny_config(tmp_path, run={"steps": 2, "log_every": 1})
+    trainer = tiny_trainer(config)
+    monitor = Monitor(tmp_path, config.run)
+    trainer.on_step = monitor.step
+    trainer.train()
+    monitor.writer().flush()
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    tags = events.Tags()["scalars"]
+    assert any(t.startswith("loss/t ") for t in tags)
+    assert [e.step for e in events.Scalars("loss/all")] == [1, 2]
+
+
+def test_samples_are_written_as_videos(tmp_path: Path):
+    config = tiny_config(tmp_path, conditioning={"concat": {"first": 1.0}})
+    variant = VARIANTS["512"]
+    maker = BatchMaker(
+        encoders=Encoders(Autoencoder(), Towers(), tokenize, clip_pixels),
+        schedule=schedule_of(variant),
+        variant=variant,
+        stage=STAGES["full"],
+        conditioning=config.conditioning,
+        timesteps="uniform",
+        seed=0,
+    )
+    trainer = Trainer(config, new_model(0), SmallWorld(2), maker, Accelerator(cpu=True))
+    monitor = Monitor(tmp_path, config.run)
+    monitor.sample(3, trainer)
+    monitor.writer().flush()
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert set(events.Tags()["images"]) == {"sample/generated", "sample/true"}
+    shown = events.Images("sample/generated")[0]
+    assert (shown.step, shown.width, shown.height) == (3, 64, 64)
+    assert image.open(io.BytesIO(shown.encoded_image_string)).n_frames == 16
+
+
+def test_gif_has_every_frame():
+    frames = torch.linspace(-1, 1, 5).view(5, 1, 1, 1).expand(5, 3, 8, 8)
+    picture = image.open(io.BytesIO(gif(frames)))
+    assert picture.n_frames == 5
+    assert picture.size == (8, 8)

@@ -1,0 +1,176 @@
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing as multiprocessing
+from accelerate.state import AcceleratorState
+from training_helpers import tiny_config, tiny_model, tiny_trainer
+
+from training.data.order import MicroBatches, item_of
+from training.stages import STAGES, StageName, select_parameters
+from training.trainer import bucket_means, learning_rate
+
+
+def is_temporal(name: str) -> bool:
+    """By the checkpoint's own key names, not by the code under test."""
+    parts = name.split(".")
+    transformer_after_spatial = (
+        (
+            parts[0] in ("input_blocks", "output_blocks")
+            and len(parts) > 2
+            and parts[2] == "2"
+            and "transformer_blocks" in name
+        )
+        or name.startswith("middle_block.2.")
+        or (
+            parts[0] in ("input_blocks", "output_blocks")
+            and parts[2:3] == ["2"]
+            and parts[3:4] in (["norm"], ["proj_in"], ["proj_out"])
+        )
+    )
+    return "temopral_conv" in name or name.startswith("init_attn") or transformer_after_spatial
+
+
+def belongs(stage: StageName, name: str) -> bool:
+    part, _, key = name.partition(".")
+    settings = STAGES[stage]
+    if part == "projector":
+        return settings.projector
+    image = "_ip." in key or key.endswith("alpha")
+    if stage == "projector":
+        return image
+    if not settings.image_tokens and image:
+        return False
+    return settings.unet == "all" or not is_temporal(key)
+
+
+@pytest.mark.parametrize("stage", [s for s in STAGES if s != "lora"])
+def test_only_the_stages_own_parameters_change(stage: StageName, tmp_path: Path):
+    config = tiny_config(tmp_path, stage, run={"steps": 10, "batch_size": 1})
+    trainer = tiny_trainer(config)
+    before = {n: p.detach().clone() for n, p in trainer.raw.named_parameters()}
+    trainer.train()
+    changed = {n for n, p in trainer.raw.named_parameters() if not torch.equal(p, before[n])}
+    expected = {n for n in before if belongs(stage, n)}
+    assert changed - expected == set()
+    # With one frame and temporal layers bypassed nothing of a spatial layer is left out.
+    assert expected - changed == set()
+    assert set(trainer.trained) == expected
+
+
+def test_lora_changes_adapters_only(tmp_path: Path):
+    trainer = tiny_trainer(tiny_config(tmp_path, "lora", run={"steps": 10, "batch_size": 1}))
+    before = {n: p.detach().clone() for n, p in trainer.raw.named_parameters()}
+    trainer.train()
+    changed = {n for n, p in trainer.raw.named_parameters() if not torch.equal(p, before[n])}
+    assert changed and all("lora_" in n for n in changed)
+
+
+def state(trainer) -> dict[str, torch.Tensor]:
+    assert trainer.ema is not None
+    weights = {n: p.detach().clone() for n, p in trainer.raw.named_parameters()}
+    return weights | {f"ema.{n}": v.clone() for n, v in trainer.ema.shadow.items()}
+
+
+def test_resume_equals_an_uninterrupted_run_bit_for_bit(tmp_path: Path):
+    whole = tiny_trainer(tiny_config(tmp_path / "whole", run={"steps": 6}))
+    whole.train()
+    stopped = tiny_config(tmp_path / "parts", run={"steps": 3})
+    tiny_trainer(stopped).train()
+    resumed = tiny_trainer(tiny_config(tmp_path / "parts", run={"steps": 6}), seed=99)
+    assert resumed.step == 3
+    resumed.train()
+    a, b = state(whole), state(resumed)
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+# AdamW divides a gradient by its own size, so float32 rounding in a gradient near 0 would show; in
+# float64 only a difference in method does.
+WIDE = torch.float64
+
+
+def test_accumulation_equals_one_large_batch(tmp_path: Path):
+    options = {"steps": 2, "dropout": 0.0}
+    large = tiny_trainer(tiny_config(tmp_path / "a", run={**options, "batch_size": 4}), dtype=WIDE)
+    small = tiny_trainer(
+        tiny_config(tmp_path / "b", run={**options, "batch_size": 2, "accumulate": 2}), dtype=WIDE
+    )
+    for trainer in (large, small):
+        no_dropout(trainer.raw)
+        trainer.train()
+    for (name, p), q in zip(large.raw.named_parameters(), small.raw.parameters(), strict=True):
+        torch.testing.assert_close(p, q, atol=1e-5, rtol=0, msg=name)
+
+
+def no_dropout(model: torch.nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+
+
+def _worker(rank: int, port: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    # The parent's single-process state came along with the fork.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE="2",
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+        ACCELERATE_USE_CPU="true",
+    )
+    config = tiny_config(folder, run={"steps": 2, "batch_size": 2})
+    trainer = tiny_trainer(config, dtype=WIDE)
+    assert trainer.accelerator.num_processes == 2
+    no_dropout(trainer.raw)
+    trainer.train()
+
+
+def test_two_processes_equal_one(tmp_path: Path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    multiprocessing.start_processes(  # pyright: ignore[reportPrivateImportUsage]
+        _worker, args=(port, str(tmp_path / "two")), nprocs=2, start_method="fork"
+    )
+    one = tiny_trainer(tiny_config(tmp_path / "one", run={"steps": 2, "batch_size": 4}), dtype=WIDE)
+    no_dropout(one.raw)
+    one.train()
+    two = torch.load(tmp_path / "two" / "state.pt", weights_only=True)["model"]
+    for name, p in one.raw.state_dict().items():
+        torch.testing.assert_close(two[name], p, atol=1e-5, rtol=0, msg=name)
+
+
+def test_time_limit_stops_and_saves(tmp_path: Path):
+    config = tiny_config(tmp_path, run={"steps": 1000, "time_limit": 1e-6})
+    assert tiny_trainer(config).train() == 1
+    assert tiny_trainer(config).step == 1
+
+
+def test_data_order_is_a_function_of_the_sample_number():
+    first_epoch = [item_of(3, n, 5) for n in range(5)]
+    assert sorted(first_epoch) == [0, 1, 2, 3, 4]
+    assert sorted(item_of(3, n, 5) for n in range(5, 10)) == [0, 1, 2, 3, 4]
+    iterators = [iter(MicroBatches(2, 2, rank, 2, first_step=1)) for rank in range(2)]
+    taken = [next(it) for _ in range(2) for it in iterators]
+    assert [n for numbers in taken for n in numbers] == list(range(8, 16))
+
+
+def test_learning_rate_by_value():
+    config = tiny_config("out", optimizer={"rate": 1.0, "warmup_steps": 4, "decay": "cosine"})
+    rates = [learning_rate(config.optimizer, s, 100) for s in (0, 1, 3, 50, 75, 100)]
+    assert rates == pytest.approx([0.25, 0.5, 1.0, 1.0, 0.525, 0.05])
+
+
+def test_bucket_means():
+    means = bucket_means(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([0, 999, 750]))
+    assert means == {"0-249": 1.0, "750-999": 3.0}
+
+
+def test_a_stage_without_parameters_is_refused(tmp_path: Path):
+    model = tiny_model()
+    assert select_parameters(model.unet, None, STAGES["lora"]) == []
