@@ -76,18 +76,21 @@ def test_receives_text_of_every_length(serve: Callable[[Serve], int]):
 
 
 def test_joins_fragments_skips_previews_and_answers_pings(serve: Callable[[Serve], int]):
-    pongs = []
+    pongs: queue.Queue[bytes] = queue.Queue()
 
     def handle(connection: socket.socket) -> None:
         answer(connection)
         connection.sendall(frame(BINARY, b"preview"))
         connection.sendall(frame(TEXT, b"one, ", final=False) + frame(PING, b"there?"))
         connection.sendall(frame(CONTINUATION, b"two"))
-        pongs.append(connection.recv(100))
+        with connection.makefile("rb") as stream:
+            pongs.put(stream.read(2 + 4 + len(b"there?")))
 
     with WebSocket("127.0.0.1", serve(handle), "/") as client:
         assert client.receive(5) == "one, two"
-    head, mask, masked = pongs[0][:2], pongs[0][2:6], pongs[0][6:]
+        # The server's thread may read the pong after the message's last fragment was received here.
+        pong = pongs.get(timeout=5)
+    head, mask, masked = pong[:2], pong[2:6], pong[6:]
     assert head == bytes([0x80 | PONG, 0x80 | 6])
     assert bytes(b ^ mask[i % 4] for i, b in enumerate(masked)) == b"there?"
 
