@@ -1,5 +1,6 @@
 import base64
 import hashlib
+import queue
 import socket
 import struct
 import threading
