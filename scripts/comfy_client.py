@@ -1,6 +1,7 @@
 """Requests to a ComfyUI server: run prompts, upload pictures, fetch results, hear of progress."""
 
 import contextlib
+import http.client
 import json
 import time
 import urllib.error
@@ -9,11 +10,14 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from web_socket import WebSocket
 
 _LAST_EVENTS = ("execution_success", "execution_error", "execution_interrupted")
+# Seconds to wait for what should be on its way: the last events of a prompt that has ended, the
+# exit status of a server that has dropped the connection.
+_PATIENCE = 10.0
 # A proxy that the environment names must not stand between us and a server on this machine.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -86,7 +90,7 @@ class ComfyClient:
         """Runs an API-format prompt and returns its outputs by node id, as the history has them.
 
         on_progress: hears of every step; see `Progress`.
-        timeout: seconds after which the prompt is interrupted and PromptTimeoutError raised.
+        timeout: seconds after which the prompt is cancelled and PromptTimeoutError raised.
         Raises PromptError when the server refuses the prompt or a node fails,
         InterruptedPromptError when somebody interrupts it, ServerError when the server dies.
         """
@@ -96,7 +100,7 @@ class ComfyClient:
                 return self._follow(prompt_id, events, on_progress, timeout)
             except (KeyboardInterrupt, PromptTimeoutError):
                 with contextlib.suppress(ServerError):
-                    self.interrupt()
+                    self.cancel(prompt_id)
                 raise
 
     def submit(self, prompt: Mapping[str, Any]) -> str:
@@ -109,8 +113,7 @@ class ComfyClient:
             raise _validation_error(error.body) from None
         if reply.get("node_errors"):
             # Some outputs are valid, so the server has queued what it could of the prompt.
-            self._request("/queue", {"delete": [reply["prompt_id"]]})
-            self.interrupt()
+            self.cancel(reply["prompt_id"])
             raise _validation_error(reply)
         return reply["prompt_id"]
 
@@ -132,6 +135,11 @@ class ComfyClient:
     def interrupt(self) -> None:
         """Interrupts the prompt that runs."""
         self._request("/interrupt", {})
+
+    def cancel(self, prompt_id: str) -> None:
+        """Takes a prompt out of the queue, or interrupts it when it is the one that runs."""
+        self._request("/queue", {"delete": [prompt_id]})
+        self._request("/interrupt", {"prompt_id": prompt_id})
 
     def object_info(self) -> dict[str, Any]:
         """Every node's inputs and outputs by node id."""
@@ -180,25 +188,33 @@ class ComfyClient:
         timeout: float | None,
     ) -> dict[str, Any]:
         deadline = None if timeout is None else time.monotonic() + timeout
+        entry = None
         while True:
-            if deadline is not None and time.monotonic() > deadline:
+            if entry is None and deadline is not None and time.monotonic() > deadline:
                 raise PromptTimeoutError(f"prompt {prompt_id} is not done after {timeout:.0f} s")
             try:
-                message = events.receive(timeout=1.0)
-            except OSError:
-                time.sleep(0.5)  # A dying process takes a moment to have an exit status.
-                self.check_alive()
-                raise
+                message = events.receive(timeout=1.0 if entry is None else _PATIENCE)
+            except OSError as error:
+                self._explain_end(error)
             if message is None:
-                self.check_alive()
-                entry = self.history(prompt_id)
                 if entry is not None:
                     return _outputs(entry)
+                self.check_alive()
+                # Its last events may be on their way here while the record is there already.
+                entry = self.history(prompt_id)
                 continue
             event = json.loads(message)
             _report(event, prompt_id, on_progress)
             if event.get("type") in _LAST_EVENTS and event["data"].get("prompt_id") == prompt_id:
                 return self.wait(prompt_id, timeout=60)  # The record is written a moment later.
+
+    def _explain_end(self, error: OSError) -> NoReturn:
+        """Raises what `check_alive` finds; a dying process takes a while to have a status."""
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
+            self.check_alive()
+            time.sleep(0.1)
+        raise ServerError(f"the server has dropped the connection ({error})") from error
 
     def _request(self, path: str, data: Any = None) -> Any:
         body = None if data is None else json.dumps(data).encode()
@@ -214,7 +230,7 @@ class ComfyClient:
                 return reply.read()
         except urllib.error.HTTPError as error:
             raise _HTTPError(path, error.code, error.read()) from None
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             self.check_alive()
             raise ServerError(f"{path}: the server does not answer ({error})") from error
 

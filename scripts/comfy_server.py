@@ -60,7 +60,7 @@ class ComfyServer(ComfyClient):
         python: str | Path = sys.executable,
         extra_args: Sequence[str] = (),
         cpu: bool | None = None,
-        start_timeout: float = 180.0,
+        start_timeout: float = 600.0,
     ) -> None:
         super().__init__(_HOST, port=0)
         self.comfyui = Path(comfyui)
@@ -179,7 +179,7 @@ class ComfyServer(ComfyClient):
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 # Somebody else may have taken the port between our look and the child's bind.
-                if not raise_on_exit and "address already in use" in self.log:
+                if not raise_on_exit and "address already in use" in self.log.lower():
                     return False
                 self.check_alive()
             with contextlib.suppress(ServerError, OSError, ValueError):

@@ -20,9 +20,12 @@ class WebSocketError(ConnectionError):
 
 
 class WebSocket:
-    """One connection to `ws://host:port/path`; close it, or use it as a context manager."""
+    """One connection to `ws://host:port/path`; close it, or use it as a context manager.
 
-    def __init__(self, host: str, port: int, path: str, timeout: float = 10.0) -> None:
+    timeout: seconds that the server may take to answer, and between the parts of a message.
+    """
+
+    def __init__(self, host: str, port: int, path: str, timeout: float = 60.0) -> None:
         self._socket = socket.create_connection((host, port), timeout=timeout)
         self._buffer = b""
         try:

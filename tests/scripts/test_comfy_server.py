@@ -21,6 +21,8 @@ port = int(sys.argv[sys.argv.index("--port") + 1])
 http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
 """
 GOOD = ANSWERS.replace("ARGV", "sys.argv")
+# Seconds that a busy machine may take for what is done at once on an idle one.
+PATIENCE = 120.0
 
 
 @pytest.fixture
@@ -35,8 +37,9 @@ def comfyui(tmp_path: Path) -> Callable[[str], Path]:
 
 
 def ends(process_id: int) -> bool:
-    """Whether a process is gone within five seconds."""
-    for _ in range(100):
+    """Whether a process is gone, now or after a while."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
         try:
             state = Path(f"/proc/{process_id}/stat").read_text().rsplit(")", 1)[1].split()[0]
         except FileNotFoundError:
@@ -94,9 +97,20 @@ def test_a_server_that_fails_shows_why(comfyui: Callable[[str], Path]):
 
 
 def test_a_stranger_who_answers_is_not_our_server(comfyui: Callable[[str], Path]):
-    folder = comfyui(ANSWERS.replace("ARGV", "['main.py', '--port', '1']"))
-    with pytest.raises(ServerError, match="did not answer within 1 s"):
-        ComfyServer(folder, cpu=True, start_timeout=1).start()
+    # It gives up after its third answer, for none of which it was taken for ours.
+    stranger = ANSWERS.replace("ARGV", "['main.py', '--port', '1']").replace(
+        "        self.wfile.write(body)\n",
+        "        self.wfile.write(body)\n        self.wfile.flush()\n"
+        "        count.append(1)\n        import os\n        len(count) < 3 or os._exit(5)\n",
+    )
+    with pytest.raises(ServerError, match="exit status 5"):
+        ComfyServer(comfyui("count = []\n" + stranger), cpu=True).start()
+
+
+def test_a_server_that_never_answers(comfyui: Callable[[str], Path]):
+    folder = comfyui("import time\ntime.sleep(600)")
+    with pytest.raises(ServerError, match="did not answer within 0 s"):
+        ComfyServer(folder, cpu=True, start_timeout=0).start()
 
 
 def test_a_taken_port_is_tried_again(comfyui: Callable[[str], Path]):
@@ -135,6 +149,7 @@ def test_a_dead_server_is_noticed(comfyui: Callable[[str], Path]):
         with pytest.raises(ServerError):
             server.get("/die")
         with pytest.raises(ServerError, match=r"(?s)exit status 7.*aargh"):
-            for _ in range(100):
+            deadline = time.monotonic() + PATIENCE
+            while time.monotonic() < deadline:
                 server.check_alive()
                 time.sleep(0.05)

@@ -14,6 +14,8 @@ from PIL import Image
 from safetensors import safe_open
 
 QUICK = ("--steps", "1")
+# Seconds that a run may take on a busy machine; on an idle one it takes 20.
+PATIENCE = 900.0
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def run(root: Path, environment: dict[str, str], *flags: str) -> "subprocess.Com
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
     )
 
 
@@ -175,11 +177,13 @@ class TestRun:
         servers = [p for p in processes() if str(tmp_path) in p]
         assert len(servers) >= 1
         process.send_signal(number)
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130
         assert error == "Stopped; nothing is left behind.\n"
-        time.sleep(0.5)
-        assert [p for p in processes() if str(tmp_path) in p] == []
+        deadline = time.monotonic() + PATIENCE
+        while any(str(tmp_path) in p for p in processes()):  # a killed process goes a moment later
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         # PyTorch makes a folder of its own among the temporary files.
         assert [p.name for p in tmp_path.iterdir() if "torch" not in p.name] == []
 

@@ -91,25 +91,40 @@ def test_without_xdg_the_home_folder_serves(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_two_at_once_build_once(tmp_path: Path):
+    # The one that builds goes on once the other has said that it waits.
     script = textwrap.dedent("""
-        import time
-        from user_cache import whole_or_absent
+        import sys, time
+        from pathlib import Path
+        import user_cache
+
+        waits = Path(sys.argv[1])
+
+        def say(text):
+            print(text, flush=True)
+            waits.touch()
 
         def build(folder):
             print("building", flush=True)
-            time.sleep(1)
+            deadline = time.monotonic() + 120
+            while not waits.exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
             (folder / "note").write_text("whole")
 
-        print((whole_or_absent("thing", build, 0) / "note").read_text())
+        user_cache.say = say
+        print((user_cache.whole_or_absent("thing", build, 0) / "note").read_text())
     """)
     environment = {**os.environ, "PYTHONPATH": str(Path(user_cache.__file__).parent)}
     runs = [
         subprocess.Popen(
-            [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment
+            [sys.executable, "-c", script, str(tmp_path / "waits")],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
         for _ in range(2)
     ]
-    outputs = [run.communicate(timeout=60)[0] for run in runs]
+    outputs = [run.communicate(timeout=300)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0]
     assert sum(output.count("building") for output in outputs) == 1
     assert all("whole" in output for output in outputs)
@@ -123,7 +138,7 @@ def test_the_lock_goes_with_its_process(tmp_path: Path):
         whole_or_absent("thing", lambda folder: os._exit(9), 0)
     """)
     environment = {**os.environ, "PYTHONPATH": str(Path(user_cache.__file__).parent)}
-    killed = subprocess.run([sys.executable, "-c", script], env=environment, timeout=60)
+    killed = subprocess.run([sys.executable, "-c", script], env=environment, timeout=300)
     assert killed.returncode == 9
     assert (whole_or_absent("thing", write_note, needs_gigabytes=0) / "note").exists()
     assert things(cache_folder()) == ["thing"]
