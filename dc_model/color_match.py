@@ -52,7 +52,9 @@ def match_colors(
 
 def _mean_std(source: Tensor, target: Tensor) -> Transfer:
     """Moves and stretches each channel. Source: Reinhard et al. 2001, in RGB."""
-    gain = target.std(dim=0) / source.std(dim=0).clamp(min=_SMALLEST_SPREAD)
+    # Of the population: a single pixel has no spread, not an unknown one.
+    spread = source.std(dim=0, correction=0).clamp(min=_SMALLEST_SPREAD)
+    gain = target.std(dim=0, correction=0) / spread
     old, new = source.mean(dim=0), target.mean(dim=0)
     return lambda pixels: (pixels - old) * gain + new
 
@@ -63,7 +65,7 @@ def _covariance(source: Tensor, target: Tensor) -> Transfer:
     Source: Pitié and Kokaram 2007, "The linear Monge-Kantorovitch linear colour mapping".
     """
     # Three by three, in double precision, which not every device has.
-    cov_source, cov_target = (torch.cov(p.T).cpu().double() for p in (source, target))
+    cov_source, cov_target = (torch.cov(p.T, correction=0).cpu().double() for p in (source, target))
     root = _matrix_power(cov_source, 0.5)
     inverse = _matrix_power(cov_source, -0.5)
     gain = inverse @ _matrix_power(root @ cov_target @ root, 0.5) @ inverse

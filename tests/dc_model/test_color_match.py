@@ -79,6 +79,16 @@ def test_flat_frames_stay_finite(method: Any) -> None:
         assert bool(match_colors(*pair, method, "each_frame", 1.0).isfinite().all())
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_single_pixel_is_a_flat_picture(method: Any) -> None:
+    pixel = torch.tensor([0.2, 0.5, 0.7]).view(1, 1, 1, 3)
+    frames = noise_image(12, frames=2)
+    matched = match_colors(frames, pixel, method, "each_frame", 1.0)
+    torch.testing.assert_close(matched, pixel.expand_as(frames), atol=1e-5, rtol=0)
+    matched = match_colors(pixel, noise_image(13), method, "each_frame", 1.0)
+    assert bool(matched.isfinite().all())
+
+
 def test_inputs_stay_and_results_are_within_range() -> None:
     frames, reference = noise_image(8), noise_image(9) ** 4
     before = frames.clone()
