@@ -18,11 +18,12 @@ from ..dc_model.analytic_init import (
     read_analytic_init,
 )
 from ..dc_model.vdg import fold_frames, unfold_frames
+from .checks import require_latent
 from .errors import InputError
 from .guider import require_model
 from .loader import FOLDERS, checkpoint_path
 from .sampling import VideoNoise, schedule_of
-from .types import CATEGORY
+from .types import CATEGORY, frames_per_video
 
 BUILT_IN = "built-in"
 
@@ -53,9 +54,7 @@ class AnalyticNoise:
     def generate_noise(self, input_latent: dict[str, Any]) -> Tensor:
         """The start `[N*T, 4, h, w]` for a LATENT, in place of unit noise."""
         unit = VideoNoise(self.seed).generate_noise(input_latent)
-        rows = unit.shape[0]
-        frames = input_latent.get("num_frames") or rows
-        video = unfold_frames(unit, rows if rows % frames else frames)  # [N, 4, T, h, w]
+        video = unfold_frames(unit, frames_per_video(input_latent))  # [N, 4, T, h, w]
         init = self.init.resized(*video.shape[2:])
         noise = analytic_init_noise(init.expectation, init.trace_per_dim, self.alpha_bar, video)
         return fold_frames(noise)
@@ -64,11 +63,9 @@ class AnalyticNoise:
 def statistics(model: Any, init_file: str, samples: dict[str, Any] | None) -> AnalyticInit:
     """Of the sample videos, else of the file, else zero mean and the published variance."""
     if samples is not None:
-        latents = samples["samples"]
-        frames = samples.get("num_frames") or latents.shape[0]
-        scaled = model.process_latent_in(latents)
+        scaled = model.process_latent_in(require_latent(samples))
         try:
-            return measure_analytic_init(unfold_frames(scaled, frames))
+            return measure_analytic_init(unfold_frames(scaled, frames_per_video(samples)))
         except ValueError as error:
             raise InputError(f"statistics_from: {error}") from error
     if init_file == BUILT_IN:

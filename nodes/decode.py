@@ -10,7 +10,7 @@ from torch import Tensor
 from .checks import DECODING, require_finite, require_latent
 from .errors import InputError, require_vae
 from .toon import require_dual_reference
-from .types import CATEGORY
+from .types import CATEGORY, frames_per_video
 
 
 def decode(vae: Any, samples: Tensor, chunk_frames: int, tile_size: int) -> Tensor:
@@ -123,10 +123,7 @@ class VideoDecode(io.ComfyNode):
     ) -> io.NodeOutput:
         require_vae(vae)
         latent = require_latent(samples)
-        rows = latent.shape[0]
-        frames = samples.get("num_frames") or rows
-        if rows % frames:
-            frames = rows
+        frames = frames_per_video(samples)
         if drop_last_frame and frames < 2:
             raise InputError("drop_last_frame needs at least 2 frames; this video has 1.")
         if first_image is None and last_image is None:
@@ -138,8 +135,8 @@ class VideoDecode(io.ComfyNode):
             )
         if drop_last_frame:
             images = images[:, :-1]
-        require_finite(images.flatten(0, 1), "The decoded video", DECODING)
-        return io.NodeOutput(images.flatten(0, 1), images[:, -1])
+        flat = require_finite(images.flatten(0, 1), "The decoded video", DECODING)
+        return io.NodeOutput(flat, images[:, -1])
 
 
 NODES = [VideoDecode]

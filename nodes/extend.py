@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ..dc_model import vdg
 from . import keys
-from .checks import require_images
+from .checks import require_images, require_latent
 from .detail import SPEED_TOOLTIP, encode_fitted
 from .errors import InputError, require_count, require_multiple_of_8, require_vae
-from .types import CATEGORY
+from .types import CATEGORY, frames_per_video
 
 
 def last_latents(vae: Any, images: Tensor, samples: Any, overlap: int) -> Tensor:
@@ -25,13 +25,22 @@ def last_latents(vae: Any, images: Tensor, samples: Any, overlap: int) -> Tensor
     if samples is None:
         height, width = images.shape[1:3]
         return encode_fitted(vae, images[-overlap:], height, width, "crop")
-    latents = samples["samples"]
-    require_count(
-        latents.shape[0],
-        (images.shape[0],),
-        "latent frames",
-        "connect the latent that the images were decoded from, or leave samples empty",
-    )
+    latents = require_latent(samples)
+    rows = latents.shape[0]
+    same = "connect the latent that the images were decoded from, or leave samples empty"
+    require_count(rows, (images.shape[0],), "latent frames", same)
+    height, width = (side * 8 for side in latents.shape[-2:])
+    if (height, width) != tuple(images.shape[1:3]):
+        raise InputError(
+            f"samples are of {width} x {height} pixels, but images have {images.shape[2]} x "
+            f"{images.shape[1]}; {same}."
+        )
+    frames = frames_per_video(samples)
+    if frames < rows:
+        raise InputError(
+            f"samples are {rows // frames} videos of {frames} frames, but one goes on at a time; "
+            "pick its frames with Get Latent From Batch and Get Image from Batch."
+        )
     return latents[-overlap:]
 
 
@@ -115,7 +124,7 @@ class Extend(io.ComfyNode):
         samples: Any = None,
     ) -> io.NodeOutput:
         require_vae(vae)
-        require_images(images, "images")
+        images = require_images(images, "images")
         require_multiple_of_8(width=images.shape[2], height=images.shape[1])
         limit = min(images.shape[0], length - 1)
         if overlap > limit:

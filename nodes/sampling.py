@@ -22,7 +22,7 @@ from .checks import SAMPLING, require_finite, require_latent, require_numbers
 from .errors import InputError
 from .guider import DualGuider, build_guider, require_model
 from .model import DynamiCrafterSampling
-from .types import CATEGORY
+from .types import CATEGORY, frames_per_video
 
 SPACINGS = ["auto", "uniform_trailing", "uniform"]
 ENDINGS = ["clean", "published"]
@@ -59,9 +59,7 @@ class VideoNoise:
         """Unit noise `[N*T, 4, h, w]` for a LATENT; frames per video from its `num_frames`."""
         samples = input_latent["samples"]
         rows, *frame = samples.shape
-        frames = input_latent.get("num_frames") or rows
-        if rows % frames:
-            frames = rows
+        frames = frames_per_video(input_latent)
         generator = torch.Generator(device="cpu").manual_seed(self.seed)
         channels, *size = frame
         noise = torch.randn(rows // frames, channels, frames, *size, generator=generator)

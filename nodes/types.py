@@ -1,5 +1,6 @@
 """Wire types of our own."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from comfy_api.latest import io
@@ -18,6 +19,16 @@ class Keyframe(NamedTuple):
 
     frame: int
     image: Tensor
+
+
+def frames_per_video(latent: Mapping[str, Any]) -> int:
+    """T of a LATENT `[N*T, 4, h, w]`; all of its rows where its `num_frames` does not divide them.
+
+    Stock nodes that pick or join frames leave the number as it was.
+    """
+    rows = latent["samples"].shape[0]
+    frames = latent.get("num_frames") or rows
+    return rows if rows % frames else frames
 
 
 def keyframes(value: Any) -> tuple[Keyframe, ...]:
