@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..dc_model.schedule import is_published_ending
+from . import keys
 from .errors import InputError
 from .guider import require_model
 from .model import DynamiCrafterSampling
@@ -17,18 +18,20 @@ WRAPPER_KEY = "dynamicrafter_pin_frames"
 FRAMES = ["first", "given"]
 
 
-def given_rows(concat: Tensor, num_frames: int, frames: str) -> Tensor:
+# Modes in which a frame's latent is an image for that very frame; in the others the first frame's.
+PLACED = ("interpolate", "loop", "keyframes")
+
+
+def given_rows(concat: Tensor, num_frames: int, frames: str, mode: str) -> Tensor:
     """Which rows of the latent batch to pin: bool `[N*T]`.
 
-    concat: visual detail guidance, `[N*T, 4, h, w]`, zeros where no image was given. When every
-    frame has one (animate), only the first frame is a given frame.
+    concat: visual detail guidance of `mode`, `[N*T, 4, h, w]`, zeros where no image was given.
     """
     given = concat.flatten(1).any(dim=1).unflatten(0, (-1, num_frames))  # [N, T]
-    only_first = torch.zeros_like(given)
-    only_first[:, 0] = True
-    everywhere = given.all(dim=1, keepdim=True)
-    chosen = only_first if frames == "first" else torch.where(everywhere, only_first, given)
-    return chosen.flatten()
+    if frames == "first" or mode not in PLACED:
+        given = torch.zeros_like(given)
+        given[:, 0] = True
+    return given.flatten()
 
 
 class PinFrames:
@@ -53,8 +56,8 @@ class PinFrames:
         denoise_mask: Tensor | None = None,
         disable_pbar: bool = False,
     ) -> Tensor:
-        concat, num_frames = _guidance(guider.conds)
-        pinned = given_rows(concat, num_frames, self.frames)
+        concat, num_frames, mode = _guidance(guider.conds)
+        pinned = given_rows(concat, num_frames, self.frames, mode)
         mask = torch.ones_like(noise) if denoise_mask is None else denoise_mask
         # What the latent input's own mask holds, such as an extended video's start, stays.
         pinned &= mask.expand_as(noise).flatten(1).any(dim=1)
@@ -68,13 +71,17 @@ class PinFrames:
         return samples
 
 
-def _guidance(conds: dict[str, Any]) -> tuple[Tensor, int]:
-    """(concat latents `[N*T, 4, h, w]`, frames per video) of the first condition that has them."""
+def _guidance(conds: dict[str, Any]) -> tuple[Tensor, int, str]:
+    """(concat latents `[N*T, 4, h, w]`, frames per video, mode) of the first condition with them.
+
+    Raises InputError where none has.
+    """
     for entries in conds.values():
         for entry in entries or ():
             found = entry.get("model_conds", {})
             if "c_concat" in found:
-                return found["c_concat"].cond, found["num_video_frames"].cond
+                mode = entry.get(keys.MODE, "animate")
+                return found["c_concat"].cond, found["num_video_frames"].cond, mode
     raise InputError(
         "Pin First Frame found no image in the conditionings; put Visual Detail Guidance between "
         "the prompts and the sampler."
