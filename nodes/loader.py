@@ -36,6 +36,7 @@ from .files import read_checkpoint
 from .model import DynamiCrafterConfig
 from .types import CATEGORY, Projector
 from .window_hints import WRAPPER_KEY, slice_hints
+from .windows import check_overlap
 
 logger = logging.getLogger(__name__)
 
@@ -207,9 +208,9 @@ def _load_model(
     model = config.get_model(parts.unet, device=device)
     offload = comfy.model_management.unet_offload_device()
     patcher = core_patcher(model, load_device, offload, disable_dynamic)
-    patcher.add_wrapper_with_key(
-        comfy.patcher_extension.WrappersMP.CALC_COND_BATCH, WRAPPER_KEY, slice_hints
-    )
+    kinds = comfy.patcher_extension.WrappersMP
+    patcher.add_wrapper_with_key(kinds.CALC_COND_BATCH, WRAPPER_KEY, slice_hints)
+    patcher.add_wrapper_with_key(kinds.PREPARE_SAMPLING, WRAPPER_KEY, check_overlap)
     # DynamicVRAM reads the file's own tensors when it needs them.
     _load_unet(model, parts.unet, None if patcher.is_dynamic() else (device, dtype))
     if device != torch.device("cpu"):

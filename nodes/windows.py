@@ -6,12 +6,31 @@ A window is treated as a video of its own length. Source: spec/host.md section B
 from typing import Any
 
 import comfy.conds
+import comfy.context_windows
 import torch
 from torch import Tensor
 
 from ..dc_model.variants import QUERIES_PER_FRAME
 from .conds import PerVideo, PerVideoTokens
 from .errors import InputError
+
+
+def check_overlap(executor: Any, model: Any, noise_shape: Any, *args: Any, **kwargs: Any) -> Any:
+    """The host's PREPARE_SAMPLING wrapper: windows that never move on end before the model loads.
+
+    Raises InputError, where the host would divide by nothing or sample no window at all.
+    """
+    handler: Any = (kwargs.get("model_options") or {}).get("context_handler")
+    if isinstance(handler, comfy.context_windows.IndexListContextHandler):
+        length, overlap = handler.context_length, handler.context_overlap
+        schedules = comfy.context_windows.ContextSchedules
+        moves_on = handler.context_schedule.name == schedules.BATCHED
+        if overlap >= length and noise_shape[0] > length and (handler.freenoise or not moves_on):
+            raise InputError(
+                f"Context windows of {length} frames overlap by {overlap}, so that they never move "
+                f"on; set context_overlap to 0 to {length - 1}."
+            )
+    return executor(model, noise_shape, *args, **kwargs)
 
 
 def window_indices(window: Any) -> list[int]:
