@@ -230,6 +230,7 @@ class KeyframeNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, frame: int, **optional: Any) -> io.NodeOutput:
+        image = require_images(image, "The keyframe")
         require_count(image.shape[0], (1,), "images", "a keyframe is one image")
         return io.NodeOutput((*keyframes(optional.get("keyframes")), Keyframe(frame, image)))
 

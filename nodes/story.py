@@ -11,6 +11,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..dc_model.overlap import join
+from .checks import require_images
 from .context import ContextEncode, ContextProjection
 from .decode import VideoDecode
 from .detail import FITS, SPEED_TOOLTIP, VisualDetailGuidance
@@ -198,6 +199,7 @@ class ShotNode(io.ComfyNode):
         cls, prompt: str, length: int, fps: int, image: Tensor | None = None, shots: Any = None
     ) -> io.NodeOutput:
         if image is not None:
+            image = require_images(image, "The shot's image")
             require_count(image.shape[0], (1,), "images", "a shot starts from one image")
         return io.NodeOutput((*(shots or ()), Shot(prompt, length, fps, image)))
 

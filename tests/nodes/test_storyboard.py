@@ -1,0 +1,161 @@
+"""Storyboard: every setting reaches the shots, and wrong shots are refused before filming."""
+
+from typing import Any
+
+import pytest
+import torch
+from graphs import Graph, Link
+from scene import FRAMES, SIZE
+from studio import Animation, Studio, picture, relative_error
+from torch import Tensor
+
+pytestmark = pytest.mark.server
+
+WIDTH, HEIGHT, OVERLAP, FPS = 80, 48, 1, 9
+SAMPLING = {"steps": 2, "cfg": 3.0, "eta": 0.5}
+
+
+def shots(studio: Studio, graph: Graph, *images: Tensor | None, fps: int = FPS) -> Link:
+    """DC_SHOTS; None is a shot that goes on from the one before."""
+    link: Any = None
+    for i, image in enumerate(images):
+        link = graph.add(
+            "DynamiCrafterShot",
+            prompt=f"scene {i}",
+            length=FRAMES,
+            fps=fps,
+            image=None if image is None else studio.image(graph, image),
+            shots=link,
+        )[0]
+    return link
+
+
+def storyboard(graph: Graph, made: Animation, link: Link, **options: Any) -> Link:
+    settings = {
+        "mode": "animate",
+        "negative": "fog",
+        "width": WIDTH,
+        "height": HEIGHT,
+        "fit": "pad",
+        "overlap": OVERLAP,
+        "seed": 5,
+        **SAMPLING,
+        **options,
+    }
+    return graph.add(
+        "DynamiCrafterStoryboard",
+        model=made.model,
+        clip=made.clip,
+        vae=made.vae,
+        clip_vision=made.clip_vision,
+        projector=made.projector,
+        shots=link,
+        **settings,
+    )[0]
+
+
+def decoded(graph: Graph, made: Animation, latent: Link) -> Link:
+    return graph.add("VAEDecode", vae=made.vae, samples=latent)[0]
+
+
+def test_every_setting_reaches_the_shots(studio: Studio, graph: Graph) -> None:
+    made = Animation(studio, graph, studio.small_checkpoint("512"))
+    image = picture(SIZE, SIZE)
+    story = storyboard(graph, made, shots(studio, graph, image, None))
+    start = studio.image(graph, image)
+    made.text("scene 0", "fog").context(start)
+    made.detail(start, WIDTH, HEIGHT, FRAMES, fps=FPS, fit="pad")
+    latent = made.sample(seed=5, **SAMPLING)
+    first = decoded(graph, made, latent)
+    last = graph.add("ImageFromBatch", image=first, batch_index=FRAMES - 1, length=1)[0]
+    made.text("scene 1", "fog").context(last)
+    node = graph.add(
+        "DynamiCrafterExtend",
+        positive=made.positive,
+        negative=made.negative,
+        vae=made.vae,
+        images=first,
+        samples=latent,
+        length=FRAMES,
+        overlap=OVERLAP,
+        fps=FPS,
+    )
+    made.positive, made.negative, made.latent = node[0], node[1], node[3]
+    second = decoded(graph, made, made.sample(seed=6, **SAMPLING))
+    found = studio.run(graph, story=story, first=first, second=second)
+    pieces = found["first"]["value"], found["second"]["value"][OVERLAP:]
+    torch.testing.assert_close(found["story"]["value"], torch.cat(pieces), atol=1e-3, rtol=0)
+
+
+def test_every_segment_leads_to_the_next_image(studio: Studio, graph: Graph) -> None:
+    """The segments' prompts and seeds count on; the frame that two share is a blend of both."""
+    made = Animation(studio, graph, studio.small_checkpoint("512_interp"))
+    pictures = [picture(SIZE, SIZE, phase) for phase in (0.0, 1.0, 2.0)]
+    link = shots(studio, graph, *pictures)
+    story = storyboard(graph, made, link, mode="interpolate")
+    images = [studio.image(graph, image) for image in pictures]
+    segments = {}
+    for i in range(2):
+        made.text(f"scene {i}", "fog").context(images[i])
+        options = {"mode": "interpolate", "end_image": images[i + 1], "fps": FPS, "fit": "pad"}
+        made.detail(images[i], WIDTH, HEIGHT, FRAMES, **options)
+        segments[f"segment{i}"] = decoded(graph, made, made.sample(seed=5 + i, **SAMPLING))
+    found = studio.run(graph, story=story, **segments)
+    video = found["story"]["value"]
+    one, two = (found[name]["value"] for name in segments)
+    shared = (one[-1:] + two[:1]) / 2
+    expected = torch.cat([one[:-1], shared, two[1:]])
+    torch.testing.assert_close(video, expected, atol=1e-3, rtol=0)
+    assert relative_error(one[-1], two[0]) > 1e-3
+
+
+def test_one_shot_is_the_whole_story(studio: Studio, graph: Graph) -> None:
+    made = Animation(studio, graph, studio.small_checkpoint("512"))
+    video = studio.run(graph, v=storyboard(graph, made, shots(studio, graph, picture(SIZE, SIZE))))
+    assert video["v"]["value"].shape == (FRAMES, HEIGHT, WIDTH, 3)
+
+
+def spoiled() -> Tensor:
+    image = picture(SIZE, SIZE)
+    image[0, 3, 5, 1] = float("nan")
+    return image
+
+
+BAD_IMAGES = {
+    "NaN": (spoiled(), "not finite"),
+    "empty": (torch.zeros(1, 0, SIZE, 3), "is empty"),
+    "two channels": (torch.zeros(1, SIZE, SIZE, 2), "expected a batch of images"),
+    "no batch": (torch.zeros(SIZE, SIZE, 3), "expected a batch of images"),
+    "two images": (torch.zeros(2, SIZE, SIZE, 3), "a shot starts from one image"),
+}
+
+
+@pytest.mark.parametrize("name", list(BAD_IMAGES))
+def test_a_later_shots_image_is_refused_before_filming(
+    studio: Studio, graph: Graph, name: str
+) -> None:
+    image, fragment = BAD_IMAGES[name]
+    made = Animation(studio, graph, studio.small_checkpoint("512"))
+    link = shots(studio, graph, picture(SIZE, SIZE), image)
+    message = studio.error(graph, storyboard(graph, made, link))
+    assert fragment in message
+    assert "DynamiCrafterShot" in message
+
+
+@pytest.mark.parametrize(
+    ("widget", "value"),
+    [
+        *(("cfg", v) for v in (float("nan"), float("inf"), -1.0)),
+        *(("eta", v) for v in (float("nan"), -0.5, 1.5)),
+        *(("steps", v) for v in (0, -1)),
+        *(("overlap", v) for v in (0, -1)),
+        *(("width", v) for v in (0, 68)),
+        *(("seed", v) for v in (-1, 2**64)),
+        ("mode", "dance"),
+    ],
+    ids=str,
+)
+def test_values_are_refused_by_name(studio: Studio, graph: Graph, widget: str, value: Any) -> None:
+    made = Animation(studio, graph, studio.small_checkpoint("512"))
+    link = shots(studio, graph, picture(SIZE, SIZE), None)
+    assert widget in studio.error(graph, storyboard(graph, made, link, **{widget: value}))
