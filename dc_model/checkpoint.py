@@ -65,12 +65,17 @@ def _last(buffer: Tensor | None) -> float | None:
     return None if buffer is None or buffer.numel() == 0 else float(buffer.flatten()[-1])
 
 
-def unwrap(loaded: Mapping[str, Any]) -> StateDict:
+def unwrap(loaded: Any) -> StateDict:
     """The state dict inside a trainer's file (`state_dict`, or DeepSpeed's `module`).
 
-    Values that are no tensors are dropped. Raises CheckpointError when no tensor is left.
+    loaded: whatever the file holds. Values that are no tensors are dropped. Raises CheckpointError
+    when no tensor is left.
     """
-    inner: Any = loaded
+    if not isinstance(loaded, Mapping):
+        raise CheckpointError(
+            f"It holds a {type(loaded).__name__}, not the tensors of a checkpoint by name."
+        )
+    inner = loaded
     for wrapper in ("module", "state_dict"):
         if isinstance(inner.get(wrapper), Mapping):
             inner = inner[wrapper]

@@ -1,11 +1,8 @@
 """Reads checkpoint files: checked and refused by their header, tensors mapped, not copied."""
 
-from typing import Any
-
 import comfy.utils
 
 from ..dc_model.checkpoint import StateDict, refuse_foreign, shapes, unwrap
-from ..dc_model.detect import CheckpointError
 from ..dc_model.inspect_file import FileContent, inspect_file, load_pickle
 
 
@@ -21,7 +18,7 @@ def read_checkpoint(path: str) -> tuple[StateDict, dict[str, str]]:
     if content.format == "safetensors":
         refuse_foreign(content.shapes)
     elif content.listing is not None:
-        refuse_foreign(shapes(unwrap(_by_name(content.listing))))
+        refuse_foreign(shapes(unwrap(content.listing)))
     return _read(path, content), dict(content.metadata)
 
 
@@ -33,12 +30,4 @@ def read_tensors(path: str) -> StateDict:
 def _read(path: str, content: FileContent) -> StateDict:
     if content.format == "safetensors":
         return unwrap(comfy.utils.load_torch_file(path, safe_load=True))
-    return unwrap(_by_name(load_pickle(path, mapped=content.format == "zip")))
-
-
-def _by_name(loaded: Any) -> dict[str, Any]:
-    if not isinstance(loaded, dict):
-        raise CheckpointError(
-            f"It holds a {type(loaded).__name__}, not the tensors of a checkpoint by name."
-        )
-    return loaded
+    return unwrap(load_pickle(path, mapped=content.format == "zip"))

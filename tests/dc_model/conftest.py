@@ -4,6 +4,8 @@ import functools
 import gzip
 import json
 import math
+import pickle
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from checkpoint_files import TENSORS
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dc_model.unet import DynamiCrafterUNet
@@ -190,3 +193,27 @@ def random_inputs() -> Callable[..., Inputs]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Bytes of one small file in each format."""
+    folder = tmp_path_factory.mktemp("whole")
+    save_file(TENSORS, folder / "a.safetensors", {"note": "x"})
+    content = {"state_dict": TENSORS, "global_step": 7}
+    torch.save(content, folder / "a.ckpt")
+    torch.save(content, folder / "b.ckpt", _use_new_zipfile_serialization=False)
+    names = {"safetensors": "a.safetensors", "zip": "a.ckpt", "legacy": "b.ckpt"}
+    data = {form: (folder / name).read_bytes() for form, name in names.items()}
+    return {**data, "legacy": _without_addresses(data["legacy"])}
+
+
+def _without_addresses(data: bytes) -> bytes:
+    """The old format with numbers for the names of its storages, which are places in memory."""
+    numbers: dict[bytes, bytes] = {}
+
+    def name(found: re.Match[bytes]) -> bytes:
+        number = numbers.setdefault(found[1], b"%014d" % len(numbers))
+        return pickle.BINUNICODE + len(number).to_bytes(4, "little") + number
+
+    return re.sub(pickle.BINUNICODE + rb".\0\0\0(\d{10,20})(?=q)", name, data, flags=re.DOTALL)
