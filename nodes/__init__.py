@@ -5,6 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 from . import (
     analytic_init,
     color,
+    conformity,
     context,
     decode,
     detail,
@@ -16,6 +17,7 @@ from . import (
     schedule_text,
     sketch,
     story,
+    video_distance,
 )
 
 STAGES = (
@@ -32,11 +34,16 @@ STAGES = (
     decode,
     color,
     story,
+    conformity,
+    video_distance,
 )
 
 
 class DynamiCrafterExtension(ComfyExtension):
     """What the host asks for the pack's nodes."""
+
+    async def on_load(self) -> None:
+        video_distance.register_folder()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [node for stage in STAGES for node in stage.NODES]

@@ -230,6 +230,31 @@ CONTRACT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[tuple[str, s
         {},
         [("IMAGE", "images"), ("IMAGE", "last_frame")],
     ),
+    "DynamiCrafterPIC": (
+        "Perceptual Input Conformity (PIC)",
+        {
+            "images": "IMAGE",
+            "image": "IMAGE",
+            "distance": ["dreamsim", "clip_vision", "pixels"],
+            "num_frames": 0,
+            "fit": ["crop", "pad", "stretch"],
+        },
+        {"clip_vision": "CLIP_VISION"},
+        [("FLOAT", "pic"), ("STRING", "report")],
+    ),
+    "DynamiCrafterVideoDistance": (
+        "Video Distance (FVD, KVD)",
+        {
+            "real_images": "IMAGE",
+            "generated_images": "IMAGE",
+            "extractor_name": REQUIRED,
+            "preprocessing": ["i3d", "none"],
+            "num_frames": 16,
+            "real_stride": 1,
+        },
+        {},
+        [("FLOAT", "fvd"), ("FLOAT", "kvd"), ("STRING", "report")],
+    ),
 }
 
 

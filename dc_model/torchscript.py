@@ -1,0 +1,142 @@
+"""Loads TorchScript files after a look at their code.
+
+A TorchScript file is a program: its code runs while it loads and when it is called. It cannot call
+Python, but PyTorch's operators include some that write files, and other packages add more. So a
+file is read as what it is, a zip archive of source text and tensors, and refused when it names
+anything but PyTorch's own tensor operators. Memory and time that it takes are not bounded by this,
+nor errors inside an operator: only files of a known origin should be used.
+"""
+
+import ast
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+LARGEST_FILE = 4 * 2**30
+LARGEST_SOURCE = 16 * 2**20
+# Namespaces of operators that only compute; `torch.` in the source is PyTorch's own.
+NAMESPACES = {"aten", "prim"}
+# Operators that reach files, native classes, other processes, and ways around their names.
+FORBIDDEN = {
+    *("save", "load", "from_file", "classes", "setattr", "hasattr", "__import__"),
+    *("rpc_async", "rpc_sync", "rpc_remote", "manual_seed", "seed"),
+}
+
+
+class ScriptError(ValueError):
+    """A TorchScript file that is damaged or refused; the message says why."""
+
+
+def load_script(path: Path, device: torch.device | str) -> Any:
+    """The module in a file, in eval mode on `device`. Raises ScriptError, before its code runs when
+    the code is refused."""
+    inspect_script(path)
+    try:
+        return torch.jit.load(str(path), map_location=torch.device(device)).eval()
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise ScriptError(
+            f"{path.name} cannot be loaded ({last_line(error)}); download it again."
+        ) from error
+
+
+def inspect_script(path: Path) -> None:
+    """ScriptError unless the file is a TorchScript archive of allowed operators and sizes."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _require_sound(path, archive.infolist())
+            _require_plain_objects(path, archive)
+            sources = _read_sources(path, archive)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ScriptError(
+            f"{path.name} is no TorchScript file ({error}); expected what torch.jit.save writes."
+        ) from error
+    for source in sources:
+        for name in _refused_names(path, source):
+            raise ScriptError(
+                f"{path.name} uses {name!r}, which can reach beyond its own tensors, and was not "
+                "loaded; use a file whose origin you know."
+            )
+
+
+def last_line(error: BaseException) -> str:
+    """The last line of a message: TorchScript puts a traceback of its own before it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].removeprefix("RuntimeError: ").rstrip(".") if lines else type(error).__name__
+
+
+def _require_sound(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    names = [member.filename.casefold() for member in members]
+    if len(set(names)) < len(names):
+        # Two readers may take different ones of the same name.
+        raise ScriptError(f"{path.name} holds two parts of one name; download it again.")
+    size = sum(member.file_size for member in members)
+    if size > LARGEST_FILE:
+        raise ScriptError(
+            f"{path.name} unpacks to {size / 2**30:.1f} GB; at most {LARGEST_FILE >> 30} GB are "
+            "read."
+        )
+    inside = {name.partition("/")[2] for name in names}
+    if "constants.pkl" not in inside or not any(name.startswith("code/") for name in inside):
+        raise ScriptError(
+            f"{path.name} is an archive without TorchScript code, probably a checkpoint; expected "
+            "what torch.jit.save writes, such as i3d_torchscript.pt."
+        )
+
+
+def _require_plain_objects(path: Path, archive: zipfile.ZipFile) -> None:
+    """ScriptError when the pickled objects are of native classes, which run code of their own."""
+    for member in archive.infolist():
+        name = member.filename.casefold()
+        if name.endswith(".pkl") and b"torch.classes" in archive.read(member):
+            raise ScriptError(
+                f"{path.name} holds objects of native classes and was not loaded; use a network "
+                "of plain tensors, not a quantised one."
+            )
+
+
+def _read_sources(path: Path, archive: zipfile.ZipFile) -> list[str]:
+    # The loader does not tell upper from lower case.
+    members = [m for m in archive.infolist() if m.filename.casefold().endswith(".py")]
+    if sum(member.file_size for member in members) > LARGEST_SOURCE:
+        raise ScriptError(f"{path.name} has more code than {LARGEST_SOURCE >> 20} MB.")
+    return [archive.read(member).decode("utf-8", "replace") for member in members]
+
+
+def _refused_names(path: Path, source: str) -> Iterator[str]:
+    """Names in TorchScript's source, whose syntax is Python's, that are not allowed."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ScriptError(
+            f"{path.name} has code that cannot be read; it was not loaded."
+        ) from error
+    spaces = [n for n in nodes if isinstance(n, ast.Attribute) and _is_name(n.value, "ops")]
+    yield from (f"ops.{node.attr}" for node in spaces if node.attr not in NAMESPACES)
+    # By another way than `ops.namespace`, the namespace would stay unseen.
+    if sum(_is_name(node, "ops") for node in nodes) != len(spaces):
+        yield "ops"
+    # Submodules with a number for a name are written getattr(self, "0").
+    looked_up = [_constant_lookup(node) for node in nodes]
+    if sum(_is_name(node, "getattr") for node in nodes) != sum(map(bool, looked_up)):
+        yield "getattr"
+    for node, looked in zip(nodes, looked_up, strict=True):
+        name = looked or getattr(node, "id", None) or getattr(node, "attr", None)
+        if name in FORBIDDEN:
+            yield str(name)
+
+
+def _constant_lookup(node: ast.AST) -> str:
+    """What `getattr(x, "name")` looks up, "" for anything else."""
+    if isinstance(node, ast.Call) and _is_name(node.func, "getattr") and len(node.args) == 2:
+        name = node.args[1]
+        return str(name.value) if isinstance(name, ast.Constant) else ""
+    return ""
+
+
+def _is_name(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name

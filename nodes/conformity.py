@@ -1,0 +1,155 @@
+"""PIC: how much videos still look like their input images.
+
+Source: paper 4.2; the formula is `dc_model`'s, which `evaluation` uses as well.
+"""
+
+from pathlib import Path
+from typing import Any, cast
+
+import folder_paths
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..dc_model.conformity import (
+    MissingDreamSim,
+    PerceptualDistance,
+    dreamsim_distance,
+    embedding_distance,
+    perceptual_input_conformity,
+    pixel_distance,
+)
+from ..dc_model.preprocess import Fit, fit_image
+from ..dc_model.protocol import Conformity
+from .checks import require_images
+from .errors import REMEDIES, InputError, require
+from .metrics import claim_device, to_videos, watched
+from .types import CATEGORY
+
+FRAMES_AT_ONCE = 8
+DISTANCES = {
+    "dreamsim": "DreamSim (ensemble)",
+    "clip_vision": "1 - cosine of CLIP Vision embeddings",
+    "pixels": "mean absolute difference of pixels",
+}
+
+
+class InputConformity(io.ComfyNode):
+    """PIC of videos against their input images."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DynamiCrafterPIC",
+            display_name="Perceptual Input Conformity (PIC)",
+            category=f"{CATEGORY}/metrics",
+            description="How much a video still looks like its input image: the mean over frames "
+            "of 1 - perceptual distance.",
+            inputs=[
+                io.Image.Input("images", tooltip="The frames of one or more videos."),
+                io.Image.Input("image", tooltip="The input image, or one for each video."),
+                io.Combo.Input(
+                    "distance",
+                    options=list(DISTANCES),
+                    default="dreamsim",
+                    tooltip="dreamsim: the published PIC; the package must be installed. "
+                    "clip_vision, pixels: other figures, not comparable with published ones.",
+                ),
+                io.Int.Input(
+                    "num_frames",
+                    default=0,
+                    min=0,
+                    max=1024,
+                    tooltip="Frames of one video; 0 = as many videos as input images.",
+                ),
+                io.Combo.Input(
+                    "fit",
+                    options=["crop", "pad", "stretch"],
+                    default="crop",
+                    tooltip="How the input image is brought to the video's size; as in Visual "
+                    "Detail Guidance.",
+                ),
+                io.ClipVision.Input(
+                    "clip_vision",
+                    optional=True,
+                    tooltip="Only for the distance clip_vision: the checkpoint's, or any from Load "
+                    "CLIP Vision.",
+                ),
+            ],
+            outputs=[
+                io.Float.Output(display_name="pic"),
+                io.String.Output(display_name="report"),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        images: Tensor,
+        image: Tensor,
+        distance: str,
+        num_frames: int,
+        fit: str,
+        clip_vision: Any = None,
+    ) -> io.NodeOutput:
+        frames, inputs = require_images(images, "images"), require_images(image, "image")
+        videos = to_videos(frames, num_frames or frames_of_each(frames, inputs), "images")
+        if len(inputs) not in (1, len(videos)):
+            raise InputError(
+                f"{len(inputs)} input images came with {len(videos)} videos; connect 1, or one for "
+                "each video."
+            )
+        pictures = fit_image(
+            inputs.float().clamp(0, 1).movedim(-1, 1), *videos.shape[-2:], cast(Fit, fit)
+        )
+        value = mean_conformity(pictures, videos, choose_distance(distance, clip_vision))
+        result = Conformity(
+            value=value,
+            videos=len(videos),
+            frames=videos.shape[1],
+            resolution=(videos.shape[-2], videos.shape[-1]),
+            fit=fit,
+            distance=DISTANCES[distance],
+            published=distance == "dreamsim",
+        )
+        return io.NodeOutput(value, str(result), ui=ui.PreviewText(str(result)))
+
+
+def frames_of_each(frames: Tensor, inputs: Tensor) -> int:
+    """T when each input image has a video of its own; InputError when the frames do not divide."""
+    rows, count = len(frames), len(inputs)
+    if rows % count:
+        raise InputError(
+            f"images has {rows} frames, which are not {count} videos of one length, as there are "
+            "input images; set num_frames, or connect 1 input image."
+        )
+    return rows // count
+
+
+def mean_conformity(pictures: Tensor, videos: Tensor, distance: PerceptualDistance) -> float:
+    """Mean over videos `[N, T, 3, H, W]` of the conformity to images `[1 or N, 3, H, W]`."""
+    run = watched(distance, videos.shape[0] * videos.shape[1])
+    pairs = zip(pictures.expand(len(videos), -1, -1, -1), videos, strict=True)
+    values = [perceptual_input_conformity(p, v, run, FRAMES_AT_ONCE) for p, v in pairs]
+    return sum(values) / len(values)
+
+
+def choose_distance(name: str, clip_vision: Any) -> PerceptualDistance:
+    """The distance of a name in `DISTANCES`; InputError when what it needs is missing."""
+    if name == "pixels":
+        return pixel_distance
+    if name == "clip_vision":
+        require(clip_vision, "CLIP_VISION", REMEDIES["CLIP_VISION"])
+        return embedding_distance(lambda images: embed_images(clip_vision, images))
+    try:
+        return dreamsim_distance(claim_device(), str(Path(folder_paths.models_dir) / "dreamsim"))
+    except MissingDreamSim as error:
+        raise InputError(str(error)) from error
+
+
+def embed_images(clip_vision: Any, images: Tensor) -> Tensor:
+    """CLIP Vision's embeddings `[B, D]` of the whole images `[B, 3, H, W]` in [0, 1]."""
+    return clip_vision.encode_image(images.movedim(1, -1), crop=False)["image_embeds"]
+
+
+NODES = [InputConformity]

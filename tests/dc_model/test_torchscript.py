@@ -1,0 +1,174 @@
+"""TorchScript files are programs: which are loaded, and which are refused before they run."""
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dc_model.torchscript import ScriptError, inspect_script, load_script
+
+
+class Mean(nn.Module):
+    def forward(self, videos: Tensor) -> Tensor:
+        return videos.mean(dim=[2, 3, 4])
+
+
+class Numbered(nn.Module):
+    """Its layers' names are numbers, which the source looks up by `getattr`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4), nn.ReLU())
+
+    def forward(self, videos: Tensor) -> Tensor:
+        return self.layers(videos).mean(dim=[2, 3, 4])
+
+
+class Writes(nn.Module):
+    def forward(self, videos: Tensor) -> Tensor:
+        torch.save(videos, "written.pt")
+        return videos.mean(dim=[2, 3, 4])
+
+
+class Reads(nn.Module):
+    def forward(self, videos: Tensor) -> Tensor:
+        return videos.mean(dim=[2, 3, 4]) + torch.from_file("secret", False, 4).sum()
+
+
+class Reseeds(nn.Module):
+    def forward(self, videos: Tensor) -> Tensor:
+        torch.manual_seed(0)
+        return videos.mean(dim=[2, 3, 4])
+
+
+class Foreign(nn.Module):
+    def forward(self, videos: Tensor) -> Tensor:
+        return torch.ops.quantized.relu6(videos).mean(dim=[2, 3, 4])
+
+
+def script(module: nn.Module, folder: Path) -> Path:
+    path = folder / f"{type(module).__name__}.pt"
+    torch.jit.script(module).save(str(path))  # type: ignore[union-attr]
+    return path
+
+
+def rewrite(source: Path, target: Path, old: bytes, new: bytes) -> Path:
+    """A copy of an archive with some bytes of its code changed."""
+    with zipfile.ZipFile(source) as before, zipfile.ZipFile(target, "w") as after:
+        for member in before.infolist():
+            content = before.read(member)
+            changed = content.replace(old, new) if member.filename.endswith(".py") else content
+            after.writestr(member, changed)
+    return target
+
+
+@pytest.mark.parametrize("module", [Mean(), Numbered()], ids=["plain", "numbered"])
+def test_networks_are_loaded_and_compute(module: nn.Module, tmp_path: Path):
+    videos = torch.rand(2, 3, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    loaded = load_script(script(module, tmp_path), "cpu")
+    assert not loaded.training
+    torch.testing.assert_close(loaded(videos), module.eval()(videos))
+
+
+def test_a_traced_network_is_loaded(tmp_path: Path):
+    path = tmp_path / "traced.pt"
+    torch.jit.trace(Numbered().eval(), torch.zeros(1, 3, 2, 2, 2)).save(str(path))  # type: ignore[union-attr]
+    assert load_script(path, "cpu")(torch.zeros(5, 3, 2, 2, 2)).shape == (5, 4)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        (Writes(), "'save'"),
+        (Reads(), "'from_file'"),
+        (Reseeds(), "'manual_seed'"),
+        (Foreign(), "'ops.quantized'"),
+    ],
+    ids=["writes", "reads", "reseeds", "foreign"],
+)
+def test_code_that_reaches_out_is_refused(module: nn.Module, name: str, tmp_path: Path):
+    with pytest.raises(ScriptError, match=f"uses {name}.*was not loaded"):
+        load_script(script(module, tmp_path), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"torch.save(videos", b'getattr(torch, "save")(videos'),
+        (b"torch.save(videos", b"_torch = torch; _torch.save(videos"),
+        (b"torch.save(videos", b'getattr(ops, "image").write_file(videos'),
+        (b"torch.save(videos", b"_ops = ops; _ops.image.write_file(videos"),
+        (b"torch.save(videos", b'getattr(torch, "sa" "ve")(videos'),
+    ],
+    ids=["getattr", "alias", "getattr-ops", "alias-ops", "joined"],
+)
+def test_hidden_names_are_refused(old: bytes, new: bytes, tmp_path: Path):
+    path = rewrite(script(Writes(), tmp_path), tmp_path / "hidden.pt", old, new)
+    with pytest.raises(ScriptError, match="was not loaded"):
+        inspect_script(path)
+
+
+def test_code_under_another_case_of_its_name_is_read(tmp_path: Path):
+    source, target = script(Writes(), tmp_path), tmp_path / "upper.pt"
+    with zipfile.ZipFile(source) as before, zipfile.ZipFile(target, "w") as after:
+        for member in before.infolist():
+            content = before.read(member)
+            member.filename = member.filename.replace(".py", ".PY")
+            after.writestr(member, content)
+    with pytest.raises(ScriptError, match="uses 'save'"):
+        inspect_script(target)
+
+
+def test_native_objects_are_refused(tmp_path: Path):
+    path = script(Mean(), tmp_path)
+    other = tmp_path / "native.pt"
+    with zipfile.ZipFile(path) as before, zipfile.ZipFile(other, "w") as after:
+        for member in before.infolist():
+            extra = b"c__torch__.torch.classes.a\nB\n" if "data.pkl" in member.filename else b""
+            after.writestr(member, before.read(member) + extra)
+    with pytest.raises(ScriptError, match="native classes"):
+        inspect_script(other)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_parts_of_one_name_are_refused(tmp_path: Path):
+    path = script(Mean(), tmp_path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(archive.namelist()[0].upper(), b"")
+    with pytest.raises(ScriptError, match="two parts of one name"):
+        inspect_script(path)
+
+
+def test_other_files_are_named(tmp_path: Path):
+    text, checkpoint = tmp_path / "text.pt", tmp_path / "checkpoint.pt"
+    text.write_text("<html>not found</html>")
+    torch.save({"weight": torch.zeros(2)}, checkpoint)
+    with pytest.raises(ScriptError, match=r"text\.pt is no TorchScript file"):
+        inspect_script(text)
+    with pytest.raises(ScriptError, match="without TorchScript code, probably a checkpoint"):
+        inspect_script(checkpoint)
+    with pytest.raises(ScriptError, match=r"gone\.pt is no TorchScript file"):
+        inspect_script(tmp_path / "gone.pt")
+
+
+def test_oversized_and_damaged_archives_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = script(Mean(), tmp_path)
+    broken = rewrite(path, tmp_path / "broken.pt", b"torch.mean(", b"torch.no_such_operator(")
+    with pytest.raises(ScriptError, match=r"broken\.pt cannot be loaded .*download it again"):
+        load_script(broken, "cpu")
+    unreadable = rewrite(path, tmp_path / "unreadable.pt", b"return", b"return return")
+    with pytest.raises(ScriptError, match="code that cannot be read"):
+        load_script(unreadable, "cpu")
+    cut = tmp_path / "cut.pt"
+    shutil.copy(path, cut)
+    cut.write_bytes(cut.read_bytes()[:-200])
+    with pytest.raises(ScriptError, match="is no TorchScript file"):
+        inspect_script(cut)
+    monkeypatch.setattr("dc_model.torchscript.LARGEST_FILE", 10)
+    with pytest.raises(ScriptError, match="unpacks to"):
+        inspect_script(path)
