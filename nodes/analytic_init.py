@@ -24,6 +24,7 @@ from .guider import require_model
 from .loader import FOLDERS, checkpoint_path
 from .sampling import VideoNoise, schedule_of
 from .types import CATEGORY, frames_per_video
+from .widgets import seed_input
 
 BUILT_IN = "built-in"
 
@@ -99,14 +100,7 @@ class AnalyticInitNode(io.ComfyNode):
                     tooltip="A published Analytic-Init file (.pt or .safetensors) in "
                     "models/checkpoints; built-in = zero mean and the published variance.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=123,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Noise is drawn on the CPU: one seed, one video, on any machine.",
-                ),
+                seed_input(),
                 io.Int.Input(
                     "start_timestep",
                     default=940,

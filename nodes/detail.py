@@ -17,9 +17,9 @@ from . import keys
 from .checks import ENCODING, require_finite, require_images, require_room
 from .errors import REMEDIES, InputError, require_count, require_multiple_of_8, require_vae
 from .types import CATEGORY, Keyframe, Keyframes, keyframes
+from .widgets import fit_input, size_inputs, video_inputs
 
 MODES = ["animate", "interpolate", "loop", "keyframes", "per_frame"]
-FITS = ["crop", "pad", "stretch"]
 SPEED_TOOLTIP = (
     "0 = the model's own. 256: frame stride 1-6, larger = more motion (3). Others: frames per "
     "second, smaller = more motion (512: 24, 1024: 10, interpolate and loop: 5, Toon: 10)."
@@ -112,7 +112,6 @@ class VisualDetailGuidance(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        size = {"min": 8, "max": 8192, "step": 8}
         return io.Schema(
             node_id="DynamiCrafterVisualDetailGuidance",
             display_name="Visual Detail Guidance",
@@ -124,12 +123,8 @@ class VisualDetailGuidance(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="From Query-Transformer Projection."),
                 io.Vae.Input("vae", tooltip="The checkpoint's, or any Stable Diffusion 1.x VAE."),
                 io.Image.Input("image", tooltip="The first frame."),
-                io.Int.Input("width", default=512, tooltip="256: 256; 1024: 1024.", **size),
-                io.Int.Input("height", default=320, tooltip="256: 256; 1024: 576.", **size),
-                io.Int.Input(
-                    "length", default=16, min=1, max=1024, tooltip="Frames; the models know 16."
-                ),
-                io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Videos at once."),
+                *size_inputs(),
+                *video_inputs(),
                 io.Combo.Input(
                     "mode",
                     options=MODES,
@@ -139,12 +134,9 @@ class VisualDetailGuidance(io.ComfyNode):
                     "images at chosen frames. per_frame: an image for each frame (ViewCrafter).",
                 ),
                 io.Int.Input("fps", default=0, min=0, max=1000, tooltip=SPEED_TOOLTIP),
-                io.Combo.Input(
-                    "fit",
-                    options=FITS,
-                    default="crop",
-                    tooltip="How images are brought to the video's size: crop covers it and cuts, "
-                    "pad adds black bars, stretch ignores the aspect ratio.",
+                fit_input(
+                    "How images are brought to the video's size: crop covers it and cuts, "
+                    "pad adds black bars, stretch ignores the aspect ratio."
                 ),
                 io.Conditioning.Input(
                     "image_only", optional=True, tooltip="For two-scale guidance; else leave it."
@@ -240,7 +232,6 @@ class EmptyVideo(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        size = {"min": 8, "max": 8192, "step": 8}
         return io.Schema(
             node_id="DynamiCrafterEmptyVideo",
             display_name="Empty Video, text to video",
@@ -249,12 +240,8 @@ class EmptyVideo(io.ComfyNode):
             inputs=[
                 io.Conditioning.Input("positive", tooltip="What should be seen."),
                 io.Conditioning.Input("negative", tooltip="What should not."),
-                io.Int.Input("width", default=512, tooltip="Pixels.", **size),
-                io.Int.Input("height", default=320, tooltip="Pixels.", **size),
-                io.Int.Input(
-                    "length", default=16, min=1, max=1024, tooltip="Frames; the models know 16."
-                ),
-                io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Videos at once."),
+                *size_inputs("Pixels.", "Pixels."),
+                *video_inputs(),
                 io.Int.Input(
                     "fps", default=0, min=0, max=1000, tooltip="0 = the model's own (16)."
                 ),

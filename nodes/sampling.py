@@ -23,6 +23,7 @@ from .errors import InputError
 from .guider import DualGuider, build_guider, require_model
 from .model import DynamiCrafterSampling
 from .types import CATEGORY, frames_per_video
+from .widgets import eta_input, guidance_inputs, seed_input, steps_input
 
 SPACINGS = ["auto", "uniform_trailing", "uniform"]
 ENDINGS = ["clean", "published"]
@@ -132,9 +133,7 @@ def run(
 
 def _grid_inputs() -> dict[str, Any]:
     return {
-        "steps": io.Int.Input(
-            "steps", default=50, min=1, max=1000, tooltip="Published: 50. 25 to 30 look close."
-        ),
+        "steps": steps_input(),
         "spacing": io.Combo.Input(
             "spacing",
             options=SPACINGS,
@@ -209,7 +208,7 @@ class DDIM(io.ComfyNode):
             display_name="DDIM",
             category=f"{CATEGORY}/sampling",
             description="The published DDIM sampler, for SamplerCustomAdvanced.",
-            inputs=[_eta_input()],
+            inputs=[eta_input()],
             outputs=[io.Sampler.Output(display_name="SAMPLER")],
         )
 
@@ -218,23 +217,12 @@ class DDIM(io.ComfyNode):
         return io.NodeOutput(ddim_sampler(eta))
 
 
-def _eta_input() -> Any:
-    return io.Float.Input(
-        "eta",
-        default=1.0,
-        min=0.0,
-        max=1.0,
-        step=0.01,
-        tooltip="Fresh noise in each step: 1 as published, 0 deterministic.",
-    )
-
-
 class Sampler(io.ComfyNode):
     """The published sampler in one node: guidance, schedule and DDIM."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        grid = _grid_inputs()
+        grid, (cfg, image_cfg, rescale) = _grid_inputs(), guidance_inputs()
         return io.Schema(
             node_id="DynamiCrafterSampler",
             display_name="Dual-Attention Sampler",
@@ -246,19 +234,13 @@ class Sampler(io.ComfyNode):
                 io.Conditioning.Input("positive", tooltip="From Visual Detail Guidance."),
                 io.Conditioning.Input("negative", tooltip="From Visual Detail Guidance."),
                 io.Latent.Input("latent", tooltip="From Visual Detail Guidance."),
-                io.Int.Input(
-                    "seed",
-                    default=123,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Noise is drawn on the CPU: one seed, one video, on any machine.",
-                ),
+                seed_input(),
                 grid["steps"],
-                *guidance_inputs()[:2],
-                _eta_input(),
+                cfg,
+                image_cfg,
+                eta_input(),
                 grid["spacing"],
-                guidance_inputs()[2],
+                rescale,
                 grid["ending"],
                 grid["start_timestep"],
                 grid["denoise"],
@@ -295,28 +277,6 @@ class Sampler(io.ComfyNode):
         )
         sigmas = make_sigmas(model, steps, spacing, denoise, ending, start_timestep)
         return io.NodeOutput(run(guider, sigmas, eta, latent, noise or VideoNoise(seed)))
-
-
-def guidance_inputs() -> list[Any]:
-    """cfg, image_cfg and guidance_rescale, in this order."""
-    scale = {"default": 7.5, "min": 0.0, "max": 100.0, "step": 0.1}
-    return [
-        io.Float.Input("cfg", tooltip="How strongly the text steers.", **scale),
-        io.Float.Input(
-            "image_cfg",
-            tooltip="How strongly the image's context steers; unused without image_only.",
-            **scale,
-        ),
-        io.Float.Input(
-            "guidance_rescale",
-            default=-1.0,
-            min=-1.0,
-            max=1.0,
-            step=0.01,
-            tooltip="Tames the contrast that a high cfg brings, per video. Negative = the model's "
-            "own (0.7; 256 and VideoCrafter: 0).",
-        ),
-    ]
 
 
 class Guider(io.ComfyNode):

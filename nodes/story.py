@@ -14,12 +14,13 @@ from ..dc_model.overlap import join
 from .checks import require_images
 from .context import ContextEncode, ContextProjection
 from .decode import VideoDecode
-from .detail import FITS, SPEED_TOOLTIP, VisualDetailGuidance
+from .detail import SPEED_TOOLTIP, VisualDetailGuidance
 from .errors import REMEDIES, InputError, require, require_count
 from .extend import Extend
 from .sampling import Sampler
 from .toon import ToonVAE
 from .types import CATEGORY, Projector
+from .widgets import eta_input, fit_input, guidance_inputs, seed_input, size_inputs, steps_input
 
 Shots = io.Custom("DC_SHOTS")
 MODES = ["animate", "interpolate"]
@@ -209,7 +210,6 @@ class Storyboard(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        size = {"min": 8, "max": 8192, "step": 8}
         return io.Schema(
             node_id="DynamiCrafterStoryboard",
             display_name="Storyboard",
@@ -235,14 +235,8 @@ class Storyboard(io.ComfyNode):
                 io.String.Input(
                     "negative", default="", tooltip="For all shots; as published: empty."
                 ),
-                io.Int.Input("width", default=512, tooltip="256: 256; 1024: 1024.", **size),
-                io.Int.Input("height", default=320, tooltip="256: 256; 1024: 576.", **size),
-                io.Combo.Input(
-                    "fit",
-                    options=FITS,
-                    default="crop",
-                    tooltip="How images are brought to the video's size.",
-                ),
+                *size_inputs(),
+                fit_input("How images are brought to the video's size."),
                 io.Int.Input(
                     "overlap",
                     default=4,
@@ -250,31 +244,10 @@ class Storyboard(io.ComfyNode):
                     max=1023,
                     tooltip="Frames that a shot without an image shares with the one before.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=123,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Of the first shot; the next ones count on.",
-                ),
-                io.Int.Input("steps", default=50, min=1, max=1000, tooltip="Published: 50."),
-                io.Float.Input(
-                    "cfg",
-                    default=7.5,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    tooltip="How strongly the text steers.",
-                ),
-                io.Float.Input(
-                    "eta",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Fresh noise in each step: 1 as published, 0 deterministic.",
-                ),
+                seed_input("Of the first shot; the next ones count on."),
+                steps_input("Published: 50."),
+                guidance_inputs()[0],
+                eta_input(),
             ],
             outputs=[
                 io.Image.Output(display_name="images"),
