@@ -77,7 +77,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Returns the exit status."""
     options = parse()
-    signal.signal(signal.SIGTERM, _interrupt)
+    stop_on_signals()
     try:
         check(options)
         host = find_host(options.comfyui)
@@ -91,6 +91,14 @@ def main() -> int:
         print("Stopped; nothing is left behind.", file=sys.stderr)
         return 130
     return 0
+
+
+def stop_on_signals() -> None:
+    """Lets `kill` and a closed terminal stop the demo as Ctrl-C does, with all that it started."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP.
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it
+            signal.signal(number, _interrupt)
 
 
 def check(options: argparse.Namespace) -> None:
@@ -111,8 +119,16 @@ def check(options: argparse.Namespace) -> None:
         if value is not None and value % 8:
             raise DemoError(f"--{flag}: {value} is no multiple of 8; take {value // 8 * 8}.")
     workflow_path(options.workflow)
-    if options.output.exists() and not options.output.is_dir():
-        raise DemoError(f"--output: {options.output} is a file; give a folder.")
+    check_output(options.output)
+
+
+def check_output(folder: Path) -> None:
+    """Raises DemoError when results could not be written to `folder`, which need not exist."""
+    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not place.is_dir():
+        raise DemoError(f"--output: {place} is a file; give a folder.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise DemoError(f"--output: {place} may not be written to; give another folder.")
 
 
 def workflow_path(name: str) -> Path:

@@ -48,6 +48,7 @@ def run(root: Path, environment: dict[str, str], *flags: str) -> "subprocess.Com
         (["--width", "100"], 1, "--width: 100 is no multiple of 8; take 96."),
         (["--workflow", "none"], 1, "there is no workflow 'none'; choose one of animate_image"),
         (["--output", __file__], 1, "is a file; give a folder."),
+        (["--output", f"{__file__}/below/it"], 1, "test_demo.py is a file; give a folder."),
         (["--comfyui", "none"], 1, "none is not a ComfyUI"),
     ],
 )
@@ -72,10 +73,30 @@ def test_too_little_disk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         raise demo.SetupError("There is too little disk.")
 
     monkeypatch.setattr(demo, "find_host", fail)
-    monkeypatch.setattr(demo.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(demo, "stop_on_signals", lambda: None)
     monkeypatch.setattr(sys, "argv", ["demo.py"])
     assert demo.main() == 1
     assert capsys.readouterr().err == "There is too little disk.\n"
+
+
+def test_an_output_folder_that_may_not_be_written_to_is_named_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(demo.os, "access", lambda path, _: path != tmp_path)
+    with pytest.raises(demo.DemoError, match=f"--output: {tmp_path} may not be written to"):
+        demo.check_output(tmp_path / "new" / "output")
+    monkeypatch.undo()
+    demo.check_output(tmp_path / "new" / "output")
+    demo.check_output(Path("relative/output"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nohup_stays_in_force(monkeypatch: pytest.MonkeyPatch):
+    set_to = {}
+    monkeypatch.setattr(demo.signal, "getsignal", lambda _: signal.SIG_IGN)
+    monkeypatch.setattr(demo.signal, "signal", set_to.__setitem__)
+    demo.stop_on_signals()
+    assert set_to == {}
 
 
 def test_results_get_the_first_free_number(tmp_path: Path):
@@ -156,7 +177,7 @@ class TestRun:
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     def test_stops_its_server_when_stopped(
         self, root: Path, tmp_path: Path, environment: dict[str, str], number: signal.Signals
     ):
