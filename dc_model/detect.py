@@ -104,10 +104,11 @@ NAME_HINTS = (
     ("512", "512"),
 )
 
-# Variants that share every tensor shape and, within a row, the whole schedule.
+# Variants whose U-Nets share every shape and, within a row, the whole schedule: names decide. The
+# first is assumed when the name tells nothing.
 SAME_LAYOUT = (
-    frozenset({"512", "512_interp", "cil_512"}),
-    frozenset({"1024", "cil_1024", "viewcrafter_16"}),
+    ("512", "512_interp", "cil_512", "toon_512"),
+    ("1024", "cil_1024", "viewcrafter_16"),
 )
 
 
@@ -254,11 +255,15 @@ def detect_variant(evidence: Evidence, stated: Mapping[str, Any], file_name: str
         return Detection(stated["variant"])
     proven = next((s.variant for s in SIGNATURES if s.proves(evidence)), None)
     named = next((variant for part, variant in NAME_HINTS if part in file_name.lower()), None)
+    by_name = f"by the file's name ({file_name})"
+    alike = next((row for row in SAME_LAYOUT if proven == row[0]), ())
+    if named is not None and named in alike:
+        return Detection(named, f"variant {named}, {by_name}")
     if proven is not None:
-        family = next((f for f in SAME_LAYOUT if proven in f), frozenset({proven}))
-        return Detection(named if named in family else proven)  # type: ignore[arg-type]
+        others = f"{', '.join(alike[1:])} are built alike and {file_name} names none of them"
+        return Detection(proven, f"variant {proven}, since {others}" if alike else None)
     if named is not None and evidence.in_channels == 8:
-        return Detection(named, f"variant {named}, by the file's name ({file_name})")
+        return Detection(named, f"variant {named}, {by_name}")
     raise CheckpointError(
         f"{file_name} does not tell which variant it is (no metadata, no schedule buffers, no "
         f"telling keys or name); set `variant` to one of {_choices()}."
