@@ -4,6 +4,7 @@ Source: paper 3.2; spec/model.md section 2.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
@@ -45,6 +46,10 @@ class FeedForward(nn.Module):
         return self.net(x)
 
 
+def _layer_norms(count: int, dim: int, operations: Operations, dtype, device) -> list[nn.Module]:
+    return [operations.LayerNorm(dim, dtype=dtype, device=device) for _ in range(count)]
+
+
 class SpatialBlock(nn.Module):
     """Self-attention within a frame, dual cross-attention, feed-forward."""
 
@@ -77,9 +82,7 @@ class SpatialBlock(nn.Module):
             learnable_image_scale=learnable_image_scale,
             **common,
         )
-        self.norm1 = operations.LayerNorm(dim, dtype=dtype, device=device)
-        self.norm2 = operations.LayerNorm(dim, dtype=dtype, device=device)
-        self.norm3 = operations.LayerNorm(dim, dtype=dtype, device=device)
+        self.norm1, self.norm2, self.norm3 = _layer_norms(3, dim, operations, dtype, device)
 
     def forward(self, x: Tensor, conditions: Conditions, image_scale: float) -> Tensor:
         """x: `[B*T, H*W, dim]`. Returns the same shape."""
@@ -133,9 +136,7 @@ class TemporalBlock(nn.Module):
         self.attn1 = SelfAttention(dim, heads, head_dim, max_distance=max_distance, **common)
         self.ff = FeedForward(dim, dropout=dropout, **factory)
         self.attn2 = SelfAttention(dim, heads, head_dim, max_distance=max_distance, **common)
-        self.norm1 = operations.LayerNorm(dim, dtype=dtype, device=device)
-        self.norm2 = operations.LayerNorm(dim, dtype=dtype, device=device)
-        self.norm3 = operations.LayerNorm(dim, dtype=dtype, device=device)
+        self.norm1, self.norm2, self.norm3 = _layer_norms(3, dim, operations, dtype, device)
 
     def forward(self, x: Tensor, options: Mapping[str, Any]) -> Tensor:
         """x: `[B*H*W, T, dim]`. Returns the same shape."""
@@ -209,12 +210,9 @@ class TemporalTransformer(nn.Module):
         inner = heads * head_dim
         self.use_linear = use_linear
         self.norm = operations.GroupNorm(32, channels, eps=1e-6, **factory)
-        if use_linear:
-            self.proj_in = operations.Linear(channels, inner, **factory)
-            self.proj_out = operations.Linear(inner, channels, **factory)
-        else:
-            self.proj_in = operations.Conv1d(channels, inner, 1, **factory)
-            self.proj_out = operations.Conv1d(inner, channels, 1, **factory)
+        layer = operations.Linear if use_linear else partial(operations.Conv1d, kernel_size=1)
+        self.proj_in = layer(channels, inner, **factory)
+        self.proj_out = layer(inner, channels, **factory)
         self.transformer_blocks = nn.ModuleList(
             TemporalBlock(inner, heads, head_dim, operations=operations, **factory, **block)
             for _ in range(depth)

@@ -20,18 +20,6 @@ from torch import Tensor, nn
 from dc_model.unet import DynamiCrafterUNet
 from dc_model.variants import UNetArch
 
-FULL_MANIFESTS = (
-    "dynamicrafter_256",
-    "dynamicrafter_512",
-    "dynamicrafter_1024",
-    "dynamicrafter_512_interp",
-    "tooncrafter_512_interp",
-    "videocrafter1_i2v_512",
-    "videocrafter1_t2v_1024",
-    "videocrafter1_t2v_512",
-    "videocrafter2_t2v_512",
-)
-
 
 @dataclass(frozen=True)
 class Golden:

@@ -4,22 +4,11 @@ import re
 
 import pytest
 import torch
+from manifests import FULL_MANIFESTS
 
 from dc_model.checkpoint import UNET_PREFIX, refuse_foreign, split_checkpoint
 from dc_model.detect import CheckpointError
 from dc_model.foreign import FOREIGN_FAMILIES, FORKS
-
-MANIFESTS = (
-    "dynamicrafter_256",
-    "dynamicrafter_512",
-    "dynamicrafter_1024",
-    "dynamicrafter_512_interp",
-    "tooncrafter_512_interp",
-    "videocrafter1_i2v_512",
-    "videocrafter1_t2v_1024",
-    "videocrafter1_t2v_512",
-    "videocrafter2_t2v_512",
-)
 
 
 @pytest.fixture
@@ -172,7 +161,7 @@ def test_keys_of_no_known_family():
         refuse_foreign(keys("foo.weight", "bar.bias"))
 
 
-@pytest.mark.parametrize("manifest", MANIFESTS)
+@pytest.mark.parametrize("manifest", FULL_MANIFESTS)
 def test_every_published_layout_passes(load_manifest, manifest):
     refuse_foreign(load_manifest(manifest).keys)
 

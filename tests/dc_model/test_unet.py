@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from manifests import FULL_MANIFESTS
 
 from dc_model.attention import DualCrossAttention
 from dc_model.checkpoint import UNET_PREFIX, shapes
@@ -91,20 +92,7 @@ def test_every_block_gives_what_the_published_one_gives(load_golden):
         close(outputs[key.removeprefix(prefix)], expected)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "dynamicrafter_256",
-        "dynamicrafter_512",
-        "dynamicrafter_1024",
-        "dynamicrafter_512_interp",
-        "tooncrafter_512_interp",
-        "videocrafter1_i2v_512",
-        "videocrafter1_t2v_1024",
-        "videocrafter1_t2v_512",
-        "videocrafter2_t2v_512",
-    ],
-)
+@pytest.mark.parametrize("name", FULL_MANIFESTS)
 def test_published_layout_loads_without_missing_or_unexpected_key(load_manifest, name):
     published = load_manifest(name).part(UNET_PREFIX)
     with torch.device("meta"):
