@@ -249,9 +249,11 @@ def _log(loaded: Loaded, variant: str, file: str) -> None:
         "CLIP_VISION": loaded.clip_vision,
         "projector": loaded.projector,
     }
+    needless = () if loaded.model.model.arch.image_cross_attention else ("CLIP_VISION", "projector")
     for part, value in found.items():
         if value is None:
-            logger.info("%s has no %s: %s.", file, part, REMEDIES[part])
+            remedy = "this model attends to no image" if part in needless else REMEDIES[part]
+            logger.info("%s has no %s: %s.", file, part, remedy)
 
 
 class CheckpointLoader(io.ComfyNode):

@@ -289,6 +289,61 @@ def test_a_chosen_variant_must_fit(studio: Studio, graph: Graph) -> None:
     assert "videocrafter2 has 4" in message
 
 
+def said_of(studio: Studio, file: str) -> list[str]:
+    """The server's log lines that name a file, after loading it."""
+    load(studio, file)
+    return [line for line in studio.server.log.splitlines() if file in line]
+
+
+def test_a_part_that_a_file_lacks_gets_one_line(studio: Studio) -> None:
+    def prune(tensors: Tensors) -> None:
+        for key in [k for k in tensors if not k.startswith((UNET_PREFIX, PROJECTOR_PREFIX))]:
+            del tensors[key]
+
+    file = studio.small_checkpoint("512", name="-parts", edit=prune)
+    lines = said_of(studio, file)
+    for part, remedy in (("CLIP", "OpenCLIP"), ("VAE", "vae-ft-mse"), ("CLIP_VISION", "CLIP-ViT")):
+        (line,) = (line for line in lines if f"has no {part}:" in line)
+        assert remedy in line
+    assert not any("projector" in line for line in lines)
+
+
+def test_a_text_to_video_file_sends_nobody_to_look_for_an_image_encoder(studio: Studio) -> None:
+    lines = said_of(studio, studio.small_checkpoint("videocrafter2", name="-parts"))
+    for part in ("CLIP_VISION", "projector"):
+        (line,) = (line for line in lines if f"has no {part}:" in line)
+        assert line.endswith("this model attends to no image.")
+
+
+def test_a_variant_by_the_files_name_is_a_warning(studio: Studio) -> None:
+    file = "dynamicrafter-cil-512-bare.safetensors"
+    whole = load_file(studio.checkpoints / bare(studio, "512"))
+    save(studio.checkpoints / file, whole)
+    (line,) = (line for line in said_of(studio, file) if "assumed" in line)
+    assert f"assumed variant cil_512, by the file's name ({file})" in line
+    assert "set `variant`" in line
+
+
+def test_checkpoints_come_before_diffusion_models_and_no_name_twice(studio: Studio) -> None:
+    """A file in both folders is read from the first."""
+    both, other = "in-both.safetensors", "other-512.safetensors"
+    second = studio.checkpoints.parent / "diffusion_models"
+    second.mkdir(exist_ok=True)
+    whole = load_file(studio.checkpoints / bare(studio, "512"))
+    save(studio.checkpoints / both, whole)
+    (second / both).write_text("no checkpoint")
+    save(second / other, whole)
+    info = studio.server.object_info()["DynamiCrafterCheckpointLoader"]
+    kind, options = info["input"]["required"]["ckpt_name"][:2]
+    names = options.get("options", kind)
+    assert names.count(both) == 1
+    assert names.index(both) < names.index(other)
+    for name in (both, other):
+        load(studio, name)
+        (studio.checkpoints / name).unlink(missing_ok=True)
+        (second / name).unlink(missing_ok=True)
+
+
 class Memory:
     """Peaks of a process's memory while the context is open, above what it held before.
 
