@@ -1,0 +1,275 @@
+"""The judge of demo checkpoints: it must be right on true clips before it may judge others."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from comfy_setup import Host, find_host
+
+from training.small_world.judge import report
+from training.small_world.judge.__main__ import judge, parse
+from training.small_world.judge.ceiling import true_clip
+from training.small_world.judge.figures import figures, mean, share
+from training.small_world.judge.follower import change, follow, ground_of, motion_of
+from training.small_world.judge.kinds import WEIGHTS, kinds_of, load_classifier, visible_share
+from training.small_world.judge.measures import measure, psnr
+from training.small_world.judge.pairs import (
+    Counts,
+    Job,
+    ends,
+    flipped,
+    held_out,
+    is_near_middle,
+    picture,
+    told,
+)
+from training.small_world.judge.server import load_clip, save_frames
+from training.small_world.render import background, render_clip
+from training.small_world.scenes import is_held_out, make_scene
+
+CHECKPOINT = Path(__file__).resolve().parents[2] / "training" / "weights"
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return load_classifier()
+
+
+def record(job: Job, video: np.ndarray, classifier, alone: np.ndarray | None = None):
+    pictures = np.stack(job.pictures) / 255
+    return measure(job, video, pictures if alone is None else alone, classifier)
+
+
+# -- pairs ----------------------------------------------------------------------------------------
+
+
+def test_pairs_are_held_out_and_always_the_same():
+    jobs = list(Counts(20, 5, 3).jobs())
+    assert [j.name for j in jobs] == [j.name for j in Counts(20, 5, 3).jobs()]
+    assert len({j.name for j in jobs}) == len(jobs) == 20 + 5 + 3 + 3
+    assert all(is_held_out(j.scene.kind, j.scene.colour, j.scene.motion) for j in jobs[:20])
+    assert told(4) == told(20)[:4] and flipped(2, 20) == flipped(5, 20)[:2]
+
+
+def test_flipped_pairs_have_the_same_picture_noise_and_other_words():
+    by_name = {j.name: j for j in told(20)}
+    for job in flipped(5, 20):
+        twin = by_name[job.name.replace("flipped", "told")]
+        assert np.array_equal(job.pictures[0], twin.pictures[0]) and job.seed == twin.seed
+        assert job.scene.motion != twin.scene.motion and job.scene.caption != twin.scene.caption
+        assert is_near_middle(twin.scene)
+
+
+def test_interpolation_has_both_ends_of_a_clip():
+    (job,) = ends("interpolate", 1)
+    clip = np.round(true_clip(job) * 255)
+    first, last = job.pictures
+    assert np.array_equal(first, clip[0]) and np.array_equal(last, clip[-1])
+    assert not np.array_equal(first, last)
+
+
+# -- follower -------------------------------------------------------------------------------------
+
+
+def test_the_follower_is_right_on_every_true_clip():
+    jobs = told(40) + flipped(20, 100)
+    clips = [true_clip(job) for job in jobs]
+    seen = [motion_of(follow(clip, clip[0])) for clip in clips]
+    assert seen == [job.scene.motion for job in jobs]
+
+
+def test_the_ground_is_found_under_the_object():
+    for scene in held_out(12):
+        true = background(scene).transpose(1, 2, 0)
+        assert np.abs(ground_of(picture(scene, 0) / 255) - true).max() < 0.01
+
+
+def test_the_follower_measures_pixels_and_colour():
+    scene = next(s for s in held_out(99) if s.motion == "right" and visible_share(s, 1.0) > 0.99)
+    clip = true_clip(Job("a", "animate_image", scene, 0))
+    trail = follow(clip, clip[0])
+    assert change(trail)[0] == pytest.approx(scene.displacement[0] * 14 / 15, abs=1.0)
+    assert change(trail)[1:] == pytest.approx((0, 0), abs=0.5)
+    assert motion_of(follow(clip[::-1], clip[0])) == "left"
+    assert motion_of(follow(clip[:1].repeat(16, axis=0), clip[0])) == "none"
+
+
+def test_a_lost_object_is_no_motion():
+    scene = held_out(1)[0]
+    empty = background(scene).transpose(1, 2, 0)[None].repeat(16, axis=0)
+    trail = follow(empty, picture(scene, 0) / 255)
+    assert motion_of(trail) == "none" and trail.area.sum() == 0 and np.isnan(trail.colour).all()
+
+
+# -- kinds ----------------------------------------------------------------------------------------
+
+
+def test_kinds_are_recognised_on_true_frames(classifier):
+    assert WEIGHTS.stat().st_size < 200_000
+    scenes = [s for i in range(80) if visible_share(s := make_scene(909, i, "held_out"), 0.5) > 0.6]
+    frames = np.stack([render_clip(s, 3)[1].transpose(1, 2, 0) for s in scenes])
+    right = [a == s.kind for a, s in zip(kinds_of(classifier, frames), scenes, strict=True)]
+    assert np.mean(right) >= 0.98
+
+
+def test_visible_share_of_an_object():
+    scene = replace(held_out(1)[0], kind="square", motion="grow", x=32.0, y=32.0, radius=10.0)
+    assert visible_share(scene, 0.0) == pytest.approx(1)
+    assert visible_share(replace(scene, x=0.0), 0.0) == pytest.approx(0.5, abs=0.01)
+
+
+# -- measures -------------------------------------------------------------------------------------
+
+
+def test_a_true_clip_has_nothing_to_blame(classifier):
+    job = told(1)[0]
+    found = record(job, true_clip(job), classifier)
+    assert found["seen"] == found["told"] == job.scene.motion
+    assert set(found["colours"]) == {job.scene.colour}
+    assert found["drift"] < 0.005
+    assert found["kinds"]["first"] == job.scene.kind
+    assert found["first"]["psnr"] == 100 and found["first"]["vae"] == 100
+    json.dumps(found)
+
+
+def test_faults_are_found(classifier):
+    scene = replace(held_out(1)[0], kind="circle", colour="red", motion="left", x=44.0, y=32.0)
+    job = Job("told-000", "animate_image", scene, 0)
+    blue = true_clip(replace(job, scene=replace(scene, colour="blue", kind="square")))
+    clip = np.concatenate([true_clip(job)[:12], blue[12:]])
+    found = record(job, clip, classifier)
+    assert found["colours"] == ["red"] * 12 + ["blue"] * 4
+    assert found["drift"] > 0.3
+    assert found["kinds"] == {"first": "circle", "middle": "circle", "last": "square"}
+    right = record(job, clip[::-1], classifier)
+    assert (right["told"], right["seen"]) == ("left", "right")
+    assert right["first"]["psnr"] < 25 < right["first"]["vae"]
+    assert right["first"]["box_psnr"] < right["first"]["psnr"]
+
+
+def test_psnr_by_value():
+    assert psnr(np.zeros(4), np.full(4, 0.1)) == pytest.approx(20)
+    assert psnr(np.zeros(4), np.zeros(4)) == 100
+
+
+def test_loops_close_or_jump(classifier):
+    job = replace(ends("loop", 1)[0], scene=next(s for s in held_out(50) if s.motion == "left"))
+    clip = true_clip(job)
+    there_and_back = np.concatenate([clip[:8], clip[7:0:-1]])
+    found = record(job, there_and_back, classifier)
+    assert found["closing_step"] / found["median_step"] == pytest.approx(1, abs=0.25)
+    assert found["reach"] > 4
+    jump = record(job, clip[:15], classifier)
+    assert jump["closing_step"] / jump["median_step"] > 2
+
+
+# -- figures --------------------------------------------------------------------------------------
+
+
+def test_intervals_by_value():
+    found = share("a", [True] * 95 + [False] * 5, goal=0.9)
+    assert found is not None
+    # Wilson (1927) for 95 of 100, as tables have it.
+    assert (found.low, found.high) == pytest.approx((0.8882, 0.9785), abs=1e-4)
+    assert found.reached and share("a", []) is None
+    loss = mean("b", [1.0, 2.0, 3.0], "dB", goal=1.5, at_most=True)
+    assert loss is not None and loss.reached is False
+    # t(0.975, 2) / sqrt(3) = 2.4841
+    assert (loss.low, loss.high) == pytest.approx((2 - 2.4841, 2 + 2.4841), abs=1e-3)
+
+
+def test_figures_count_what_was_measured(classifier):
+    jobs = [*told(6), *flipped(1, 6), *ends("interpolate", 1)]
+    clips = [true_clip(job) for job in jobs]
+    clips[0] = clips[0][::-1]
+    records = [record(j, c, classifier) for j, c in zip(jobs, clips, strict=True)]
+    found = {figure.name: figure for figure in figures(records)}
+    assert found["moves as told"].value == pytest.approx(5 / 6)
+    assert found["moves as told"].count == 6 and found["moves as told"].reached is False
+    assert found["opposite word flips the motion"].value == 1
+    assert found["colour kept on every frame of the clip"].value == 1
+    assert found["interpolation, last image, below the VAE alone"].value == 0
+    assert not [name for name in found if name.startswith("loop")]
+
+
+def results() -> dict:
+    figure = share("moves as told", [True] * 9 + [False], 0.95)
+    assert figure is not None
+    return {
+        "checkpoint": "a.safetensors",
+        "sha256": "0" * 64,
+        "comfyui": "0.30.0",
+        "settings": {"width": 64, "height": 64, "steps": 25, "cfg": 2.0},
+        "counts": {"told": 10, "flipped": 3, "ends": 1},
+        "ceiling_clips": 5,
+        "figures": [figure.to_json()],
+        "ceilings": {"true": [figure.to_json()], "vae": []},
+    }
+
+
+def test_the_report_fills_its_place_in_a_page(tmp_path: Path):
+    row = "| moves as told | 90.0 % | 59.6 % to 98.2 % | 10 | ≥ 95 % (not reached) | 90.0 % |  |"
+    text = report.table(results())
+    assert row in text.splitlines() and "cfg 2," in text
+    page = tmp_path / "page.md"
+    page.write_text(f"Before\n{report.BEGIN}\nold\n{report.END}\nAfter\n")
+    report.write(page, text)
+    report.write(page, text)
+    expected = f"Before\n{report.BEGIN}\n{text}\n{report.END}\nAfter\n"
+    assert page.read_text(encoding="utf-8") == expected
+    report.write(tmp_path / "new.md", "alone")
+    assert (tmp_path / "new.md").read_text() == "alone\n"
+
+
+# -- server ---------------------------------------------------------------------------------------
+
+
+def test_the_videos_frames_are_saved_without_loss():
+    def node(kind: str, **inputs):
+        return {"class_type": kind, "inputs": inputs}
+
+    prompt = {
+        "1": node("DynamiCrafterCheckpointLoader"),
+        "3": node("LoadImage", image="b-0.png"),
+        "4": node("LoadImage", image="b-1.png"),
+        "10": node("DynamiCrafterVideoDecode"),
+        "11": node("CreateVideo", images=["10", 0]),
+        "12": node("SaveVideo", video=["11", 0]),
+    }
+    save_frames(prompt)
+    kinds = {node["class_type"] for node in prompt.values()}
+    assert not kinds & {"CreateVideo", "SaveVideo"}
+    assert prompt["frames"]["inputs"]["images"] == ["10", 0]
+    assert prompt["both"]["inputs"] == {"image1": ["3", 0], "image2": ["4", 0]}
+    assert prompt["encoded"]["inputs"] == {"pixels": ["both", 0], "vae": ["1", 2]}
+
+
+def test_a_command_line():
+    options = parse(["--checkpoint", "a", "--output", "b"])
+    assert (options.clips, options.steps, options.flips) == (200, 25, None)
+
+
+@pytest.mark.server
+def test_judges_through_the_server_and_goes_on(tmp_path: Path):
+    weights = CHECKPOINT / "small_world.safetensors"
+    counts = Counts(told=1, flipped=0, ends=1)
+    found = judge(weights, tmp_path, counts, find_host(), steps=1, ceiling_clips=1)
+    assert [r["name"] for r in found["clips"]] == ["told-000", "interpolate-000", "loop-000"]
+    assert json.loads((tmp_path / "results.json").read_text())["figures"] == found["figures"]
+    jobs = list(counts.jobs())
+    lengths = [load_clip(tmp_path, job)[0].shape for job in jobs]
+    assert lengths == [(16, 64, 64, 3), (16, 64, 64, 3), (15, 64, 64, 3)]
+    alone = load_clip(tmp_path, jobs[1])[1]
+    assert [psnr(a, p / 255) > 25 for a, p in zip(alone, jobs[1].pictures, strict=True)] == [
+        True
+    ] * 2
+    # All is there: no server is needed, and the figures are the same.
+    nowhere = Host(tmp_path, tmp_path)
+    with pytest.raises(ValueError, match="holds videos of comfyui"):
+        judge(weights, tmp_path, counts, nowhere, steps=1, ceiling_clips=1)
+    with pytest.raises(ValueError, match="holds videos of settings"):
+        judge(weights, tmp_path, counts, find_host(), steps=2, ceiling_clips=1)
+    again = judge(weights, tmp_path, counts, find_host(), steps=1, ceiling_clips=1)
+    assert again == found

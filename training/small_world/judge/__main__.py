@@ -1,0 +1,113 @@
+"""Judges a demo checkpoint through the real ComfyUI server.
+
+`python -m training.small_world.judge --checkpoint demo.safetensors --clips 200 --output runs/judge`
+
+Started again with the same folder it goes on; with more clips it makes only what is missing.
+`--report FILE.md` writes the table, into a page's marked place if it has one.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from . import report
+from .ceiling import load_vae, measure_ceilings
+from .figures import figures
+from .kinds import load_classifier
+from .measures import measure
+from .pairs import SCENES, Counts, told
+from .server import EMBEDDED_SETTINGS, Host, find_host, load_clip, make_videos, version_of
+
+log = logging.getLogger(__name__)
+
+
+def judge(
+    checkpoint: Path, folder: Path, counts: Counts, host: Host, steps: int, ceiling_clips: int
+) -> dict[str, Any]:
+    """Makes the videos, measures them and writes `folder/results.json`; returns what it holds.
+
+    Raises ValueError when the folder's videos are another checkpoint's or were made otherwise.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    run = {
+        "checkpoint": checkpoint.name,
+        "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        "comfyui": version_of(host),
+        "settings": {**EMBEDDED_SETTINGS, "steps": steps, "seed": "the pair's number"},
+        "scenes": SCENES,
+    }
+    _claim(folder, run)
+    jobs = list(counts.jobs())
+    make_videos(jobs, checkpoint, folder, host, steps)
+    log.info("Measuring %d videos ...", len(jobs))
+    classifier = load_classifier()
+    records = [measure(job, *load_clip(folder, job), classifier) for job in jobs]
+    ceilings = measure_ceilings(told(counts.told)[:ceiling_clips], load_vae(checkpoint), classifier)
+    results = {
+        **run,
+        "counts": {"told": counts.told, "flipped": counts.flipped, "ends": counts.ends},
+        "ceiling_clips": ceiling_clips,
+        "figures": [figure.to_json() for figure in figures(records)],
+        "ceilings": {
+            name: [figure.to_json() for figure in figures(found)]
+            for name, found in ceilings.items()
+        },
+        "clips": records,
+    }
+    (folder / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    return results
+
+
+def _claim(folder: Path, run: dict[str, Any]) -> None:
+    """Marks the folder as this run's; raises ValueError when it is another's."""
+    mark = folder / "run.json"
+    if not mark.exists():
+        mark.write_text(json.dumps(run, indent=1), encoding="utf-8")
+    found = json.loads(mark.read_text(encoding="utf-8"))
+    for key, value in run.items():
+        if found.get(key) != value:
+            raise ValueError(
+                f"{folder} holds videos of {key} {found.get(key)}, not {value}; give another "
+                "folder, or delete this one."
+            )
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--checkpoint", type=Path, required=True)
+    add("--output", type=Path, required=True, metavar="DIR", help="videos and results.json")
+    add("--clips", type=int, default=200, help="held-out pairs of picture and prompt")
+    add("--flips", type=int, help="of them again with the opposite word; else 3 in 10")
+    add("--ends", type=int, help="interpolations, and as many loops; else 1 in 10")
+    add("--ceiling", type=int, default=60, help="true clips measured for comparison")
+    add("--steps", type=int, default=EMBEDDED_SETTINGS["steps"])
+    add("--report", type=Path, metavar="FILE", help="write the table here as Markdown")
+    add("--comfyui", type=Path, metavar="DIR", help="the ComfyUI to use")
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parse()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    counts = Counts(
+        told=options.clips,
+        flipped=options.clips * 3 // 10 if options.flips is None else options.flips,
+        ends=options.clips // 10 if options.ends is None else options.ends,
+    )
+    host = find_host(options.comfyui)
+    results = judge(
+        options.checkpoint, options.output, counts, host, options.steps, options.ceiling
+    )
+    text = report.table(results)
+    log.info("%s", text)
+    if options.report:
+        report.write(options.report, text)
+
+
+if __name__ == "__main__":
+    main()

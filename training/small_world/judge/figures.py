@@ -1,0 +1,164 @@
+"""Shares and means with 95 % intervals over the measured videos, beside their goals."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from ..scenes import MOTIONS
+from .measures import Record
+
+STEADY = 0.05  # Change of colour that counts as none; channels go from 0 to 1.
+CLOSES = 2.0  # A closing step of at most so many usual ones is no jump.
+MOVES = 4.0  # Pixels; a loop that stays within less stands still.
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A share (unit "%", values in [0, 1]) or a mean, with its interval over `count` values.
+
+    goal: what it should reach; `at_most` tells the direction.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    count: int
+    unit: str = "%"
+    goal: float | None = None
+    at_most: bool = False
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the value meets the goal; None without one."""
+        if self.goal is None:
+            return None
+        return self.value <= self.goal if self.at_most else self.value >= self.goal
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields and `reached`."""
+        return {**asdict(self), "reached": self.reached}
+
+
+def share(name: str, hits: Iterable[bool], goal: float | None = None) -> Figure | None:
+    """A share with Wilson's score interval (1927); None without values."""
+    values = list(hits)
+    n = len(values)
+    if not n:
+        return None
+    z = float(stats.norm.ppf(0.975))
+    p = sum(values) / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return Figure(name, p, max(0.0, middle - half), min(1.0, middle + half), n, goal=goal)
+
+
+def mean(
+    name: str, values: Iterable[float], unit: str, goal: float | None = None, at_most: bool = False
+) -> Figure | None:
+    """A mean with Student's interval; None without values."""
+    given = np.array(list(values), dtype=np.float64)
+    n = len(given)
+    if not n:
+        return None
+    value = float(given.mean())
+    half = 0.0
+    if n > 1:
+        half = float(stats.t.ppf(0.975, n - 1) * given.std(ddof=1) / math.sqrt(n))
+    return Figure(name, value, value - half, value + half, n, unit, goal, at_most)
+
+
+def figures(records: Sequence[Record]) -> list[Figure]:
+    """Every figure that the records allow, in the order of the report."""
+    sorts = {
+        sort: [r for r in records if r["name"].startswith(f"{sort}-")]
+        for sort in ("told", "flipped", "interpolate", "loop")
+    }
+    found = [
+        *_motion(sorts["told"], sorts["flipped"]),
+        *_first_frame(sorts["told"]),
+        *_object(sorts["told"]),
+        *_interpolation(sorts["interpolate"]),
+        *_loop(sorts["loop"]),
+    ]
+    return [figure for figure in found if figure is not None]
+
+
+def _motion(told: list[Record], flipped: list[Record]) -> list[Figure | None]:
+    single = [
+        share(f"moves as told: {motion}", [_obeys(r) for r in told if r["told"] == motion])
+        for motion in MOTIONS
+    ]
+    near = [_obeys(r) for r in told if r["near_middle"]]
+    gone = [r["distance"] for r in told if r["distance"] is not None]
+    return [
+        share("moves as told", map(_obeys, told), 0.90),
+        *single,
+        share("moves as told, object near the middle", near),
+        share("opposite word flips the motion", map(_obeys, flipped), 0.85),
+        mean("distance gone / told", gone, ""),
+    ]
+
+
+def _first_frame(told: list[Record]) -> list[Figure | None]:
+    first = [r["first"] for r in told]
+    box = [f["box_vae"] - f["box_psnr"] for f in first]
+    return [
+        mean("first frame, PSNR", [f["psnr"] for f in first], "dB"),
+        mean("VAE alone, PSNR", [f["vae"] for f in first], "dB"),
+        mean("first frame, below the VAE alone", map(_loss, first), "dB", 2.0, at_most=True),
+        mean("the same around the object", box, "dB"),
+    ]
+
+
+def _object(told: list[Record]) -> list[Figure | None]:
+    kept = [[name == r["colour"] for name in r["colours"]] for r in told]
+    drift = [r["drift"] for r in told if r["drift"] is not None]
+    kinds = [
+        share(
+            f"kind recognised, {place} frame",
+            [r["kinds"][place] == r["kind"] for r in told if r["kinds"][place]],
+            0.90,
+        )
+        for place in ("first", "middle", "last")
+    ]
+    return [
+        # Frames of one clip are alike, so the clips are what is counted.
+        mean("colour kept, share of a clip's frames", map(np.mean, filter(None, kept)), "%", 0.95),
+        share("colour kept on every frame of the clip", map(all, kept)),
+        mean("colour's drift over the clip", drift, "of 1"),
+        share(f"drift of at most {STEADY}", [d <= STEADY for d in drift]),
+        *kinds,
+    ]
+
+
+def _interpolation(records: list[Record]) -> list[Figure | None]:
+    return [
+        mean(f"interpolation, {end} image, below the VAE alone", losses, "dB", 2.0, at_most=True)
+        for end in ("first", "last")
+        for losses in [[_loss(r[end]) for r in records]]
+    ] + [share("interpolation moves as told", map(_obeys, records))]
+
+
+def _loop(records: list[Record]) -> list[Figure | None]:
+    ratios = [r["closing_step"] / max(r["median_step"], 1e-6) for r in records]
+    first = [_loss(r["first"]) for r in records]
+    return [
+        mean("loop, first image, below the VAE alone", first, "dB", 2.0, at_most=True),
+        mean("loop, last to first frame, PSNR", [r["last_to_first"] for r in records], "dB"),
+        mean("loop, closing step / median step", ratios, ""),
+        share(f"loop closes (at most {CLOSES:g} median steps)", [r <= CLOSES for r in ratios]),
+        share(f"loop moves (over {MOVES:g} px)", [r["reach"] > MOVES for r in records]),
+    ]
+
+
+def _obeys(record: Record) -> bool:
+    return record["seen"] == record["told"]
+
+
+def _loss(end: dict[str, float]) -> float:
+    return end["vae"] - end["psnr"]
