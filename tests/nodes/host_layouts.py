@@ -84,6 +84,11 @@ def check(encoders: Any, tensors: Tensors) -> dict[str, Any]:
                 config, torch.float32, "meta", operations
             )
         results["image"] = compare(converted, network)
+        # Load CLIP Vision makes the same tower of a CLIP-ViT-H file.
+        stock = Path(comfy.clip_vision.__file__).with_name("clip_vision_config_h.json")
+        described = json.loads(stock.read_text(encoding="utf-8"))
+        other = sorted(key for key in config if config[key] != described[key])
+        results["image settings"] = {"missing": other, "unexpected": []}
     return results
 
 

@@ -92,7 +92,7 @@ CONTRACT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[tuple[str, s
     ),
     "DynamiCrafterKeyframe": (
         "Keyframe",
-        {"image": "IMAGE", "frame": REQUIRED},
+        {"image": "IMAGE", "frame": 0},
         {"keyframes": "DC_KEYFRAMES"},
         [("DC_KEYFRAMES", "keyframes")],
     ),
@@ -100,11 +100,11 @@ CONTRACT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[tuple[str, s
         "Empty Video, text to video",
         {
             **PAIR,
-            "width": REQUIRED,
-            "height": REQUIRED,
-            "length": REQUIRED,
-            "batch_size": REQUIRED,
-            "fps": REQUIRED,
+            "width": 512,
+            "height": 320,
+            "length": 16,
+            "batch_size": 1,
+            "fps": 0,
         },
         {},
         [("CONDITIONING", "positive"), ("CONDITIONING", "negative"), ("LATENT", "latent")],
@@ -115,7 +115,7 @@ CONTRACT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[tuple[str, s
             "model": "MODEL",
             **PAIR,
             "latent": "LATENT",
-            "seed": REQUIRED,
+            "seed": 123,
             "steps": 50,
             **SCALES,
             "eta": 1.0,
@@ -230,6 +230,26 @@ CONTRACT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[tuple[str, s
         {},
         [("IMAGE", "images"), ("IMAGE", "last_frame")],
     ),
+    "DynamiCrafterAnalyticInit": (
+        "Analytic-Init Noise",
+        {"model": "MODEL", "init_file": REQUIRED, "seed": 123, "start_timestep": 940},
+        {"statistics_from": "LATENT"},
+        [("NOISE", "NOISE")],
+    ),
+    "DynamiCrafterSketchControl": (
+        "Sketch Control (ToonCrafter)",
+        {
+            **PAIR,
+            "control_net_name": REQUIRED,
+            "sketches": "IMAGE",
+            "frames": "",
+            "strength": 0.6,
+            "start_percent": 0.0,
+            "end_percent": 1.0,
+        },
+        {"image_only": "CONDITIONING"},
+        [("CONDITIONING", name) for name in ("positive", "negative", "image_only")],
+    ),
     "DynamiCrafterPIC": (
         "Perceptual Input Conformity (PIC)",
         {
@@ -293,7 +313,7 @@ def test_contract(object_info: dict[str, Any], node_id: str) -> None:
 
 def test_every_input_has_a_tooltip(object_info: dict[str, Any]) -> None:
     ours = {k: v for k, v in object_info.items() if k.startswith("DynamiCrafter")}
-    assert set(CONTRACT) <= set(ours)
+    assert set(CONTRACT) == set(ours)
     silent = [
         (node_id, key)
         for node_id, info in ours.items()
