@@ -5,10 +5,14 @@ of the same name.
 """
 
 import importlib.util
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from comfy_server import ComfyServer
+from servers import pack_server
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,3 +42,21 @@ def root() -> Path:
 def golden() -> Path:
     """Numbers that the published implementations produced (`tests/golden/README.md`)."""
     return ROOT / "tests" / "golden"
+
+
+@pytest.fixture(scope="session")
+def comfyui() -> Path:
+    """The folder of the ComfyUI to test with."""
+    folder = os.environ.get("COMFYUI_PATH")
+    if not folder:
+        pytest.skip("COMFYUI_PATH is not set: run python3 scripts/test.py for the server's tests")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def server(
+    comfyui: Path, root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ComfyServer]:
+    """The real server, once for all tests."""
+    with pack_server(comfyui, root, tmp_path_factory.mktemp("server")) as running:
+        yield running

@@ -79,7 +79,9 @@ def load_golden(golden: Path) -> Callable[[str], Golden]:
     @functools.cache
     def load(name: str) -> Golden:
         file = golden / "modules" / f"{name}.safetensors"
-        return Golden(load_file(file), json.loads(file.with_suffix(".json").read_text()))
+        return Golden(
+            load_file(file), json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        )
 
     return load
 

@@ -55,7 +55,7 @@ def schedule_of(name: str) -> NoiseSchedule:
 @cache
 def load_unet(path: Path) -> DynamiCrafterUNet:
     weights = {k[2:]: v.float() for k, v in load_file(path).items()}
-    settings = json.loads(path.with_suffix(".json").read_text())
+    settings = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     arch = detect_unet_arch(
         {k: tuple(v.shape) for k, v in weights.items()},
         settings["unet_params"]["num_head_channels"],
@@ -69,7 +69,7 @@ class Run:
     """A published run: its settings, tensors, schedule and guided model."""
 
     def __init__(self, folder: Path, name: str):
-        self.settings = json.loads((folder / f"ddim_{name}.json").read_text())
+        self.settings = json.loads((folder / f"ddim_{name}.json").read_text(encoding="utf-8"))
         self.tensors = load_file(folder / f"ddim_{name}.safetensors")
         self.unet = load_unet(folder / self.settings["weights"])
         is_v = self.settings["parameterization"] == "v"
@@ -182,7 +182,7 @@ def test_noise_levels_equal_the_published_ones_bit_for_bit(golden):
 
 
 def test_float32_residue_is_negative_exactly_where_the_published_sampler_gives_nan(golden):
-    facts = json.loads((golden / "modules" / "schedule.json").read_text())
+    facts = json.loads((golden / "modules" / "schedule.json").read_text(encoding="utf-8"))
     schedule, negative = schedule_of("512"), []
     for steps in range(1, 501):
         sigmas = ddim_sigmas(schedule, timesteps(steps, "uniform_trailing"), "published")

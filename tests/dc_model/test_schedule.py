@@ -30,7 +30,7 @@ def published(golden: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def facts(golden: Path) -> dict:
-    return json.loads((golden / "modules" / "schedule.json").read_text())
+    return json.loads((golden / "modules" / "schedule.json").read_text(encoding="utf-8"))
 
 
 def schedule_of(name: str) -> NoiseSchedule:

@@ -127,7 +127,7 @@ def controlled(
 
 
 def latents(studio: Studio, graph: Graph, **outputs: Link) -> dict[str, Tensor]:
-    results = studio.run(graph, timeout=300.0, **outputs)
+    results = studio.run(graph, **outputs)
     return {name: found[SAMPLES] for name, found in results.items()}
 
 

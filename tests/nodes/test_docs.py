@@ -4,7 +4,6 @@ They are found by node id and input name: a node that is renamed or grows an inp
 """
 
 import re
-import urllib.request
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -50,9 +49,7 @@ def explained(page: str, title: str) -> dict[str, tuple[str, str]]:
 
 
 def fetch(studio: Studio, path: str) -> str:
-    address = f"{studio.server.url}/extensions/{quote(path)}"
-    with urllib.request.urlopen(address, timeout=30) as reply:
-        return reply.read().decode()
+    return studio.server._send(f"/extensions/{quote(path)}").decode()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -10,7 +10,7 @@ from family import LENGTH, SIZE, bare
 from graphs import Graph
 from PIL import Image
 from safetensors.torch import load_file
-from studio import Studio, picture
+from studio import PATIENCE, Studio, picture
 from workflow_api import to_api
 
 VARIANTS = {
@@ -47,7 +47,7 @@ def put_renders(studio: Studio) -> str:
     frames = torch.cat([picture(SIZE, SIZE, i / 9) for i in range(VIEW_FRAMES)])
     video = graph.add("CreateVideo", images=studio.image(graph, frames), fps=8.0, bit_depth=8)[0]
     graph.add("SaveVideo", video=video, filename_prefix="renders", format="mp4", codec="h264")
-    studio.server.prompt(graph.prompt, timeout=120.0)
+    studio.server.prompt(graph.prompt, timeout=PATIENCE)
     (saved,) = (studio.server.base / "output").glob("renders_*.mp4")
     saved.rename(studio.server.base / "input" / "renders.mp4")
     return "renders.mp4"
@@ -83,7 +83,7 @@ def test_it_runs_on_the_server(studio: Studio, workflow: dict[str, Any], name: s
         "inputs": {"value": [decoded, 0], "name": f"frames-{name}"},
         "_meta": {"title": "frames"},
     }
-    studio.server.prompt(prompt, timeout=300.0)
+    studio.server.prompt(prompt, timeout=PATIENCE)
     output = studio.server.base / "output"
     frames = load_file(output / f"frames-{name}.safetensors")["value"]
     length = VIEW_FRAMES if variant == "viewcrafter_25" else LENGTH

@@ -72,7 +72,6 @@ def test_lambda_equals_a_weaker_image_stream(
     expected = Scene(studio, graph, checkpoint=edited)
     results = studio.run(
         graph,
-        timeout=300.0,
         found=sample(scene, with_lambda(scene, outer, middle, per_layer)),
         expected=sample(expected),
         # The first MODEL's weights stay as they were while and after a clone differs.
@@ -101,7 +100,6 @@ def test_lambda_zero_forgets_the_image_tokens(studio: Studio, graph: Graph) -> N
         setattr(other, name, changed)
     results = studio.run(
         graph,
-        timeout=300.0,
         one=sample(scene, with_lambda(scene, 0.0, 0.0)),
         two=sample(other, with_lambda(other, 0.0, 0.0)),
         plain_one=sample(scene),
@@ -132,7 +130,6 @@ def test_the_published_layout_has_six_middle_layers_of_sixteen(
     listed = ", ".join(str(factor) for factor in factors)
     results = studio.run(
         graph,
-        timeout=300.0,
         two=sample(scene, with_lambda(scene, 0.5, 2.0)),
         listed=sample(scene, with_lambda(scene, per_layer=listed)),
         swapped=sample(scene, with_lambda(scene, 2.0, 0.5)),

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from scene import PROMPT, Scene
 from small_checkpoint import UNET, state_dict
-from studio import Animation, Studio, relative_error
+from studio import PATIENCE, Animation, Studio, relative_error
 from torch import Tensor
 
 pytestmark = pytest.mark.server
@@ -88,7 +88,7 @@ def test_a_lora_equals_weights_that_hold_it(
     off.model, on.model = with_lora(off, file, 0.0), with_lora(on, file, STRENGTH)
     expected = Scene(studio, graph, checkpoint=merged)
     scenes = {"plain": plain, "off": off, "on": on, "expected": expected}
-    found = studio.run(graph, timeout=300.0, **{k: s.stock(steps=2) for k, s in scenes.items()})
+    found = studio.run(graph, **{k: s.stock(steps=2) for k, s in scenes.items()})
     samples = {name: result[SAMPLES] for name, result in found.items()}
     assert relative_error(samples["off"], samples["plain"]) < 1e-6
     assert relative_error(samples["on"], samples["expected"]) < TOLERANCE
@@ -123,7 +123,7 @@ def save(studio: Studio, scene: Scene, name: str, *, whole: bool = True) -> str:
     prefix = f"checkpoints/{name}"
     node = "CheckpointSave" if whole else "ModelSave"
     scene.graph.add(node, model=scene.model, filename_prefix=prefix, **parts)
-    studio.server.prompt(scene.graph.prompt, timeout=120.0)
+    studio.server.prompt(scene.graph.prompt, timeout=PATIENCE)
     file = f"{name}_00001_.safetensors"
     shutil.move(studio.server.base / "output" / "checkpoints" / file, studio.checkpoints / file)
     return file
@@ -174,8 +174,8 @@ def test_a_saved_checkpoint_is_the_same_model(studio: Studio, variant: str, whol
     first, second = Graph(), Graph()
     original = Scene(studio, first, variant)
     reloaded = Reloaded(studio, second, saved, variant, whole)
-    expected = studio.run(first, timeout=300.0, **sample_and_decode(original))
-    found = studio.run(second, timeout=300.0, **sample_and_decode(reloaded))
+    expected = studio.run(first, **sample_and_decode(original))
+    found = studio.run(second, **sample_and_decode(reloaded))
     for output, path in (("latent", SAMPLES), ("images", "value"), ("text", "value.0.0")):
         assert relative_error(found[output][path], expected[output][path]) < 1e-6, output
 

@@ -1,7 +1,6 @@
 """200 prompts at random on one server: valid, invalid, cancelled, dropped, abandoned."""
 
 import random
-import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -9,10 +8,11 @@ import pytest
 import torch
 from comfy_client import ComfyClient, InterruptedPromptError, PromptError
 from graphs import Graph
-from memory import own_memory
+from holding import Hold
+from memory import own_memory, settled_memory
 from PIL import Image
 from scene import Scene
-from studio import Studio, picture
+from studio import PATIENCE, Studio, picture
 from torch import Tensor
 from web_socket import WebSocket
 
@@ -21,6 +21,8 @@ from dc_model.inspect_file import inspect_file
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 PROMPTS = 200
+# Of the prompts that are cancelled.
+STEPS = 12
 # After so many every kind has run, and the server has imported and allocated all that it needs.
 WARM_UP = 60
 ALLOWANCE = 64 * 1024**2
@@ -40,11 +42,12 @@ def valid(studio: Studio, kind: int) -> Tensor:
     return studio.run(graph, latent=latent)["latent"]["value.samples"]
 
 
-def long_prompt(studio: Studio, name: str) -> Graph:
-    """A run of many steps, whose end writes a picture and a file of tensors."""
+def held_prompt(studio: Studio, name: str, step: int) -> tuple[Graph, Hold]:
+    """A run that stops in one of its steps; its end would write a picture and tensors."""
     graph = Graph()
     scene = scene_of(studio, graph, 0)
-    latent = scene.sample(seed=hash(name) % 1000, steps=1000)
+    hold = Hold(scene, step)
+    latent = scene.sample(steps=STEPS)
     frames = graph.add("VAEDecode", vae=scene.vae, samples=latent)[0]
     graph.add(
         "SaveAnimatedWEBP",
@@ -56,7 +59,7 @@ def long_prompt(studio: Studio, name: str) -> Graph:
         method="default",
     )
     graph.add("TestSave", value=latent, name=name)
-    return graph
+    return graph, hold
 
 
 class Soak:
@@ -67,6 +70,7 @@ class Soak:
         self.random = random.Random(seed)
         self.results: list[tuple[int, Tensor]] = []
         self.counts: Counter[str] = Counter()
+        self.grown = 0
 
     def kinds(self) -> list[Callable[[], None]]:
         often = [self.valid] * 5 + [self.refused] * 3 + [self.failed] * 3
@@ -115,24 +119,19 @@ class Soak:
 
     def cancelled(self) -> None:
         """Mid-run, at a random step."""
-        prompt_id = self.server.submit(long_prompt(self.studio, "cancelled").prompt)
-        self.running(prompt_id)
-        time.sleep(self.random.random() / 2)
-        self.server.interrupt()
-        with pytest.raises(InterruptedPromptError):
-            self.server.wait(prompt_id, timeout=30)
+        step = 1 + self.random.randrange(STEPS)
+        graph, hold = held_prompt(self.studio, "cancelled", step)
+        self.interrupted(self.server.submit(graph.prompt), hold)
 
     def dropped(self) -> None:
         """Queued behind a run, and the queue cleared."""
-        first = self.server.submit(long_prompt(self.studio, "cancelled").prompt)
-        waiting = [
-            self.server.submit(long_prompt(self.studio, f"dropped-{i}").prompt) for i in range(3)
-        ]
-        self.running(first)
+        graph, hold = held_prompt(self.studio, "cancelled", 1)
+        first = self.server.submit(graph.prompt)
+        graphs = [held_prompt(self.studio, f"dropped-{i}", 1)[0] for i in range(3)]
+        waiting = [self.server.submit(graph.prompt) for graph in graphs]
+        hold.wait(self.server, first)
         self.server._request("/queue", {"clear": True})
-        self.server.interrupt()
-        with pytest.raises(InterruptedPromptError):
-            self.server.wait(first, timeout=30)
+        self.interrupted(first, hold)
         assert all(self.server.history(prompt_id) is None for prompt_id in waiting)
 
     def abandoned(self) -> None:
@@ -144,32 +143,29 @@ class Soak:
         graph.add("TestSave", value=latent, name="abandoned")
         with WebSocket(client.host, client.port, f"/ws?clientId={client._client_id}"):
             prompt_id = client.submit(graph.prompt)
-            time.sleep(0.1)
-        self.server.wait(prompt_id, timeout=30)
+        self.server.wait(prompt_id, PATIENCE)
 
-    def running(self, prompt_id: str) -> None:
-        """Returns when the server has taken the prompt up."""
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            queue = self.server.get("/queue")
-            if any(entry[1] == prompt_id for entry in queue["queue_running"]):
-                return
-            time.sleep(0.02)
-        raise AssertionError(f"prompt {prompt_id} never started")
+    def interrupted(self, prompt_id: str, hold: Hold) -> None:
+        hold.wait(self.server, prompt_id)
+        self.server.interrupt()
+        with pytest.raises(InterruptedPromptError):
+            self.server.wait(prompt_id, PATIENCE)
+        hold.remove()
 
 
 @pytest.fixture(scope="module")
 def soaked(fresh_studio: Studio) -> Soak:
-    return Soak(fresh_studio, seed=6)
+    soak = Soak(fresh_studio, seed=6)
+    soak.run(WARM_UP)
+    before = own_memory(soak.server)
+    soak.run(PROMPTS - WARM_UP)
+    soak.grown = settled_memory(soak.server, before + ALLOWANCE) - before
+    return soak
 
 
 def test_memory_is_flat(soaked: Soak) -> None:
-    soaked.run(WARM_UP)
-    before = own_memory(soaked.server)
-    soaked.run(PROMPTS - WARM_UP)
-    grown = own_memory(soaked.server) - before
     assert set(soaked.counts) == {kind.__name__ for kind in soaked.kinds()}
-    assert grown < ALLOWANCE, f"{grown / 1024**2:.0f} MB"
+    assert soaked.grown < ALLOWANCE, f"{soaked.grown / 1024**2:.0f} MB"
 
 
 def test_the_queue_is_empty_and_the_server_answers(soaked: Soak) -> None:
@@ -204,4 +200,4 @@ def test_a_failed_prompt_says_why_at_the_end_as_at_the_start(soaked: Soak) -> No
     link = scene_of(soaked.studio, graph, 0).sample(cfg=float("nan"))
     graph.add("TestSave", value=link, name="unused")
     with pytest.raises(PromptError, match="cfg is nan"):
-        soaked.server.prompt(graph.prompt, timeout=30)
+        soaked.server.prompt(graph.prompt, timeout=PATIENCE)

@@ -28,7 +28,7 @@ def with_prompts(scene: Scene, positive: Link, negative: Link | None = None) -> 
 
 
 def latents(studio: Studio, graph: Graph, **outputs: Link) -> dict[str, Tensor]:
-    results = studio.run(graph, timeout=300.0, **outputs)
+    results = studio.run(graph, **outputs)
     return {name: found[SAMPLES] for name, found in results.items()}
 
 
@@ -310,7 +310,6 @@ def test_latent_batches_and_the_vae(studio: Studio, scene: Scene) -> None:
     tiles = {"tile_size": 512, "overlap": 64, "temporal_size": 64, "temporal_overlap": 8}
     results = studio.run(
         graph,
-        timeout=300.0,
         latent=latent,
         two=two,
         whole=graph.add("VAEDecode", vae=scene.vae, samples=latent)[0],

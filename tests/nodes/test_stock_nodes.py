@@ -115,7 +115,7 @@ def patched(scene: Scene, node: str, **inputs: Any) -> Scene:
 
 
 def latents(studio: Studio, graph: Graph, **outputs: Link) -> dict[str, Tensor]:
-    results = studio.run(graph, timeout=300.0, **outputs)
+    results = studio.run(graph, **outputs)
     return {name: found[SAMPLES] for name, found in results.items()}
 
 
@@ -270,7 +270,6 @@ def test_a_compiled_model_gives_the_same(studio: Studio, graph: Graph) -> None:
     compiled = patched(scene, "TorchCompileModel", backend="inductor")
     results = studio.run(
         graph,
-        timeout=900.0,
         plain=scene.stock(steps=2, denoise=0.5),
         compiled=compiled.stock(steps=2, denoise=0.5),
     )

@@ -115,7 +115,7 @@ def run_all(studio: Studio, graph: Graph, name: str) -> dict[str, Tensor]:
     """The result by scheduler."""
     scene = tiny_scene(studio, graph)
     outputs = {scheduler: sample(scene, name, scheduler) for scheduler in SCHEDULERS}
-    results = studio.run(graph, timeout=300.0, **outputs)
+    results = studio.run(graph, **outputs)
     return {scheduler: found[SAMPLES] for scheduler, found in results.items()}
 
 
@@ -152,7 +152,7 @@ def test_a_sampler_equals_its_sibling(studio: Studio, graph: Graph, name: str) -
         for which, sampler in (("this", name), ("sibling", SAME[name]))
         for scheduler in SCHEDULERS
     }
-    results = studio.run(graph, timeout=300.0, **outputs)
+    results = studio.run(graph, **outputs)
     for scheduler in SCHEDULERS:
         found, expected = (results[f"{w}_{scheduler}"][SAMPLES] for w in ("this", "sibling"))
         assert relative_error(found, expected) < ROUNDING, scheduler
@@ -172,5 +172,5 @@ def test_a_stochastic_sampler_without_noise_finds_the_solution(
         scheduler: scene.sample_custom(noise, guider, sampler, scene.sigmas(STEPS, scheduler))
         for scheduler in SCHEDULERS
     }
-    for scheduler, found in studio.run(graph, timeout=300.0, **outputs).items():
+    for scheduler, found in studio.run(graph, **outputs).items():
         assert relative_error(found[SAMPLES], solution) < bound, scheduler

@@ -1,6 +1,5 @@
-"""ComfyUI's real page in a real browser, on a server with the pack alone."""
+"""ComfyUI's real page in a real browser."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,17 +18,13 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
-def server(chromium: str, root: Path) -> Iterator[ComfyServer]:
-    folder = os.environ.get("COMFYUI_PATH")
-    if not folder:
-        pytest.skip("COMFYUI_PATH is not set: run python3 scripts/test.py for the page's tests")
-    with ComfyServer(folder, packs=[root], cpu=True) as running:
-        for picture in (root / "assets").glob("*.png"):
-            shutil.copy(picture, running.base / "input")
-        yield running
+def pictures(chromium: str, server: ComfyServer, root: Path) -> None:
+    """The server has the pictures that the workflows name; not started without a browser."""
+    for picture in (root / "assets").glob("*.png"):
+        shutil.copy(picture, server.base / "input")
 
 
 @pytest.fixture(scope="session")
-def browser(chromium: str) -> Iterator[Browser]:
+def browser(chromium: str, pictures: None) -> Iterator[Browser]:
     with Browser(chromium) as running:
         yield running

@@ -1,13 +1,13 @@
 """The shipped workflows, help and translations in ComfyUI's own page."""
 
+import contextlib
 import json
 import re
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser
+from browser import Browser, BrowserError
 from comfy_server import ComfyServer
 from PIL import Image
 from workflow_api import to_api
@@ -60,19 +60,18 @@ FIT_TO_WINDOW = """(() => {
   view.scale = Math.min(innerWidth * 0.9 / (right - left), innerHeight * 0.8 / (bottom - top));
   view.offset = [-left + 80 / view.scale, -top + 80 / view.scale];
   app.canvas.setDirty(true, true);
+  // Drawn once the frame after the next begins.
+  return new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))));
 })()"""
 
 
 def open_page(browser: Browser, server: ComfyServer, **settings: Any) -> None:
     """Loads the page anew with these settings and waits until it has the pack's nodes."""
     for name, value in {**SETTINGS, "Comfy.Locale": "en", **settings}.items():
-        request = urllib.request.Request(
-            f"{server.url}/api/settings/{name}", data=json.dumps(value).encode()
-        )
-        urllib.request.urlopen(request, timeout=30).close()
+        server._request(f"/api/settings/{name}", value)
     browser.open(server.url)
     ready = "LiteGraph.registered_node_types['DynamiCrafterSampler']"
-    browser.wait_for(f"window.app?.graph && window.LiteGraph && {ready} && app.canvas?.canvas", 240)
+    browser.wait_for(f"window.app?.graph && window.LiteGraph && {ready} && app.canvas?.canvas")
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +125,9 @@ def test_note_fits_its_node(page: Browser, path: Path) -> None:
     begin = re.split(r"[*`\n]", note.split("\n", 1)[1])[0]
     # Not the note of the workflow before.
     page.wait_for(f"document.querySelector('.comfy-markdown')?.innerText.includes({begin!r})")
+    # The page lays its boxes out in the frames after.
+    with contextlib.suppress(BrowserError):
+        page.wait_for(f"(s => s.text.every((length, i) => length <= s.box[i]))({NOTE_SIZE})", 30)
     size = page.evaluate(NOTE_SIZE)
     assert size["text"][0] <= size["box"][0] and size["text"][1] <= size["box"][1], size
 
@@ -158,7 +160,7 @@ def test_help_panel_shows_the_help_page(page: Browser) -> None:
     page.evaluate("document.querySelector('[data-testid=info-button]').click()")
     tip = "Widths and heights are multiples of 8"
     assert tip in (ROOT / "web" / "docs" / f"{node_id}.md").read_text(encoding="utf-8")
-    page.wait_for(f"document.body.innerText.includes('{tip}')", timeout=30)
+    page.wait_for(f"document.body.innerText.includes('{tip}')")
 
 
 def test_page_in_chinese(browser: Browser, server: ComfyServer) -> None:

@@ -19,7 +19,7 @@ class Answers(ComfyClient):
         self.requests: list[tuple[str, Any]] = []
         self.reply, self.record = reply, record
 
-    def history(self, prompt_id: str) -> Any:
+    def history(self, *_: str) -> Any:
         return self.record
 
     def _request(self, path: str, data: Any = None) -> Any:
@@ -33,7 +33,7 @@ class Events:
     def __init__(self, *messages: dict[str, Any] | None) -> None:
         self.messages: Iterator[dict[str, Any] | None] = iter(messages)
 
-    def receive(self, timeout: float) -> str | None:
+    def receive(self, **_: float) -> str | None:
         message = next(self.messages)
         return None if message is None else json.dumps(message)
 
@@ -67,7 +67,7 @@ def test_a_prompt_that_takes_too_long():
 
 def test_a_dropped_connection_is_one_sentence(monkeypatch: pytest.MonkeyPatch):
     class Dropped(Events):
-        def receive(self, timeout: float) -> str | None:
+        def receive(self, **_: float) -> str | None:
             raise WebSocketError("the server closed the connection")
 
     monkeypatch.setattr("comfy_client._PATIENCE", 0.0)

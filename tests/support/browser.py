@@ -26,6 +26,8 @@ _ARGUMENTS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     *("--hide-scrollbars", "--force-device-scale-factor=1", "--remote-debugging-port=0"),
 )
+# Seconds that a page may take on a busy machine.
+PATIENCE = 300.0
 
 
 class BrowserError(RuntimeError):
@@ -61,7 +63,7 @@ class Browser:
             start_new_session=True,
         )
         try:
-            self._run(self._connect(), 60)
+            self._run(self._connect(), PATIENCE)
             target = self.call("Target.createTarget", url="about:blank")["targetId"]
             attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
             self._session = attached["sessionId"]
@@ -88,11 +90,11 @@ class Browser:
         self.call("Page.enable")
         self.call("Page.navigate", url=url)
 
-    def call(self, method: str, timeout: float = 60.0, **params: Any) -> dict[str, Any]:
+    def call(self, method: str, timeout: float = PATIENCE, **params: Any) -> dict[str, Any]:
         """One command of the protocol and its result."""
         return self._run(self._call(method, params), timeout)
 
-    def evaluate(self, expression: str, timeout: float = 60.0) -> Any:
+    def evaluate(self, expression: str, timeout: float = PATIENCE) -> Any:
         """The JSON value of a JavaScript expression, awaited when it is a promise."""
         result = self.call(
             "Runtime.evaluate",
@@ -105,7 +107,7 @@ class Browser:
             raise BrowserError(f"{expression[:200]}: {_message(result['exceptionDetails'])}")
         return result["result"].get("value")
 
-    def wait_for(self, expression: str, timeout: float = 90.0) -> None:
+    def wait_for(self, expression: str, timeout: float = PATIENCE) -> None:
         """Returns when the expression is true."""
         deadline = time.monotonic() + timeout
         while not self.evaluate(f"Boolean({expression})"):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from comfy_client import ComfyClient
 from PIL import Image
+from studio import PATIENCE
 from torch import Tensor
 from web_socket import WebSocket
 
@@ -45,7 +46,7 @@ class EventSocket(WebSocket):
 
 
 def listen(
-    server: ComfyClient, prompt: dict[str, Any], preview_method: str, timeout: float = 120.0
+    server: ComfyClient, prompt: dict[str, Any], preview_method: str, timeout: float = PATIENCE
 ) -> Told:
     """Run a prompt and collect what the server tells."""
     client, told = uuid.uuid4().hex, Told()
@@ -61,7 +62,7 @@ def listen(
             data=json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with _OPENER.open(request, timeout=30) as reply:
+        with _OPENER.open(request, timeout=PATIENCE) as reply:
             prompt_id = json.load(reply)["prompt_id"]
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and not told.ending:

@@ -15,6 +15,9 @@ from graphs import Graph, Link, Node
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+# Seconds after which a prompt counts as hung, on a machine as busy as may be.
+PATIENCE = 1800.0
+
 
 class Studio:
     """A running server with the pack, and short ways to give it tensors and take them back."""
@@ -69,7 +72,7 @@ class Studio:
         return name
 
     def run(
-        self, graph: Graph, *, timeout: float = 300.0, **values: Link
+        self, graph: Graph, *, timeout: float = PATIENCE, **values: Link
     ) -> dict[str, dict[str, Tensor]]:
         """Run the graph; the tensors inside each of `values`, keyed by path ("value.samples")."""
         names = {}
@@ -89,7 +92,7 @@ class Studio:
         for link in outputs:
             graph.add("TestSave", value=link, name="unused")
         with pytest.raises(PromptError) as caught:
-            self.server.prompt(graph.prompt, timeout=120.0)
+            self.server.prompt(graph.prompt, timeout=PATIENCE)
         return str(caught.value)
 
     def image(self, graph: Graph, image: Tensor) -> Link:

@@ -1,21 +1,9 @@
-"""A real server with the pack alone, for what the shipped workflows need of it."""
+"""What the shipped workflows need of the server."""
 
-import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from comfy_server import ComfyServer
-
-
-@pytest.fixture(scope="session")
-def server(root: Path) -> Iterator[ComfyServer]:
-    folder = os.environ.get("COMFYUI_PATH")
-    if not folder:
-        pytest.skip("COMFYUI_PATH is not set: run python3 scripts/test.py for the server's tests")
-    with ComfyServer(folder, packs=[root], cpu=True) as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
 """The shipped workflows and the page's own exports, held against a real server."""
 
 import json
+import uuid
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import demo
 import pytest
 from comfy_client import InterruptedPromptError, PromptError, PromptTimeoutError
 from comfy_server import ComfyServer
+from studio import PATIENCE
 from workflow_api import to_api
 from workflow_settings import set_image, set_value
 from workflow_widgets import input_type
@@ -22,10 +25,15 @@ TEMPLATES = "comfyui-workflow-templates-media-image"
 PAGE_ONLY = ("audioUI",)
 
 
-@pytest.fixture(scope="session")
-def checkpoint(server: ComfyServer) -> str:
-    demo.link_checkpoint(demo.EMBEDDED, server.base / "models" / "checkpoints")
-    return demo.EMBEDDED.name
+@pytest.fixture
+def checkpoint(server: ComfyServer, tmp_path: Path) -> Iterator[str]:
+    """The embedded checkpoint under a name of its own, so that the server has nothing cached."""
+    linked = tmp_path / f"{uuid.uuid4().hex}.safetensors"
+    linked.symlink_to(demo.EMBEDDED)
+    folder = server.base / "models" / "checkpoints"
+    demo.link_checkpoint(linked, folder)
+    yield linked.name
+    (folder / linked.name).unlink()
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -65,11 +73,12 @@ def test_animate_image_runs(
 ):
     prompt = to_api(load(root / "workflows" / "animate_image.json"), object_info)
     set_value(prompt, "checkpoint", checkpoint)
-    set_image(prompt, server.upload_image(root / "assets" / "sailboat.png", "a boat.png"))
+    boat = f"a boat {Path(checkpoint).stem}.png"  # not cached either
+    set_image(prompt, server.upload_image(root / "assets" / "sailboat.png", boat))
     for setting, value in {"width": 64, "height": 64, "steps": 2}.items():
         set_value(prompt, setting, value)
     seen: list[tuple[str, int, int]] = []
-    outputs = server.prompt(prompt, on_progress=lambda *event: seen.append(event), timeout=300)
+    outputs = server.prompt(prompt, on_progress=lambda *event: seen.append(event), timeout=PATIENCE)
     sampler = next(i for i, n in prompt.items() if n["class_type"] == "DynamiCrafterSampler")
     assert {node_id for node_id, _, _ in seen} == set(prompt)
     assert [event[1:] for event in seen if event[0] == sampler] == [(0, 0), (1, 2), (2, 2)]
@@ -120,7 +129,7 @@ class TestClient:
         prompt = to_api(load(root / "workflows" / "animate_image.json"), object_info)
         set_value(prompt, "checkpoint", checkpoint)
         set_image(prompt, server.upload_image(root / "assets" / "sailboat.png", "a boat.png"))
-        for setting, value in {"width": 64, "height": 64, "steps": 900}.items():
+        for setting, value in {"width": 128, "height": 128, "steps": 900}.items():
             set_value(prompt, setting, value)
 
         seen: list[tuple[int, int]] = []
@@ -132,13 +141,13 @@ class TestClient:
                 server.interrupt()
 
         with pytest.raises(InterruptedPromptError):
-            server.prompt(prompt, on_progress=interrupt, timeout=40)
+            server.prompt(prompt, on_progress=interrupt, timeout=PATIENCE)
         set_value(prompt, "seed", 5)
         with pytest.raises(PromptTimeoutError):
             server.prompt(prompt, timeout=2)
         image = {"width": 8, "height": 8, "batch_size": 1, "color": 0}
         after = {"1": {"class_type": "EmptyImage", "inputs": image}, **save("1")}
-        assert server.prompt(after, timeout=60)["save"]["images"]
+        assert server.prompt(after, timeout=PATIENCE)["save"]["images"]
 
 
 def save(source: str) -> dict[str, Any]:

@@ -5,21 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import comfy.k_diffusion.sampling
+import comfy.patcher_extension
 import folder_paths
 import torch
 from comfy_api.latest import ComfyExtension, io
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
+from .common import ANY, file_inputs, read_input, schema
 from .controls import TestControlNet
 from .hold import TestHold
+from .in_use import add_routes
+from .on_card import TestOnCard
 from .rows import TestCountRows, TestRowsSeen
-
-ANY = io.Custom("*")
-_stock_noise_sampler = comfy.k_diffusion.sampling.default_noise_sampler
-
-
-def _input(name: str, key: str) -> torch.Tensor:
-    return load_file(Path(folder_paths.get_input_directory()) / name)[key]
 
 
 class TestLoadImage(io.ComfyNode):
@@ -27,16 +24,11 @@ class TestLoadImage(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestLoadImage",
-            category="tests",
-            inputs=[io.String.Input("file"), io.String.Input("key")],
-            outputs=[io.Image.Output()],
-        )
+        return schema("TestLoadImage", file_inputs(), [io.Image.Output()])
 
     @classmethod
     def execute(cls, file: str, key: str) -> io.NodeOutput:
-        return io.NodeOutput(_input(file, key))
+        return io.NodeOutput(read_input(file, key))
 
 
 class TestLoadLatent(io.ComfyNode):
@@ -44,16 +36,13 @@ class TestLoadLatent(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestLoadLatent",
-            category="tests",
-            inputs=[io.String.Input("file"), io.String.Input("key"), io.Int.Input("num_frames")],
-            outputs=[io.Latent.Output()],
+        return schema(
+            "TestLoadLatent", [*file_inputs(), io.Int.Input("num_frames")], [io.Latent.Output()]
         )
 
     @classmethod
     def execute(cls, file: str, key: str, num_frames: int) -> io.NodeOutput:
-        latent: dict[str, Any] = {"samples": _input(file, key)}
+        latent: dict[str, Any] = {"samples": read_input(file, key)}
         return io.NodeOutput({**latent, "num_frames": num_frames} if num_frames else latent)
 
 
@@ -71,16 +60,11 @@ class TestNoise(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestNoise",
-            category="tests",
-            inputs=[io.String.Input("file"), io.String.Input("key")],
-            outputs=[io.Noise.Output()],
-        )
+        return schema("TestNoise", file_inputs(), [io.Noise.Output()])
 
     @classmethod
     def execute(cls, file: str, key: str) -> io.NodeOutput:
-        return io.NodeOutput(_FixedNoise(_input(file, key), seed=0))
+        return io.NodeOutput(_FixedNoise(read_input(file, key), seed=0))
 
 
 class TestDrawNoise(io.ComfyNode):
@@ -88,11 +72,10 @@ class TestDrawNoise(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestDrawNoise",
-            category="tests",
-            inputs=[io.Noise.Input("noise"), io.Latent.Input("latent")],
-            outputs=[io.Latent.Output()],
+        return schema(
+            "TestDrawNoise",
+            [io.Noise.Input("noise"), io.Latent.Input("latent")],
+            [io.Latent.Output()],
         )
 
     @classmethod
@@ -120,11 +103,8 @@ class TestScarceMemory(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestScarceMemory",
-            category="tests",
-            inputs=[io.Vae.Input("vae"), io.Int.Input("frames")],
-            outputs=[io.Vae.Output()],
+        return schema(
+            "TestScarceMemory", [io.Vae.Input("vae"), io.Int.Input("frames")], [io.Vae.Output()]
         )
 
     @classmethod
@@ -134,39 +114,45 @@ class TestScarceMemory(io.ComfyNode):
         return io.NodeOutput(scarce)
 
 
+class _StepNoise:
+    """A wrapper around a sampling run, in which every sampler draws what was recorded."""
+
+    def __init__(self, draws: torch.Tensor):
+        self.draws = draws
+
+    def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        stock = comfy.k_diffusion.sampling.default_noise_sampler
+        comfy.k_diffusion.sampling.default_noise_sampler = self.noise_sampler
+        try:
+            return executor(*args, **kwargs)
+        finally:
+            comfy.k_diffusion.sampling.default_noise_sampler = stock
+
+    def noise_sampler(self, x: torch.Tensor, **_: Any) -> Any:
+        remaining = iter(self.draws)
+        return lambda *_: next(remaining).to(x)
+
+
 class TestStepNoise(io.ComfyNode):
     """Passes a MODEL on and makes each step's fresh noise come from a tensor `[S, N*T, 4, h, w]`.
 
-    An empty file name restores the host's own draws.
+    Without a file's name the model keeps the host's own draws.
     """
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestStepNoise",
-            category="tests",
-            inputs=[io.Model.Input("model"), io.String.Input("file"), io.String.Input("key")],
-            outputs=[io.Model.Output()],
-            not_idempotent=True,
+        return schema(
+            "TestStepNoise", [io.Model.Input("model"), *file_inputs()], [io.Model.Output()]
         )
 
     @classmethod
     def execute(cls, model: Any, file: str, key: str) -> io.NodeOutput:
         if not file:
-            comfy.k_diffusion.sampling.default_noise_sampler = _stock_noise_sampler
             return io.NodeOutput(model)
-        draws = _input(file, key)
-
-        def noise_sampler(x: torch.Tensor, seed: int | None = None) -> Any:
-            remaining = iter(draws)
-            return lambda *_: next(remaining).to(x)
-
-        comfy.k_diffusion.sampling.default_noise_sampler = noise_sampler
-        return io.NodeOutput(model)
-
-    @classmethod
-    def fingerprint_inputs(cls, **_: Any) -> float:
-        return float("nan")
+        clone = model.clone()
+        kind = comfy.patcher_extension.WrappersMP.OUTER_SAMPLE
+        clone.add_wrapper_with_key(kind, "step noise", _StepNoise(read_input(file, key)))
+        return io.NodeOutput(clone)
 
 
 class TestTokenize(io.ComfyNode):
@@ -174,11 +160,8 @@ class TestTokenize(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestTokenize",
-            category="tests",
-            inputs=[io.Clip.Input("clip"), io.String.Input("text")],
-            outputs=[ANY.Output()],
+        return schema(
+            "TestTokenize", [io.Clip.Input("clip"), io.String.Input("text")], [ANY.Output()]
         )
 
     @classmethod
@@ -191,16 +174,11 @@ class TestEncodeTokens(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestEncodeTokens",
-            category="tests",
-            inputs=[io.Clip.Input("clip"), io.String.Input("file"), io.String.Input("key")],
-            outputs=[ANY.Output()],
-        )
+        return schema("TestEncodeTokens", [io.Clip.Input("clip"), *file_inputs()], [ANY.Output()])
 
     @classmethod
     def execute(cls, clip: Any, file: str, key: str) -> io.NodeOutput:
-        rows = _input(file, key).tolist()
+        rows = read_input(file, key).tolist()
         embeddings = [
             clip.encode_from_tokens({"h": [[(token, 1.0) for token in row]]}) for row in rows
         ]
@@ -212,21 +190,15 @@ class TestSetConditioning(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestSetConditioning",
-            category="tests",
-            inputs=[
-                io.Conditioning.Input("conditioning"),
-                io.String.Input("file"),
-                io.String.Input("key"),
-                io.String.Input("name"),
-            ],
-            outputs=[io.Conditioning.Output()],
+        return schema(
+            "TestSetConditioning",
+            [io.Conditioning.Input("conditioning"), *file_inputs(), io.String.Input("name")],
+            [io.Conditioning.Output()],
         )
 
     @classmethod
     def execute(cls, conditioning: Any, file: str, key: str, name: str) -> io.NodeOutput:
-        value = _input(file, key)
+        value = read_input(file, key)
         return io.NodeOutput([[text, {**values, name: value}] for text, values in conditioning])
 
 
@@ -235,11 +207,10 @@ class TestSave(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestSave",
-            category="tests",
-            inputs=[ANY.Input("value"), io.String.Input("name")],
-            outputs=[],
+        return schema(
+            "TestSave",
+            [ANY.Input("value"), io.String.Input("name")],
+            [],
             is_output_node=True,
             not_idempotent=True,
         )
@@ -287,6 +258,7 @@ class TestPackExtension(ComfyExtension):
             TestEncodeTokens,
             TestSetConditioning,
             TestHold,
+            TestOnCard,
             TestCountRows,
             TestRowsSeen,
             TestSave,
@@ -294,4 +266,5 @@ class TestPackExtension(ComfyExtension):
 
 
 async def comfy_entrypoint() -> TestPackExtension:
+    add_routes()
     return TestPackExtension()

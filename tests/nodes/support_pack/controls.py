@@ -6,6 +6,8 @@ import comfy.model_management
 import torch
 from comfy_api.latest import io
 
+from .common import schema
+
 
 def small_control_net() -> comfy.controlnet.ControlNet:
     """The host's own network for 8 x 8 latents, with seeded weights and no zero convolution."""
@@ -39,12 +41,7 @@ class TestControlNet(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestControlNet",
-            category="tests",
-            inputs=[],
-            outputs=[io.ControlNet.Output()],
-        )
+        return schema("TestControlNet", [], [io.ControlNet.Output()])
 
     @classmethod
     def execute(cls) -> io.NodeOutput:

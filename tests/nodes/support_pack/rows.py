@@ -6,7 +6,7 @@ import comfy.patcher_extension
 import torch
 from comfy_api.latest import io
 
-ANY = io.Custom("*")
+from .common import ANY, schema
 
 
 class _Counter:
@@ -40,12 +40,7 @@ class TestCountRows(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestCountRows",
-            category="tests",
-            inputs=[io.Model.Input("model")],
-            outputs=[io.Model.Output(), ANY.Output()],
-        )
+        return schema("TestCountRows", [io.Model.Input("model")], [io.Model.Output(), ANY.Output()])
 
     @classmethod
     def execute(cls, model: Any) -> io.NodeOutput:
@@ -60,11 +55,8 @@ class TestRowsSeen(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TestRowsSeen",
-            category="tests",
-            inputs=[ANY.Input("counter"), io.Latent.Input("after")],
-            outputs=[ANY.Output()],
+        return schema(
+            "TestRowsSeen", [ANY.Input("counter"), io.Latent.Input("after")], [ANY.Output()]
         )
 
     @classmethod
