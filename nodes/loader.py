@@ -23,6 +23,7 @@ from ..dc_model.detect import (
 )
 from ..dc_model.schedule import NoiseSchedule
 from ..dc_model.variants import VARIANTS, Variant
+from .bare_parameters import patch_on_load
 from .encoders import (
     core_patcher,
     load_image_encoder,
@@ -211,6 +212,7 @@ def _load_model(
     kinds = comfy.patcher_extension.WrappersMP
     patcher.add_wrapper_with_key(kinds.CALC_COND_BATCH, WRAPPER_KEY, slice_hints)
     patcher.add_wrapper_with_key(kinds.PREPARE_SAMPLING, WRAPPER_KEY, check_overlap)
+    patch_on_load(patcher)
     # DynamicVRAM reads the file's own tensors when it needs them.
     _load_unet(model, parts.unet, None if patcher.is_dynamic() else (device, dtype))
     if device != torch.device("cpu"):
