@@ -16,10 +16,19 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 METADATA_KEY = "dynamicrafter"
 INIT_ATTENTION_HEADS = 8
+LONGEST_NAME = 120
+# Of a U-Net's encoder, levels times blocks times depth; published: 8.
+MOST_BLOCKS = 256
 
 
 class CheckpointError(ValueError):
     """A file that is not what it should be; the message says what to do."""
+
+
+def brief(text: object) -> str:
+    """A name for a message; that of a hostile file may have megabytes."""
+    name = str(text)
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +156,8 @@ def _unet_arch(shapes: Shapes, head_dim: int | None) -> UNetArch:
             if ".transformer_blocks." in k
         }
     )
+    if len(widths) * len(widths[0]) * depth > MOST_BLOCKS:
+        raise ValueError(f"its encoder has more than {MOST_BLOCKS} transformer blocks")
     tables = [k for k in shapes if k.endswith("relative_position_k.embeddings_table")]
     init = shapes.get("init_attn.0.proj_in.weight")
     if head_dim is None:
@@ -186,6 +197,8 @@ def encoder_levels(shapes: Shapes) -> tuple[list[list[int]], tuple[bool, ...]]:
             continue
         widths[-1].append(shapes[f"input_blocks.{i}.0.in_layers.2.weight"][0])
         attends[-1] |= f"input_blocks.{i}.1.norm.weight" in shapes
+    if len(widths) * len(widths[0]) > MOST_BLOCKS:
+        raise ValueError(f"its encoder has more than {MOST_BLOCKS} blocks")
     return widths, tuple(attends)
 
 

@@ -31,6 +31,7 @@ from .vdg import fold_frames, unfold_frames
 
 # Frames that the published code decodes at once.
 CHUNK_FRAMES = 16
+MOST_LAYERS = 64  # published: 4 levels of 2 blocks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ class DualReferenceArch:
 def detect_dual_reference_arch(shapes: Mapping[str, tuple[int, ...]]) -> DualReferenceArch:
     """Dimensions from key -> shape, keys without the `first_stage_model.` prefix.
 
-    Raises KeyError when a defining key is missing.
+    Raises KeyError when a defining key is missing, ValueError for more layers than any has.
     """
     base = shapes["encoder.conv_in.weight"][0]
     levels = _count(shapes, "encoder.down.{}.block.0.conv2.weight")
@@ -74,6 +75,8 @@ def _count(shapes: Mapping[str, tuple[int, ...]], pattern: str) -> int:
     count = 0
     while pattern.format(count) in shapes:
         count += 1
+    if count > MOST_LAYERS:
+        raise ValueError(f"it has {count} layers in a row, more than {MOST_LAYERS}")
     return count
 
 

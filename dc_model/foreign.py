@@ -7,10 +7,11 @@ layouts of the others as their public files have them.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 
-from .detect import CheckpointError, detect_unet_arch
+from .detect import CheckpointError, brief, detect_unet_arch
 from .unet import DynamiCrafterUNet
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -307,5 +308,5 @@ def _refuse_other_keys(unet: Shapes) -> None:
 
 def some(keys: Iterable[object]) -> str:
     """The first three keys, for a message."""
-    names = [str(k) for k in keys]
+    names = [brief(k) for k in islice(keys, 4)]
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -14,20 +14,22 @@ from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Literal, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .detect import CheckpointError
+from .detect import CheckpointError, brief
+from .pickle_program import LARGEST_PICKLE, check_program
 
 SAFETENSORS_SUFFIXES = (".safetensors", ".sft")
 DOWNLOAD_AGAIN = "the download broke off or is of something else; download the file again"
 
 # The largest published headers have half a megabyte; a hostile one grows in memory when parsed.
 LARGEST_HEADER = 16 * 1024**2
-LARGEST_PICKLE = 64 * 1024**2
 MOST_DIMENSIONS = 8
+# Tensors' bytes over the file's: weights may be there under two names.
+MOST_SHARING = 2
 
 ITEM_SIZES = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1),
@@ -50,8 +52,10 @@ MAGIC: tuple[tuple[bytes, str, str], ...] = (
 )
 ZIP_MAGIC = b"PK"
 PICKLE_PROTOCOL = b"\x80"
-# PyTorch's format before 1.6 starts with this number as a pickle.
+# PyTorch's format before 1.6 starts with this number as a pickle; four more follow: its version,
+# the machine, the content, the names of the storages.
 LEGACY_MAGIC = bytes.fromhex("6cfc9c46f9206aa85019")
+LEGACY_PICKLES = 5
 
 # What parsers raise on bytes that no writer made.
 DAMAGE = (
@@ -122,6 +126,8 @@ def inspect_file(path: str | Path) -> FileContent:
     if found == "zip":
         _check_archive(path, size)
         return FileContent("zip", listing=_pickle_listing(path, size))
+    with open(path, "rb") as file:
+        _check_pickles(file, LEGACY_PICKLES)
     return FileContent("legacy")
 
 
@@ -196,16 +202,17 @@ def _inspect_safetensors(path: str | Path, size: int) -> FileContent:
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        double = next(name for name in names if names.count(name) > 1)
+        seen: set[str] = set()
+        double = next(name for name, _ in pairs if name in seen or seen.add(name))
         raise CheckpointError(
-            f"Its header names {double} twice, which no program writes: {DOWNLOAD_AGAIN}."
+            f"Its header names {brief(double)} twice, which no program writes: {DOWNLOAD_AGAIN}."
         )
     return found
 
 
 def _tensor(key: str, entry: Any) -> tuple[TensorInfo, tuple[int, int]]:
     """One entry of the header, and where its bytes lie."""
+    key = brief(key)
     try:
         dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
     except (TypeError, KeyError, ValueError) as error:
@@ -214,8 +221,8 @@ def _tensor(key: str, entry: Any) -> tuple[TensorInfo, tuple[int, int]]:
         ) from error
     if not isinstance(dtype, str) or dtype not in ITEM_SIZES:
         raise CheckpointError(
-            f"Its tensor {key} is of type {dtype!r}, which this reader does not know; expected one "
-            f"of {', '.join(ITEM_SIZES)}: convert the file."
+            f"Its tensor {key} is of type {brief(repr(dtype))}, which this reader does not know; "
+            f"expected one of {', '.join(ITEM_SIZES)}: convert the file."
         )
     sizes_are_counts = isinstance(shape, list) and all(_is_count(n) for n in shape)
     if not sizes_are_counts or len(shape) > MOST_DIMENSIONS:
@@ -275,23 +282,54 @@ def _check_archive(path: str | Path, size: int) -> None:
         packed = record.compress_type != zipfile.ZIP_STORED or record.flag_bits & 1
         if packed or record.file_size != record.compress_size or record.header_offset < reached:
             raise CheckpointError(
-                f"Its record {record.filename} is packed or overlaps another, which PyTorch never "
-                "writes and which can fill the memory: download the file from its author."
+                f"Its record {brief(record.filename)} is packed or overlaps another, which PyTorch "
+                "never writes and which can fill the memory: download the file from its author."
             )
         reached = record.header_offset + record.file_size
-    if reached > size or pickles[0].file_size > LARGEST_PICKLE:
+    if reached > size:
+        raise CheckpointError(f"It tells of more bytes than its {size}: {DOWNLOAD_AGAIN}.")
+    with open(path, "rb") as file:
+        _seek_record(file, pickles[0])
+        _check_pickles(file, 1)
+
+
+def _seek_record(file: IO[bytes], record: zipfile.ZipInfo) -> None:
+    """To a record's bytes, which follow its own header, name and extra field.
+
+    The archive's checksums are not looked at: PyTorch can be told to leave them out.
+    """
+    file.seek(record.header_offset)
+    name, extra = struct.unpack("<HH", file.read(30)[26:].ljust(4, b"\x00"))
+    file.seek(name + extra, os.SEEK_CUR)
+
+
+def _check_pickles(file: IO[bytes], pickles: int) -> None:
+    """So many pickles in a row, from here on, are of the size and kind that a checkpoint has."""
+    data = file.read(LARGEST_PICKLE)
+    try:
+        check_program(data, pickles)
+    except CheckpointError:
+        raise
+    except DAMAGE as error:
         raise CheckpointError(
-            f"It tells of more bytes than its {size} or holds other objects than tensors: "
+            f"Its list of tensors is damaged or has more than {LARGEST_PICKLE} bytes: "
             f"{DOWNLOAD_AGAIN}."
-        )
+        ) from error
 
 
 def _pickle_listing(path: str | Path, size: int) -> Any:
     """What the pickle holds, tensors without data; refuses those with more than the file has."""
     content = load_pickle(path, "meta", mapped=True)
-    storages = {t.untyped_storage()._cdata: t.untyped_storage() for t in _tensors(content)}
-    claimed = sum(storage.nbytes() for storage in storages.values())
-    if claimed > size:
+    claimed = 0
+    for tensor in _tensors(content):
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            raise CheckpointError(
+                "It holds sparse or quantized tensors: convert its state dict to plain ones, in "
+                "safetensors."
+            )
+        # Tensors may lie in one storage, and one may repeat its elements.
+        claimed += tensor.nbytes
+    if claimed > MOST_SHARING * size:
         raise CheckpointError(
             f"Its tensors would have {claimed} bytes, but the file has {size}: {DOWNLOAD_AGAIN}."
         )

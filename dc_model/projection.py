@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from .ops import Operations, cast_like
 from .variants import QUERIES_PER_FRAME
 
+MOST_LAYERS = 64  # published: 4
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectionArch:
@@ -117,10 +119,12 @@ def detect_projection_arch(
 ) -> ProjectionArch:
     """Dimensions from key -> shape, keys without the `image_proj_model.` prefix.
 
-    Raises KeyError when a defining key is missing.
+    Raises KeyError when a defining key is missing, ValueError for more layers than any has.
     """
     dim = shapes["latents"][2]
     depth = len({k.split(".")[1] for k in shapes if k.startswith("layers.")})
+    if depth > MOST_LAYERS:
+        raise ValueError(f"it has {depth} layers, more than {MOST_LAYERS}")
     return ProjectionArch(
         dim=dim,
         depth=depth,

@@ -30,6 +30,9 @@ from .toon import ToonVAE, is_dual_reference
 
 logger = logging.getLogger(__name__)
 
+# Published towers have up to 32 layers, VAEs 4 levels of 2 blocks.
+MOST_LAYERS = 64
+
 
 @contextmanager
 def fitting(part: str) -> Iterator[None]:
@@ -211,10 +214,12 @@ def load_strictly(model: torch.nn.Module, tensors: StateDict, part: str) -> None
 
 
 def _count_layers(state_dict: Mapping[str, Any], prefix: str) -> int:
-    """Layers under `prefix`; ValueError when their numbers have gaps."""
+    """Layers under `prefix`; ValueError when their numbers have gaps or are too many to build."""
     numbers = {
         int(k.removeprefix(prefix).split(".")[0]) for k in state_dict if k.startswith(prefix)
     }
+    if len(numbers) > MOST_LAYERS:
+        raise ValueError(f"it has {len(numbers)} layers, more than {MOST_LAYERS}")
     if numbers != set(range(len(numbers))):
         raise ValueError(f"its layers are numbered {sorted(numbers)}")
     return len(numbers)

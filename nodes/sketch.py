@@ -29,7 +29,7 @@ from ..dc_model.sketch_controlnet import (
 from ..dc_model.vdg import unfold_frames
 from . import keys
 from .checks import require_images, require_numbers
-from .encoders import core_patcher, load_strictly
+from .encoders import core_patcher, fitting, load_strictly
 from .errors import InputError
 from .files import read_tensors
 from .model import DynamiCrafterModel, attend
@@ -42,6 +42,7 @@ PREFIX = "control_model."
 TEXT_TOKENS = 77
 
 
+@fitting("sketch ControlNet")
 def load_sketch_network(path: str, disable_dynamic: bool = False) -> Any:
     """Patcher of the network in a file; CheckpointError when it is no sketch ControlNet."""
     tensors: StateDict = {k.removeprefix(PREFIX): v for k, v in read_tensors(path).items()}
