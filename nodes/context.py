@@ -130,8 +130,8 @@ class ContextProjection(io.ComfyNode):
                     options=["auto", "shared", "resample"],
                     default="auto",
                     tooltip="How frames share the image's tokens. auto: 16 tokens a frame at the "
-                    "trained length, else all to every frame, as published. resample: "
-                    "interpolates them to the length.",
+                    "trained length, else all to every frame, as published. shared: always all to "
+                    "every frame. resample: interpolates them to the length.",
                 ),
             ],
             outputs=[

@@ -243,7 +243,11 @@ class EmptyVideo(io.ComfyNode):
                 *size_inputs("Pixels.", "Pixels."),
                 *video_inputs(),
                 io.Int.Input(
-                    "fps", default=0, min=0, max=1000, tooltip="0 = the model's own (16)."
+                    "fps",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    tooltip="Frames per second: smaller = more motion. 0 = the model's own (16).",
                 ),
             ],
             outputs=[
