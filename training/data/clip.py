@@ -24,7 +24,13 @@ class Clip:
 
 
 class ClipSource(Protocol):
-    """An indexed set of clips. `draw` seeds the choices of an access (stride, start)."""
+    """An indexed set of clips. `draw` seeds the choices of an access (stride, start).
+
+    skipped: how many accesses met a broken file, so far.
+    """
+
+    @property
+    def skipped(self) -> int: ...
 
     def __len__(self) -> int: ...
 

@@ -4,11 +4,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from .scenes import COLOURS, NUM_FRAMES, SIZE, Scene
+from .scenes import COLOURS, NUM_FRAMES, SIZE, Colour, Scene
 
 
 @lru_cache(maxsize=4)
-def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
+def grid(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """x, y `[H, W]` of the pixels' centres."""
     axis = np.arange(size, dtype=np.float32) + 0.5
     return np.meshgrid(axis, axis, indexing="xy")  # type: ignore[return-value]
 
@@ -38,20 +39,27 @@ def signed_distance(kind: str, x: np.ndarray, y: np.ndarray, radius: float) -> n
     raise KeyError(kind)
 
 
+def gradient(
+    colours: tuple[Colour, Colour], angle: float, x: np.ndarray, y: np.ndarray
+) -> np.ndarray:
+    """From one colour to the other along `angle`: `[3, H, W]`. x, y: 0 to 1 over the picture."""
+    along = (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle)
+    mix = np.clip(along / np.sqrt(2) + 0.5, 0, 1)[None]
+    first, second = (np.asarray(c, dtype=np.float32)[:, None, None] for c in colours)
+    return (first * (1 - mix) + second * mix).astype(np.float32)
+
+
 def background(scene: Scene, size: int = SIZE) -> np.ndarray:
     """`[3, H, W]` in [0, 1]."""
-    x, y = _grid(size)
-    along = (x / size - 0.5) * np.cos(scene.angle) + (y / size - 0.5) * np.sin(scene.angle)
-    mix = np.clip(along / np.sqrt(2) + 0.5, 0, 1)[None]
-    first, second = (np.asarray(c, dtype=np.float32)[:, None, None] for c in scene.background)
-    return (first * (1 - mix) + second * mix).astype(np.float32)
+    x, y = grid(size)
+    return gradient(scene.background, scene.angle, x / size, y / size)
 
 
 def object_mask(scene: Scene, progress: float, size: int = SIZE) -> np.ndarray:
     """Coverage `[H, W]` in [0, 1] at `progress` (0 = first frame, 1 = last)."""
     zoom = size / SIZE
     dx, dy = scene.displacement
-    x, y = _grid(size)
+    x, y = grid(size)
     x = x - (scene.x + dx * progress) * zoom
     y = y - (scene.y + dy * progress) * zoom
     radius = scene.radius * scene.ratio**progress * zoom

@@ -27,8 +27,9 @@ DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 SPEEDS = (8, 12, 16, 24, 30)  # frames per second; slower playback = more motion per clip
 
 Split = Literal["train", "held_out", "all"]
+Colour = tuple[float, float, float]  # RGB in [0, 1]
 
-_MOTION_WORDS = {
+MOTION_WORDS = {
     "left": ("moves left", "is moving to the left", "slides left", "goes left"),
     "right": ("moves right", "is moving to the right", "slides right", "goes right"),
     "up": ("moves up", "is moving up", "rises up", "goes up"),
@@ -53,7 +54,7 @@ class Scene:
     x: float
     y: float
     radius: float
-    background: tuple[tuple[float, float, float], tuple[float, float, float]]
+    background: tuple[Colour, Colour]
     angle: float
     fps: int
     wording: int
@@ -74,7 +75,7 @@ class Scene:
     @property
     def caption(self) -> str:
         """A sentence that names colour, kind and motion."""
-        words = _MOTION_WORDS[self.motion]
+        words = MOTION_WORDS[self.motion]
         action = words[self.wording % len(words)]
         size = ("", "small " if self.radius < 13 else "large ")[self.wording // 4 % 2]
         article = ("a", "the")[self.wording // 8 % 2]
@@ -85,7 +86,7 @@ class Scene:
     @property
     def motion_caption(self) -> str:
         """The caption without its scene words, as for a motion-only (DCP) set."""
-        words = _MOTION_WORDS[self.motion]
+        words = MOTION_WORDS[self.motion]
         return words[self.wording % len(words)]
 
 
@@ -107,10 +108,13 @@ def _combination(random: np.random.Generator, split: Split) -> tuple[str, str, s
             return kind, colour, motion
 
 
-def _background(random: np.random.Generator) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    def pale() -> tuple[float, ...]:
+def draw_background(random: np.random.Generator) -> tuple[Colour, Colour]:
+    """Two pale colours; half of the time twice the same."""
+
+    def pale() -> Colour:
         level = random.uniform(0.25, 0.95)
-        return tuple(float(np.clip(level + t, 0, 1)) for t in random.uniform(-0.06, 0.06, 3))
+        red, green, blue = (float(np.clip(level + t, 0, 1)) for t in random.uniform(-0.06, 0.06, 3))
+        return red, green, blue
 
     first = pale()
     return first, (first if random.random() < 0.5 else pale())
@@ -134,7 +138,7 @@ def make_scene(seed: int, index: int, split: Split = "train") -> Scene:
     kind, colour, motion = _combination(random, split)
     radius = float(random.uniform(10, 16))
     fps = int(random.choice(SPEEDS))
-    first, second = _background(random)
+    first, second = draw_background(random)
     dx, dy = DIRECTIONS.get(motion, (0, 0))
     distance = 40.0 - 0.8 * fps
     return Scene(
@@ -144,7 +148,7 @@ def make_scene(seed: int, index: int, split: Split = "train") -> Scene:
         x=_start(random, dx * distance, radius),
         y=_start(random, dy * distance, radius),
         radius=radius,
-        background=(first, second),  # type: ignore[arg-type]
+        background=(first, second),
         angle=float(random.uniform(0, 2 * np.pi)),
         fps=fps,
         wording=int(random.integers(WORDINGS)),
