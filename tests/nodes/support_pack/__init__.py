@@ -13,10 +13,12 @@ from safetensors.torch import save_file
 
 from .common import ANY, file_inputs, read_input, schema
 from .controls import TestControlNet
+from .fast_fp8 import TestFastFP8
 from .hold import TestHold
 from .in_use import add_routes
 from .on_card import TestOnCard
 from .rows import TestCountRows, TestRowsSeen
+from .vae_calls import TestCallsSeen, TestWatchVAE
 
 
 class TestLoadImage(io.ComfyNode):
@@ -259,6 +261,9 @@ class TestPackExtension(ComfyExtension):
             TestSetConditioning,
             TestHold,
             TestOnCard,
+            TestFastFP8,
+            TestWatchVAE,
+            TestCallsSeen,
             TestCountRows,
             TestRowsSeen,
             TestSave,
