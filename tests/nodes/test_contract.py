@@ -323,3 +323,15 @@ def test_every_input_has_a_tooltip(object_info: dict[str, Any]) -> None:
     ]
     assert not silent
     assert all(info["description"] for info in ours.values())
+
+
+def test_speed_says_which_way_is_more_motion(object_info: dict[str, Any]) -> None:
+    """256 counts frame strides, the others frames per second: the wrong way gives less motion."""
+    tooltips = [
+        info["input"][group]["fps"][1]["tooltip"]
+        for node_id, info in object_info.items()
+        for group in ("required", "optional")
+        if node_id.startswith("DynamiCrafter") and "fps" in info["input"].get(group, {})
+    ]
+    assert len(tooltips) == 4
+    assert all("smaller = more motion" in text for text in tooltips)
