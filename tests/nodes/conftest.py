@@ -20,14 +20,16 @@ def studio(server: ComfyServer, golden: Path) -> Studio:
 def fresh_studio(
     comfyui: Path, root: Path, golden: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Studio]:
-    """A server that nothing has run on, and that gives freed memory back to the system.
+    """A server that nothing has run on, and that keeps neither freed memory nor old results.
 
-    Otherwise holes in the C library's heap hide whether objects are kept.
+    Otherwise holes in the C library's heap and the host's cache, which fills what memory is free,
+    hide whether objects are kept.
     """
+    base = tmp_path_factory.mktemp("fresh")
     with pytest.MonkeyPatch.context() as patch:
         for setting in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
             patch.setenv(setting, "65536")
-        with pack_server(comfyui, root, tmp_path_factory.mktemp("fresh")) as server:
+        with pack_server(comfyui, root, base, "--cache-classic") as server:
             yield Studio(server, golden)
 
 

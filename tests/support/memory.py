@@ -3,6 +3,8 @@
 import contextlib
 import os
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,34 @@ def settled_memory(server: ComfyServer, limit: int) -> int:
     while (found := own_memory(server)) >= limit and time.monotonic() < deadline:
         time.sleep(0.5)
     return found
+
+
+@dataclass(frozen=True)
+class InUse:
+    """What a server holds after a full collection, by its own account.
+
+    heap: bytes that malloc handed out, without free blocks between them; None where the C library
+    cannot say. tensors: bytes of all tensors' storages. objects: all that Python's collector knows.
+    """
+
+    heap: int | None
+    tensors: int
+    objects: int
+
+
+def in_use(server: ComfyServer) -> InUse:
+    """Between prompts; the server needs the tests' support pack."""
+    return InUse(**server.get("/test/in_use"))
+
+
+@contextlib.contextmanager
+def without_one_dnn(server: ComfyServer) -> Iterator[None]:
+    """PyTorch on plain kernels: oneDNN keeps the code that it makes for every new shape."""
+    server.get("/test/onednn/off")
+    try:
+        yield
+    finally:
+        server.get("/test/onednn/on")
 
 
 def process_of(server: ComfyServer) -> int:

@@ -5,9 +5,8 @@ from pathlib import Path
 from comfy_server import ComfyServer
 
 
-def pack_server(comfyui: Path, root: Path, base: Path) -> ComfyServer:
+def pack_server(comfyui: Path, root: Path, base: Path, *extra_args: str) -> ComfyServer:
     """A server with the pack and the tests' own nodes, not yet started."""
     support = root / "tests" / "nodes" / "support_pack"
-    return ComfyServer(
-        comfyui, base, packs=[root, support], extra_args=["--fp32-text-enc"], cpu=True
-    )
+    arguments = ["--fp32-text-enc", *extra_args]
+    return ComfyServer(comfyui, base, packs=[root, support], extra_args=arguments, cpu=True)

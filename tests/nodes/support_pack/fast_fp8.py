@@ -1,4 +1,8 @@
-"""The host's fast 8-bit layers on a CPU: its own code, with the product computed in full precision."""
+"""The host's fast 8-bit layers on a CPU.
+
+Its own code runs, and falls back to full precision for the product alone, since the CPU has no
+8-bit one.
+"""
 
 from typing import Any
 from unittest import mock

@@ -2,7 +2,6 @@
 
 import ctypes
 import gc
-import sys
 from typing import Any
 
 import torch
@@ -53,7 +52,6 @@ def figures() -> dict[str, Any]:
         "heap": heap_in_use(),
         "tensors": tensor_bytes(),
         "objects": len(gc.get_objects()),
-        "blocks": sys.getallocatedblocks(),
     }
 
 

@@ -50,6 +50,7 @@ class TestWatchVAE(io.ComfyNode):
 
     @classmethod
     def execute(cls, vae: Any, name: str, most_rows: int, rows_that_fit: int) -> io.NodeOutput:
+        del name
         watched = copy.copy(vae)
         watched.first_stage_model = _Watched(vae.first_stage_model, most_rows)
         if rows_that_fit:
@@ -71,4 +72,5 @@ class TestCallsSeen(io.ComfyNode):
 
     @classmethod
     def execute(cls, seen: dict[str, list[int]], after: Any) -> io.NodeOutput:
+        del after
         return io.NodeOutput({kind: torch.tensor(rows) for kind, rows in seen.items()})
