@@ -1,12 +1,16 @@
 """Animates an image: sets up all it needs, runs a shipped workflow on a real ComfyUI server.
 
     python3 scripts/demo.py
+    python3 scripts/demo.py --image assets/small_world_square.png
     python3 scripts/demo.py --image boat.jpg --prompt "a boat in a storm" \\
         --checkpoint dynamicrafter_512.ckpt
 
 Needs Python 3.10 or newer and nothing else. Writes a video (.mp4), an animation (.webp) and a
 contact sheet (.png) and prints their paths last. Without --checkpoint it runs a tiny model that
-knows 64 x 64 pictures of one coloured object and nothing else (docs/demo_model.md).
+knows 64 x 64 pictures of one coloured object and nothing else (docs/demo_model.md). Its examples
+are assets/small_world_circle.png, which it takes without --image, small_world_square.png and
+small_world_cross.png; each has its own words. The model knows others, for instance
+--prompt "a blue square moves up".
 """
 
 import sys
@@ -39,8 +43,13 @@ SETTINGS = ("seed", "steps", "width", "height", "frames", "fps")
 ASSETS = PACK / "assets"
 EMBEDDED = PACK / "training" / "weights" / "small_world.safetensors"
 # What the embedded model was trained on (docs/demo_model.md).
-EMBEDDED_IMAGE = ASSETS / "small_world.png"
-EMBEDDED_WORDS = "a large red circle moves left on a plain background"
+EXAMPLES = {
+    ASSETS / "small_world_circle.png": "a large red circle moves left on a plain background",
+    ASSETS / "small_world_square.png": "a blue square falls down on a gradient background",
+    ASSETS / "small_world_cross.png": "a yellow cross becomes larger on a plain background",
+}
+# For pictures whose object we cannot know.
+MOTION_ALONE = "moves left"
 EMBEDDED_SETTINGS = {"width": 64, "height": 64, "steps": 25, "cfg": 2.0, "fps": 8, "seed": 2}
 
 
@@ -58,7 +67,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--image", type=Path, metavar="PATH", help="the picture to animate; else an example")
-    add("--prompt", metavar="TEXT", help="what happens in the video; else the workflow's")
+    add("--prompt", metavar="TEXT", help="what happens in the video; else the example's")
     add("--end-image", type=Path, metavar="PATH", help="the picture to arrive at")
     add("--checkpoint", type=Path, metavar="PATH", help="a DynamiCrafter checkpoint")
     add("--workflow", default="animate_image", metavar="NAME", help="a file in workflows/")
@@ -197,7 +206,7 @@ def make_prompt(options: argparse.Namespace, server: ComfyServer, checkpoint: st
         if (ASSETS / name).is_file():
             server.upload_image(ASSETS / name)
     if options.checkpoint is None:
-        set_embedded(prompt, server)
+        set_embedded(prompt, server, options)
     if options.image is not None:
         set_image(prompt, server.upload_image(options.image))
     if options.end_image is not None:
@@ -212,16 +221,27 @@ def make_prompt(options: argparse.Namespace, server: ComfyServer, checkpoint: st
     return prompt
 
 
-def set_embedded(prompt: Prompt, server: ComfyServer) -> None:
+def set_embedded(prompt: Prompt, server: ComfyServer, options: argparse.Namespace) -> None:
     """What the embedded model understands, for each setting that the workflow has."""
-    name = server.upload_image(EMBEDDED_IMAGE)
-    with contextlib.suppress(WorkflowError):
-        set_image(prompt, name)
-    with contextlib.suppress(WorkflowError):
-        set_words(prompt, EMBEDDED_WORDS)
+    if options.image is None:
+        name = server.upload_image(next(iter(EXAMPLES)))
+        with contextlib.suppress(WorkflowError):
+            set_image(prompt, name)
+    if options.prompt is None:
+        words = embedded_words(options.image)
+        with contextlib.suppress(WorkflowError):
+            set_words(prompt, words)
+            say(f'No --prompt: the words are "{words}".')
     for setting, value in EMBEDDED_SETTINGS.items():
         with contextlib.suppress(WorkflowError):
             set_value(prompt, setting, value)
+
+
+def embedded_words(image: Path | None) -> str:
+    """The words for a picture that comes without any; None: for the first example."""
+    if image is None:
+        return next(iter(EXAMPLES.values()))
+    return EXAMPLES.get(image.resolve(), MOTION_ALONE)
 
 
 class Progress:

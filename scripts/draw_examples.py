@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from training.small_world.examples import EXAMPLES
 from training.small_world.render import render_frame
 from training.small_world.scenes import Scene
 
@@ -152,21 +153,18 @@ def icon() -> Image.Image:
     return finished(picture).crop((left, 0, left + HEIGHT, HEIGHT))
 
 
-def small_world() -> Image.Image:
-    """A first frame such as the embedded demo model knows."""
-    grey = (0.7, 0.7, 0.7)
-    scene = Scene(
-        **{"kind": "circle", "colour": "red", "motion": "left", "x": 46, "y": 32, "radius": 13},
-        **{"background": (grey, grey), "angle": 0.0, "fps": 8, "wording": 20},
-    )
+def first_frame(scene: Scene) -> Image.Image:
+    """The picture of a scene before anything moves, 64 x 64."""
     frame = render_frame(scene, progress=0.0).transpose(1, 2, 0)
     return Image.fromarray((frame * 255).round().astype(np.uint8))
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    for draw in (sailboat, sailboat_dusk, balloon, icon, small_world):
+    for draw in (sailboat, sailboat_dusk, balloon, icon):
         draw().save(folder / f"{draw.__name__}.png", optimize=True)
+    for name, scene in EXAMPLES.items():
+        first_frame(scene).save(folder / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -120,8 +120,24 @@ def test_the_embedded_checkpoint_has_all_five_parts():
         parts = {key.split(".")[0] for key in file.keys()}  # noqa: SIM118
     assert {"model", "first_stage_model", "cond_stage_model", "embedder"} < parts
     assert "image_proj_model" in parts
-    with Image.open(demo.EMBEDDED_IMAGE) as picture:
-        assert picture.size == (demo.EMBEDDED_SETTINGS["width"], demo.EMBEDDED_SETTINGS["height"])
+
+
+def test_the_examples_fit_the_embedded_model():
+    for path in demo.EXAMPLES:
+        with Image.open(path) as picture:
+            size = (demo.EMBEDDED_SETTINGS["width"], demo.EMBEDDED_SETTINGS["height"])
+            assert (picture.size, picture.mode) == (size, "RGB")
+        assert path.name in (demo.__doc__ or "")
+
+
+def test_a_picture_without_words_gets_its_own(root: Path, monkeypatch: pytest.MonkeyPatch):
+    assert demo.embedded_words(None) == "a large red circle moves left on a plain background"
+    square = "a blue square falls down on a gradient background"
+    assert demo.embedded_words(root / "assets" / "small_world_square.png") == square
+    monkeypatch.chdir(root)
+    assert demo.embedded_words(Path("assets/small_world_square.png")) == square
+    # Nobody knows what another picture shows.
+    assert demo.embedded_words(root / "assets" / "sailboat.png") == "moves left"
 
 
 @pytest.mark.server
@@ -137,6 +153,8 @@ class TestRun:
         assert result.returncode == 0, result.stderr
         lines = result.stdout.splitlines()
         assert "a tiny model that knows 64 x 64 pictures" in result.stdout
+        words = "a large red circle moves left on a plain background"
+        assert f'No --prompt: the words are "{words}".' in lines
         assert any("[##########] 1/1" in line for line in lines)
         names = [f"animate_image-0001.{suffix}" for suffix in ("mp4", "webp", "png")]
         assert lines[-3:] == [str(output / name) for name in names]
