@@ -3,6 +3,7 @@
 Source: paper 3.2; spec/model.md section 6.
 """
 
+import logging
 from typing import Any
 
 import comfy.model_management
@@ -18,6 +19,8 @@ from .checks import ENCODING, require_finite, require_images, require_room
 from .errors import REMEDIES, InputError, require_count, require_multiple_of_8, require_vae
 from .types import CATEGORY, Keyframe, Keyframes, keyframes
 from .widgets import fit_input, size_inputs, video_inputs
+
+logger = logging.getLogger(__name__)
 
 MODES = ["animate", "interpolate", "loop", "keyframes", "per_frame"]
 SPEED_TOOLTIP = (
@@ -107,6 +110,20 @@ def per_frame(encode: Encoder, image: Tensor, length: int, batch_size: int) -> T
     return latents.expand(batch_size, -1, -1, -1, -1) if latents.shape[0] == 1 else latents
 
 
+def _warn_of_unused(mode: str, **images: Any) -> None:
+    """A line in the log for each image that is connected to a mode that does not look at it."""
+    uses = {"end_image": "interpolate", "keyframes": "keyframes"}
+    for name, value in images.items():
+        if value is not None and mode != uses[name]:
+            logger.warning(
+                "Visual Detail Guidance: %s is connected, but mode %s does not use it; set mode "
+                "to %s, or disconnect it.",
+                name,
+                mode,
+                uses[name],
+            )
+
+
 class VisualDetailGuidance(io.ComfyNode):
     """Adds the images' latents, frame by frame, to the conditionings."""
 
@@ -173,6 +190,7 @@ class VisualDetailGuidance(io.ComfyNode):
         require_vae(vae)
         require_multiple_of_8(width=width, height=height)
         require_room(batch_size, length, height, width)
+        _warn_of_unused(mode, end_image=end_image, keyframes=optional.get("keyframes"))
         encode = Encoder(vae, height, width, fit)
         if mode == "interpolate":
             video = interpolate(encode, image, end_image, length, batch_size)
