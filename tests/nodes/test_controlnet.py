@@ -192,6 +192,39 @@ def run_batch(scene: Scene, control_net: str, images: Tensor, rows: slice) -> Li
     return controlled(scene, control_net, images)
 
 
+def test_context_windows_cut_the_hints(studio: Studio, graph: Graph, control_net: str) -> None:
+    """Two windows of four frames equal two videos with the hints of their own frames."""
+    windows = {
+        "context_length": FRAMES,
+        "context_overlap": 0,
+        "context_schedule": "batched",
+        "context_stride": 1,
+        "closed_loop": False,
+        "fuse_method": "flat",
+        "dim": 0,
+        "freenoise": False,
+        "cond_retain_index_list": "",
+        "split_conds_to_windows": False,
+        "latent_retain_index_list": "",
+        "causal_window_fix": False,
+    }
+    given = hints(2 * FRAMES)
+    whole = Scene(studio, graph, frames=2 * FRAMES)
+    whole.model = graph.add("ContextWindowsManual", model=whole.model, **windows)[0]
+    outputs = {"whole": run_batch(whole, control_net, given, slice(None))}
+    for i in range(2):
+        rows = slice(i * FRAMES, (i + 1) * FRAMES)
+        outputs[f"part{i}"] = run_batch(Scene(studio, graph), control_net, given[rows], rows)
+    first = slice(None, FRAMES)
+    outputs["wrong"] = run_batch(
+        Scene(studio, graph), control_net, given[first], slice(FRAMES, None)
+    )
+    found = latents(studio, graph, **outputs)
+    expected = torch.cat([found["part0"], found["part1"]])
+    assert relative_error(found["whole"], expected) < 1e-4
+    assert relative_error(found["wrong"], found["part1"]) > 0.01
+
+
 def test_a_control_net_of_another_width_is_refused_by_name(
     studio: Studio, graph: Graph, control_net: str
 ) -> None:
