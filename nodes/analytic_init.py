@@ -100,7 +100,7 @@ class AnalyticInitNode(io.ComfyNode):
                     tooltip="A published Analytic-Init file (.pt or .safetensors) in "
                     "models/checkpoints; built-in = zero mean and the published variance.",
                 ),
-                seed_input(),
+                seed_input("Noise is drawn on the CPU: one seed, one start, on any machine."),
                 io.Int.Input(
                     "start_timestep",
                     default=940,

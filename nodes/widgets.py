@@ -8,7 +8,8 @@ FITS = ["crop", "pad", "stretch"]
 
 
 def seed_input(
-    tooltip: str = "Noise is drawn on the CPU: one seed, one video, on any machine.",
+    tooltip: str = "The start's noise is drawn on the CPU, that of each step (eta above 0) where "
+    "the model runs: with eta 0 a seed gives one video on any machine.",
 ) -> Any:
     return io.Int.Input(
         "seed",
