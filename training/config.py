@@ -22,20 +22,27 @@ class ModelConfig:
 
     checkpoint: a full checkpoint of this family (all five parts are read from it). preset: a new
     model by name instead (`small_world`). encoders: a second file for the VAE and both towers, for
-    pruned checkpoints. tokenizer: a folder with CLIP's `vocab.json` and `merges.txt`; empty = the
-    small world's own words.
+    pruned checkpoints. new_image_stream: give a text-to-video model a new query transformer, image
+    cross-attention and concat input where it lacks them. tokenizer: a folder with CLIP's
+    `vocab.json` and `merges.txt`; empty = the small world's own words.
     """
 
     checkpoint: str = ""
     preset: str = ""
     encoders: str = ""
+    new_image_stream: bool = False
     tokenizer: str = ""
     variant: str = "512"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
-    """The clips. kind: how `path` is to be read. frame_strides: drawn uniformly, both inclusive."""
+    """The clips. kind: how `path` is to be read. frame_strides: drawn uniformly, both inclusive.
+
+    pool: clips of the small world. second_tier: the share of them that shows its second tier.
+    windows: of each video only so many stretches are ever cut, 0 = a new one each time. cache: keep
+    what the encoders made in memory. cache_folder: keep it in files there, for the next runs too.
+    """
 
     kind: Literal["folder", "table", "shards", "small_world"] = "folder"
     path: str = ""
@@ -43,8 +50,11 @@ class DataConfig:
     num_frames: int = 16
     frame_strides: tuple[int, int] = (1, 6)
     pool: int = 2000
+    second_tier: float = 0.0
+    windows: int = 0
     workers: int = 0
     cache: bool = False
+    cache_folder: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +136,18 @@ class TrainConfig:
         ):
             if value <= 0:
                 raise ConfigError(f"{name} is {value}; it must be positive.")
+        for name, value in (
+            ("data.second_tier", self.data.second_tier),
+            ("conditioning.motion_captions", self.conditioning.motion_captions),
+        ):
+            if not 0 <= value <= 1:
+                raise ConfigError(f"{name} is {value}; it is a share, so choose 0 to 1.")
+        caches = self.data.cache or self.data.cache_folder
+        if caches and not self.data.windows and self.data.kind != "small_world":
+            raise ConfigError(
+                "A cache of stretches that never come again only grows; set data.windows, as to 4 "
+                "a video, or turn data.cache and data.cache_folder off."
+            )
         if not 0 <= self.conditioning.drop_probability <= 1 / 3:
             raise ConfigError(
                 f"conditioning.drop_probability is {self.conditioning.drop_probability}; three "

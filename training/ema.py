@@ -6,9 +6,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from .distributed import sliced_like
+
 
 class Ema:
-    """A float32 shadow of every parameter that trains.
+    """A float32 shadow of every parameter that trains, placed and sliced as the parameter is.
 
     The decay warms up as `min(decay, (1 + n) / (10 + n))` after n updates, so that short runs are
     not averaged with their start.
@@ -36,10 +38,10 @@ class Ema:
         return {**self.shadow, "updates": torch.tensor(self.updates)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Raises KeyError when a parameter is missing."""
+        """From whole tensors. Raises KeyError when a parameter is missing."""
         self.updates = int(state["updates"])
         for name, value in self.shadow.items():
-            value.copy_(state[name])
+            value.copy_(sliced_like(value, state[name]))
 
     @contextmanager
     def applied(self, module: nn.Module) -> Iterator[None]:

@@ -12,6 +12,7 @@ from dc_model.vdg import fold_frames
 from .batch import Batch
 from .config import RunConfig
 from .data.order import sample_generator
+from .distributed import autocast, reshard
 from .sampling import sample_videos
 
 if TYPE_CHECKING:
@@ -27,14 +28,17 @@ class Monitor:
         self._bar: Any = None
         self._last = time.monotonic()
 
-    def writer(self) -> Any:
-        """The TensorBoard writer, made at the first use; None where it is not installed."""
+    def writer(self, step: int | None = None) -> Any:
+        """The TensorBoard writer, made at the first use; None where it is not installed.
+
+        step: now; what a run that was killed wrote of later ones is no longer shown.
+        """
         if self._writer is None:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 return None
-            self._writer = SummaryWriter(str(self.folder / "tensorboard"))
+            self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
         return self._writer
 
     def step(self, step: int, loss: float, buckets: dict[str, float]) -> None:
@@ -43,7 +47,7 @@ class Monitor:
         if bar is not None:
             bar.set_postfix(loss=f"{loss:.4f}")
             bar.update(step - bar.n)
-        if step % self.run.log_every == 0 and (writer := self.writer()) is not None:
+        if step % self.run.log_every == 0 and (writer := self.writer(step)) is not None:
             now = time.monotonic()
             writer.add_scalar("loss/all", loss, step)
             writer.add_scalar(
@@ -63,17 +67,17 @@ class Monitor:
         return self._bar
 
     def sample(self, step: int, trainer: "Trainer") -> None:
-        """A clip of the averaged weights beside its true one."""
-        writer = self.writer()
-        if writer is None or not trainer.accelerator.is_main_process:
+        """A clip of the averaged weights beside its true one. Every process must call it."""
+        main = trainer.accelerator.is_main_process
+        if not (main or trainer.sliced):
             return
         clip = trainer.source.load(0, 0)
-        batch = trainer.maker([clip], [0])
-        with trainer.averaged(), trainer.accelerator.autocast():
-            trainer.raw.eval()
-            latents = sample_like(trainer, batch)
-            trainer.raw.train()
-        frames = trainer.maker.encoders.vae.decode(fold_frames(latents)).float()
+        latents = sample_averaged(trainer, trainer.maker([clip], [0]))
+        writer = self.writer(step) if main else None
+        if writer is None:
+            return
+        with torch.no_grad():
+            frames = trainer.maker.encoders.vae.decode(fold_frames(latents)).float()
         _add_video(writer, "sample/generated", frames.clamp(-1, 1).cpu(), step)
         _add_video(writer, "sample/true", clip.frames, step)
 
@@ -106,18 +110,24 @@ def _add_video(writer: Any, tag: str, frames: torch.Tensor, step: int) -> None:
 
 
 @torch.no_grad()
-def sample_like(trainer: "Trainer", batch: Batch) -> torch.Tensor:
-    """Latents under the conditions of `batch`, from fixed noise."""
+def sample_averaged(trainer: "Trainer", batch: Batch, steps: int = 25) -> torch.Tensor:
+    """Latents of the averaged weights under the conditions of `batch`, from fixed noise."""
     noise = torch.randn(batch.noisy.shape, generator=sample_generator(0, 0, purpose=9))
-    return sample_videos(
-        trainer.raw,
-        trainer.maker.schedule,
-        noise=noise.to(batch.noisy),
-        concat=batch.concat,
-        text=batch.text,
-        null_text=trainer.maker.encoders.text([""]),
-        image_tokens=batch.image_tokens,
-        null_image_tokens=None if batch.image_tokens is None else batch.image_tokens * 0,
-        speed=batch.speed,
-        spacing=trainer.maker.variant.spacing,
-    )
+    with trainer.averaged(), autocast(trainer.accelerator, trainer.config):
+        trainer.raw.eval()
+        latents = sample_videos(
+            trainer.raw,
+            trainer.maker.schedule,
+            noise=noise.to(batch.noisy),
+            concat=batch.concat,
+            text=batch.text,
+            null_text=trainer.maker.encoders.text([""]),
+            image_tokens=batch.image_tokens,
+            null_image_tokens=None if batch.image_tokens is None else batch.image_tokens * 0,
+            speed=batch.speed,
+            steps=steps,
+            spacing=trainer.maker.variant.spacing,
+        )
+        trainer.raw.train()
+        reshard(trainer.raw)
+    return latents

@@ -4,11 +4,11 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from dc_model.checkpoint import (
     PROJECTOR_PREFIX,
@@ -20,9 +20,11 @@ from dc_model.checkpoint import (
 from dc_model.detect import METADATA_KEY
 from dc_model.schedule import NoiseSchedule
 
-from .ema import Ema
-from .encoders import Encoders
+from .distributed import gathered
 from .model import VideoModel
+
+if TYPE_CHECKING:
+    from .encoders import Encoders
 
 STATE_FILE = "state.pt"
 
@@ -38,24 +40,12 @@ def write_whole(path: Path, write: Any) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def save_state(
-    folder: Path,
-    *,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    ema: Ema | None,
-    scaler: Any,
-    step: int,
-) -> None:
-    """Everything a resumed run needs; the data order and random draws follow from the step."""
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "ema": None if ema is None else ema.state_dict(),
-        "scaler": None if scaler is None else scaler.state_dict(),
-        "step": step,
-    }
-    write_whole(folder / STATE_FILE, lambda path: torch.save(state, path))
+def save_state(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write what a resumed run needs: `model`, `optimizer`, `ema`, `scaler` and `step`.
+
+    The data order and all random draws follow from the step. Tensors are whole.
+    """
+    write_whole(folder / STATE_FILE, lambda path: torch.save(dict(state), path))
 
 
 def load_state(folder: Path) -> dict[str, Any] | None:
@@ -75,25 +65,27 @@ def schedule_buffers(schedule: NoiseSchedule) -> dict[str, Tensor]:
     return buffers
 
 
-def text_state(encoders: Encoders) -> dict[str, Tensor]:
+def text_state(encoders: "Encoders") -> dict[str, Tensor]:
     """The text tower under `cond_stage_model.model.`; open_clip's layout."""
     text = encoders.towers.text.state_dict()
     return {f"{TEXT_PREFIX}model.{k}": v for k, v in text.items() if k != "mask"}
 
 
-def vision_state(encoders: Encoders) -> dict[str, Tensor]:
-    """The image tower under `embedder.model.visual.`, without dead text weights."""
+def vision_state(encoders: "Encoders") -> dict[str, Tensor]:
+    """The image tower, where there is one, under `embedder.model.visual.`; no dead text weights."""
+    if not hasattr(encoders.towers, "visual"):
+        return {}
     visual = encoders.towers.visual.state_dict()
     return {f"{VISION_PREFIX}model.visual.{k}": v for k, v in visual.items()}
 
 
 def checkpoint_tensors(
-    model: VideoModel, encoders: Encoders | None, schedule: NoiseSchedule
+    model: VideoModel, encoders: "Encoders | None", schedule: NoiseSchedule
 ) -> dict[str, Tensor]:
-    """All parts under the published prefixes."""
-    tensors = {f"{UNET_PREFIX}{k}": v for k, v in model.unet.state_dict().items()}
+    """All parts under the published prefixes. Under FSDP every process must call it."""
+    tensors = {f"{UNET_PREFIX}{k}": v for k, v in gathered(model.unet.state_dict()).items()}
     if model.projector is not None:
-        projector = model.projector.state_dict()
+        projector = gathered(model.projector.state_dict())
         tensors |= {f"{PROJECTOR_PREFIX}{k}": v for k, v in projector.items()}
     if encoders is not None:
         vae = encoders.vae.state_dict()

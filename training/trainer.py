@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from .batch import Batch, BatchMaker
-from .config import OptimizerConfig, TrainConfig
+from .config import ConfigError, OptimizerConfig, TrainConfig
 from .data.clip import Clip, ClipSource
 from .data.order import MicroBatches, item_of, sample_seed
+from .distributed import (
+    autocast,
+    check_model,
+    configure,
+    drop_older_deepspeed,
+    gathered,
+    is_sliced,
+    load_deepspeed,
+    load_optimizer,
+    save_deepspeed,
+    uses_deepspeed,
+)
 from .ema import Ema
 from .lora import add_lora
 from .model import VideoModel
@@ -35,15 +47,26 @@ log = logging.getLogger(__name__)
 TIMESTEP_BUCKETS = 4
 
 
-class _Samples(Dataset[tuple[int, Clip]]):
-    """Sample number -> (number, clip), for DataLoader workers."""
+@dataclass(slots=True)
+class _Loaded:
+    """Clips of one micro-batch, their sample numbers, and how many broken files were met."""
+
+    numbers: list[int]
+    clips: list[Clip]
+    skipped: int
+
+
+class _Samples(Dataset[_Loaded]):
+    """Sample number -> its clip, for DataLoader workers."""
 
     def __init__(self, source: ClipSource, seed: int):
         self.source, self.seed = source, seed
 
-    def __getitem__(self, sample: int) -> tuple[int, Clip]:
+    def __getitem__(self, sample: int) -> _Loaded:
         index = item_of(self.seed, sample, len(self.source))
-        return sample, self.source.load(index, sample_seed(self.seed, sample, purpose=1))
+        before = self.source.skipped
+        clip = self.source.load(index, sample_seed(self.seed, sample, purpose=1))
+        return _Loaded([sample], [clip], self.source.skipped - before)
 
 
 def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
@@ -57,7 +80,11 @@ def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
 
 @dataclass
 class Trainer:
-    """One stage, the batch maker's. on_step is told (step, mean loss, losses per bucket)."""
+    """One stage, the batch maker's. on_step is told (step, mean loss, losses per bucket).
+
+    raw: the model itself, under DDP and DeepSpeed inside `prepared`; its parameters are slices
+    under FSDP. skipped: broken files met since this start, all processes together.
+    """
 
     config: TrainConfig
     model: VideoModel
@@ -66,61 +93,88 @@ class Trainer:
     accelerator: Accelerator
     on_step: Callable[[int, float, dict[str, float]], None] | None = None
     on_sample: Callable[[int, "Trainer"], None] | None = None
+    step: int = field(default=0, init=False)
+    skipped: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         config = self.config
+        configure(self.accelerator, config)
+        check_model(self.accelerator, self.model)
         self.stage = self.maker.stage
         self.trained = self._select()
         self.model.unet.gradient_checkpointing = config.run.gradient_checkpointing
         self.folder = Path(config.output)
-        self.step = 0
         self.raw = self.model
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
-        if not parameters:
-            raise ValueError(f"The stage {config.stage!r} trains nothing in this model.")
-        self.optimizer: Any = torch.optim.AdamW(
-            parameters,
-            lr=config.optimizer.rate,
-            betas=config.optimizer.betas,
-            weight_decay=config.optimizer.weight_decay,
-        )
+        state = load_state(self.folder)
+        if state is not None:
+            self.model.load_state_dict(state["model"])
+        self.prepared, self.optimizer = self.accelerator.prepare(self.model, self._optimizer())
+        # Only now are the parameters where and how they will be trained.
         decay = config.run.ema_decay
         self.ema = Ema(self.model, decay) if decay > 0 else None
-        self._resume()
-        self.prepared, self.optimizer = self.accelerator.prepare(self.model, self.optimizer)
+        if state is not None:
+            self._resume(state)
+
+    def _optimizer(self) -> Any:
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        if not parameters:
+            raise ValueError(f"The stage {self.config.stage!r} trains nothing in this model.")
+        settings = self.config.optimizer
+        return torch.optim.AdamW(
+            parameters,
+            lr=settings.rate,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+        )
 
     def _select(self) -> list[str]:
         if self.config.stage != "lora":
             return select_parameters(self.model.unet, self.model.projector, self.stage)
         self.model.requires_grad_(False)
-        return add_lora(self.model.unet, self.config.lora)
+        return add_lora(self.model.unet, self.config.lora, self.config.run.seed)
 
-    def _resume(self) -> None:
-        state = load_state(self.folder)
-        if state is None:
-            return
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+    def _resume(self, state: dict[str, Any]) -> None:
+        self.step = int(state["step"])
+        if uses_deepspeed(self.accelerator):
+            load_deepspeed(self.prepared, self.folder, self.step)
+        elif state["optimizer"] is None:
+            raise ConfigError(
+                f"The run in {self.folder} was saved under DeepSpeed; go on with DeepSpeed, or "
+                "begin with another output."
+            )
+        else:
+            load_optimizer(self.optimizer.optimizer, state["optimizer"])
         if self.ema is not None and state["ema"] is not None:
             self.ema.load_state_dict(state["ema"])
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.step = int(state["step"])
         log.info("Resumed at step %d.", self.step)
 
     def save(self) -> None:
-        """Write the state; only the main process does. Every process must call it."""
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            save_state(
-                self.folder,
-                model=self.raw,
-                optimizer=getattr(self.optimizer, "optimizer", self.optimizer),
-                ema=self.ema,
-                scaler=self.accelerator.scaler,
-                step=self.step,
-            )
-        self.accelerator.wait_for_everyone()
+        """Write the state, whole; only the main process does. Every process must call it."""
+        accelerator, main = self.accelerator, self.accelerator.is_main_process
+        accelerator.wait_for_everyone()
+        deepspeed = uses_deepspeed(accelerator)
+        if deepspeed:
+            save_deepspeed(self.prepared, self.folder, self.step)
+        state = {
+            "model": gathered(self.raw.state_dict(), keep=main),
+            "optimizer": None
+            if deepspeed
+            else gathered(self.optimizer.optimizer.state_dict(), keep=main),
+            "ema": None if self.ema is None else gathered(self.ema.state_dict(), keep=main),
+            "scaler": None if accelerator.scaler is None else accelerator.scaler.state_dict(),
+            "step": self.step,
+        }
+        if main:
+            save_state(self.folder, state)
+            drop_older_deepspeed(self.folder, self.step)
+        accelerator.wait_for_everyone()
+
+    @property
+    def sliced(self) -> bool:
+        """True where every process must take part in a forward pass (FSDP)."""
+        return is_sliced(self.raw)
 
     def averaged(self) -> AbstractContextManager[None]:
         """Within it the model has its averaged weights; without EMA its own."""
@@ -129,6 +183,7 @@ class Trainer:
     def train(self) -> int:
         """Run to the last step or the time limit, save, and return the step reached."""
         run, began = self.config.run, time.monotonic()
+        configure(self.accelerator, self.config)
         batches = self._micro_batches()
         self.prepared.train()
         while self.step < run.steps:
@@ -140,13 +195,27 @@ class Trainer:
                 self.on_sample(self.step, self)
             if run.save_every and self.step % run.save_every == 0:
                 self.save()
-            if run.time_limit and time.monotonic() - began > run.time_limit * 60:
+            if self._out_of_time(began):
                 log.info("Time limit reached at step %d.", self.step)
                 break
         self.save()
+        self._report_skipped()
         return self.step
 
-    def _micro_batches(self) -> Iterator[tuple[list[int], list[Clip]]]:
+    def _out_of_time(self, began: float) -> bool:
+        """Decided together: processes that stopped at different steps would wait forever."""
+        limit = self.config.run.time_limit * 60
+        if not limit:
+            return False
+        spent = torch.tensor([time.monotonic() - began], device=self.accelerator.device)
+        longest: Any = self.accelerator.gather(spent)
+        return float(longest.max()) > limit
+
+    def _report_skipped(self) -> None:
+        if self.skipped and self.accelerator.is_main_process:
+            log.warning("Broken or short files were met %d times and replaced.", self.skipped)
+
+    def _micro_batches(self) -> Iterator[_Loaded]:
         run, accelerator = self.config.run, self.accelerator
         sampler = MicroBatches(
             run.batch_size,
@@ -159,29 +228,24 @@ class Trainer:
             _Samples(self.source, run.seed),
             batch_sampler=sampler,
             num_workers=self.config.data.workers,
-            collate_fn=_columns,
+            collate_fn=_joined,
         )
         return iter(loader)
 
-    def _one_step(
-        self, batches: Iterator[tuple[list[int], list[Clip]]]
-    ) -> tuple[float, dict[str, float]]:
+    def _one_step(self, batches: Iterator[_Loaded]) -> tuple[float, dict[str, float]]:
         config, accelerator = self.config, self.accelerator
         # Dropout is the one draw that uses the global state; this makes it the step's own.
         set_seed(sample_seed(config.run.seed, self.step, 2 + accelerator.process_index) % 2**31)
         rate = learning_rate(config.optimizer, self.step, config.run.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        losses, timesteps = [], []
-        for micro in range(config.run.accumulate):
-            numbers, clips = next(batches)
-            with accelerator.autocast():
-                batch = self.maker(clips, numbers).to(accelerator.device)
-            last = micro == config.run.accumulate - 1
-            with nullcontext() if last else accelerator.no_sync(self.prepared):
-                each = self._losses(batch)
-                accelerator.backward(each.mean() / config.run.accumulate)
-            losses.append(each.detach())
+        losses, timesteps, skipped = [], [], 0
+        for _ in range(config.run.accumulate):
+            loaded = next(batches)
+            skipped += loaded.skipped
+            with autocast(accelerator, config):
+                batch = self.maker(loaded.clips, loaded.numbers).to(accelerator.device)
+            losses.append(self._accumulate(batch))
             timesteps.append(batch.timesteps)
         if config.optimizer.clip_norm > 0:
             accelerator.clip_grad_norm_(self.prepared.parameters(), config.optimizer.clip_norm)
@@ -189,27 +253,46 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema is not None:
             self.ema.update(self.raw)
-        # Annotated as whatever nested structure it is given; a tensor stays one.
-        gathered: Any = accelerator.gather(torch.cat(losses))
-        times: Any = accelerator.gather(torch.cat(timesteps))
-        gathered, times = gathered.float().cpu(), times.cpu()
-        return float(gathered.mean()), bucket_means(gathered, times)
+        return self._figures(torch.cat(losses), torch.cat(timesteps), skipped)
 
-    def _losses(self, batch: Batch) -> Tensor:
-        with self.accelerator.autocast(), bypass_temporal(self.raw.unet, self.stage.images_only):
-            output = self.prepared(
-                batch.noisy,
-                batch.concat,
-                batch.timesteps,
-                batch.text,
-                batch.image_tokens,
-                batch.speed,
-            )
-        return sample_losses(output, batch.target)
+    def _accumulate(self, batch: Batch) -> Tensor:
+        """Add a micro-batch's gradient; returns its losses, `[B]`."""
+        accelerator = self.accelerator
+        # Gradient checkpointing runs layers again in the backward pass, under the same bypass.
+        bypass = bypass_temporal(self.raw.unet, self.stage.images_only)
+        with accelerator.accumulate(self.prepared), bypass:
+            with autocast(accelerator, self.config):
+                output = self.prepared(
+                    batch.noisy,
+                    batch.concat,
+                    batch.timesteps,
+                    batch.text,
+                    batch.image_tokens,
+                    batch.speed,
+                )
+            losses = sample_losses(output, batch.target)
+            accelerator.backward(losses.mean())
+        return losses.detach()
+
+    def _figures(
+        self, losses: Tensor, timesteps: Tensor, skipped: int
+    ) -> tuple[float, dict[str, float]]:
+        """The mean loss over all processes, and by bucket; counts the files skipped."""
+        device = self.accelerator.device
+        mine = (losses.float(), timesteps, torch.tensor([skipped], device=device))
+        # Annotated as whatever nested structure it is given; a tuple of tensors stays one.
+        everyones: Any = self.accelerator.gather(mine)
+        losses, timesteps, counts = (t.cpu() for t in everyones)
+        self.skipped += int(counts.sum())
+        return float(losses.mean()), bucket_means(losses, timesteps)
 
 
-def _columns(rows: list[tuple[int, Clip]]) -> tuple[list[int], list[Clip]]:
-    return [number for number, _ in rows], [clip for _, clip in rows]
+def _joined(rows: list[_Loaded]) -> _Loaded:
+    return _Loaded(
+        [n for row in rows for n in row.numbers],
+        [clip for row in rows for clip in row.clips],
+        sum(row.skipped for row in rows),
+    )
 
 
 def bucket_means(losses: Tensor, timesteps: Tensor) -> dict[str, float]:

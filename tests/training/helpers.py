@@ -19,6 +19,9 @@ from training.objective import schedule_of
 from training.stages import STAGES
 from training.trainer import Trainer
 
+# AdamW divides a gradient by its own size, so float32 rounding in a gradient near 0 would show; in
+# float64 only a difference in method does.
+WIDE = torch.float64
 FRAMES = 4
 ARCH = UNetArch(
     model_channels=32,
@@ -36,9 +39,9 @@ PROJECTOR = ProjectionArch(
 )
 
 
-def tiny_model(seed: int = 0) -> VideoModel:
+def tiny_model(seed: int = 0, arch: UNetArch = ARCH) -> VideoModel:
     """Random everywhere, so that every parameter of a stage gets a gradient."""
-    model = VideoModel(DynamiCrafterUNet(ARCH, attention=fused_attention), Resampler(PROJECTOR))
+    model = VideoModel(DynamiCrafterUNet(arch, attention=fused_attention), Resampler(PROJECTOR))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in model.named_parameters():
@@ -77,6 +80,7 @@ class FakeSource:
     """Random clips whose latents are `[4, FRAMES, 4, 4]`."""
 
     count: int = 6
+    skipped: int = 0
 
     def __len__(self) -> int:
         return self.count
@@ -100,7 +104,7 @@ def tiny_config(output: Path | str, stage: str = "full", **sections: Any) -> Tra
     values = {
         "stage": stage,
         "output": str(output),
-        "model": {"preset": "tiny"},
+        "model": sections.pop("model", {"preset": "tiny"}),
         "optimizer": {"rate": 1e-3, **sections.pop("optimizer", {})},
         "run": run,
         **sections,
@@ -108,7 +112,13 @@ def tiny_config(output: Path | str, stage: str = "full", **sections: Any) -> Tra
     return build(TrainConfig, values, "")
 
 
-def tiny_trainer(config: TrainConfig, seed: int = 0, dtype: torch.dtype = torch.float32) -> Trainer:
+def tiny_trainer(
+    config: TrainConfig,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    arch: UNetArch = ARCH,
+    accelerator: Accelerator | None = None,
+) -> Trainer:
     """A trainer on the CPU."""
     variant = VARIANTS["512"]
     maker = BatchMaker(
@@ -122,8 +132,15 @@ def tiny_trainer(config: TrainConfig, seed: int = 0, dtype: torch.dtype = torch.
     )
     return Trainer(
         config=config,
-        model=tiny_model(seed).to(dtype),
+        model=tiny_model(seed, arch).to(dtype),
         source=FakeSource(),
         maker=maker,
-        accelerator=Accelerator(cpu=True),
+        accelerator=accelerator or Accelerator(cpu=True),
     )
+
+
+def no_dropout(model: torch.nn.Module) -> None:
+    """Dropout draws from each process's own random state."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from training_helpers import tiny_model
 
 from training.config import ConfigError, TrainConfig, build, load_config
 
@@ -28,6 +29,9 @@ def test_defaults_are_the_published_fine_tune():
         ({"data": {"size": [64]}}, r"data\.size has 1 entries; expected 2"),
         ({"conditioning": {"concat": {"all": 1}}}, r"conditioning\.concat is 'all'"),
         ({"conditioning": {"drop_probability": 0.5}}, "drop_probability is 0.5"),
+        ({"data": {"second_tier": 1.5}}, r"data\.second_tier is 1\.5; it is a share"),
+        ({"data": {"cache_folder": "c"}}, r"set data\.windows"),
+        ({"data": {"cache": True}}, r"set data\.windows"),
         ({"model": {}}, "either `checkpoint` or `preset`"),
     ],
 )
@@ -49,3 +53,22 @@ def test_shipped_configurations_load(root: Path):
     assert len(found) >= 5
     for path in found:
         load_config(path)
+
+
+def test_accelerate_configurations_are_accelerates_own(root: Path):
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import prepare_multi_gpu_env
+
+    found = {}
+    for path in (root / "training" / "configs" / "accelerate").glob("*.yaml"):
+        line = ["--config_file", str(path), "-m", "training.train", "stage.yaml"]
+        arguments, _, _ = _validate_launch_command(launch_command_parser().parse_args(line))
+        found[path.stem] = arguments
+    assert set(found) == {"ddp", "nodes", "fsdp", "deepspeed"}
+    assert found["nodes"].num_machines == 2
+    assert found["deepspeed"].use_deepspeed and found["deepspeed"].zero_stage == 2
+    assert found["fsdp"].use_fsdp
+    environment = prepare_multi_gpu_env(found["fsdp"])
+    assert environment["FSDP_VERSION"] == "2"
+    named = set(environment["FSDP_TRANSFORMER_CLS_TO_WRAP"].split(","))
+    assert named <= {type(module).__name__ for module in tiny_model().modules()}

@@ -1,12 +1,13 @@
 import os
-import socket
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 import torch.multiprocessing as multiprocessing
 from accelerate.state import AcceleratorState
-from training_helpers import tiny_config, tiny_model, tiny_trainer
+from torch.multiprocessing.spawn import ProcessExitedException
+from training_helpers import WIDE, no_dropout, tiny_config, tiny_model, tiny_trainer
 
 from training.data.order import MicroBatches, item_of
 from training.stages import STAGES, StageName, select_parameters
@@ -74,22 +75,34 @@ def state(trainer) -> dict[str, torch.Tensor]:
     return weights | {f"ema.{n}": v.clone() for n, v in trainer.ema.shadow.items()}
 
 
-def test_resume_equals_an_uninterrupted_run_bit_for_bit(tmp_path: Path):
-    whole = tiny_trainer(tiny_config(tmp_path / "whole", run={"steps": 6}))
+def _train_until_killed(_rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    trainer = tiny_trainer(tiny_config(folder, run={"steps": 6, "save_every": 3, "accumulate": 2}))
+
+    def kill(step: int, _loss: float, _buckets: dict[str, float]) -> None:
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    trainer.on_step = kill
+    trainer.train()
+
+
+def test_resume_after_a_kill_equals_an_uninterrupted_run_bit_for_bit(tmp_path: Path):
+    whole = tiny_trainer(tiny_config(tmp_path / "whole", run={"steps": 6, "accumulate": 2}))
     whole.train()
-    stopped = tiny_config(tmp_path / "parts", run={"steps": 3})
-    tiny_trainer(stopped).train()
-    resumed = tiny_trainer(tiny_config(tmp_path / "parts", run={"steps": 6}), seed=99)
+    with pytest.raises(ProcessExitedException, match="SIGKILL"):
+        multiprocessing.start_processes(  # pyright: ignore[reportPrivateImportUsage]
+            _train_until_killed, args=(str(tmp_path / "parts"),), nprocs=1, start_method="fork"
+        )
+    resumed = tiny_trainer(
+        tiny_config(tmp_path / "parts", run={"steps": 6, "accumulate": 2}), seed=99
+    )
     assert resumed.step == 3
     resumed.train()
     a, b = state(whole), state(resumed)
     assert a.keys() == b.keys()
     assert all(torch.equal(a[k], b[k]) for k in a)
-
-
-# AdamW divides a gradient by its own size, so float32 rounding in a gradient near 0 would show; in
-# float64 only a difference in method does.
-WIDE = torch.float64
 
 
 def test_accumulation_equals_one_large_batch(tmp_path: Path):
@@ -103,46 +116,6 @@ def test_accumulation_equals_one_large_batch(tmp_path: Path):
         trainer.train()
     for (name, p), q in zip(large.raw.named_parameters(), small.raw.parameters(), strict=True):
         torch.testing.assert_close(p, q, atol=1e-5, rtol=0, msg=name)
-
-
-def no_dropout(model: torch.nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-
-
-def _worker(rank: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    # The parent's single-process state came along with the fork.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    os.environ.update(
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE="2",
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-        ACCELERATE_USE_CPU="true",
-    )
-    config = tiny_config(folder, run={"steps": 2, "batch_size": 2})
-    trainer = tiny_trainer(config, dtype=WIDE)
-    assert trainer.accelerator.num_processes == 2
-    no_dropout(trainer.raw)
-    trainer.train()
-
-
-def test_two_processes_equal_one(tmp_path: Path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    multiprocessing.start_processes(  # pyright: ignore[reportPrivateImportUsage]
-        _worker, args=(port, str(tmp_path / "two")), nprocs=2, start_method="fork"
-    )
-    one = tiny_trainer(tiny_config(tmp_path / "one", run={"steps": 2, "batch_size": 4}), dtype=WIDE)
-    no_dropout(one.raw)
-    one.train()
-    two = torch.load(tmp_path / "two" / "state.pt", weights_only=True)["model"]
-    for name, p in one.raw.state_dict().items():
-        torch.testing.assert_close(two[name], p, atol=1e-5, rtol=0, msg=name)
 
 
 def test_time_limit_stops_and_saves(tmp_path: Path):
