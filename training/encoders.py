@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from .autoencoder import Autoencoder
+from .cache import DiskCache, digest, fingerprint
 from .clip import Towers
 from .data.clip import Clip
 
@@ -18,9 +20,9 @@ Pixels = Callable[[Tensor], Tensor]
 class Encoders:
     """Clips to latents and tokens, in half precision where kept.
 
-    preprocess: images in [-1, 1] to the image tower's input. keep: remember what was encoded, for
-    sets that fit into memory; then latents are posterior means, else posterior samples, as
-    published.
+    preprocess: images in [-1, 1] to the image tower's input. keep: remember latents and image
+    tokens, for sets that fit into memory. disk: remember these and text tokens in files. With
+    either, latents are posterior means, else posterior samples, as published.
     """
 
     vae: Autoencoder
@@ -29,26 +31,46 @@ class Encoders:
     preprocess: Pixels
     device: torch.device | str = "cpu"
     keep: bool = False
+    disk: DiskCache | None = None
     _kept: dict[tuple[str, str], Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for module in (self.vae, self.towers):
             module.to(self.device).eval().requires_grad_(False)
 
-    def _remember(self, clip: Clip, what: str, make: Callable[[], Tensor]) -> Tensor:
+    def use_disk(self, folder: Path, precision: str) -> None:
+        """Remember in files below `folder`. precision: of the encoders' own autocast."""
+        settings = (precision, f"{self.preprocess.__module__}.{self.preprocess.__qualname__}")
+        self.disk = DiskCache(folder, fingerprint((self.vae, self.towers), *settings))
+
+    def _remember(
+        self, clip: Clip, what: str, pixels: Tensor, make: Callable[[], Tensor]
+    ) -> Tensor:
+        """What `make` encodes from `pixels`, from memory or disk where it is there."""
         if not self.keep:
-            return make()
+            return self._on_disk(what, pixels, make).to(self.device)
         if (clip.key, what) not in self._kept:
-            self._kept[clip.key, what] = make().half().cpu()
+            self._kept[clip.key, what] = self._on_disk(what, pixels, make).half().cpu()
         return self._kept[clip.key, what].to(self.device).float()
+
+    def _on_disk(self, what: str, content: Tensor, make: Callable[[], Tensor]) -> Tensor:
+        if self.disk is None:
+            return make()
+        name = f"{digest(content)}-{what.split()[0]}"
+        found = self.disk.get(name)
+        if found is None:
+            found = make().half().cpu()
+            self.disk.put(name, found)
+        return found.float()
 
     @torch.no_grad()
     def latents(self, clip: Clip, generator: torch.Generator) -> Tensor:
         """`[C, T, h, w]`, times 0.18215."""
-        return self._remember(clip, "latents", lambda: self._latents(clip.frames, generator))
+        frames = clip.frames
+        return self._remember(clip, "latents", frames, lambda: self._latents(frames, generator))
 
     def _latents(self, frames: Tensor, generator: torch.Generator) -> Tensor:
-        if self.keep:
+        if self.keep or self.disk is not None:
             z = self.vae.encode(frames.to(self.device))
         else:
             z = self.vae.sample(frames.to(self.device), generator)
@@ -57,7 +79,8 @@ class Encoders:
     @torch.no_grad()
     def image_tokens(self, clip: Clip, frame: int) -> Tensor:
         """`[257, D]` of one frame."""
-        return self._remember(clip, f"image {frame}", lambda: self._tokens(clip.frames[frame]))
+        image = clip.frames[frame]
+        return self._remember(clip, f"image {frame}", image, lambda: self._tokens(image))
 
     def _tokens(self, image: Tensor) -> Tensor:
         return self.towers.visual(self.preprocess(image[None].to(self.device)))[0].float()
@@ -73,4 +96,11 @@ class Encoders:
     @torch.no_grad()
     def text(self, captions: list[str]) -> Tensor:
         """`[B, 77, C]`; the empty caption stands for "no text"."""
-        return self.towers.text(self.tokenize(captions).to(self.device)).float()
+        tokens = self.tokenize(captions)
+        if self.disk is None:
+            return self._text(tokens)
+        rows = [self._on_disk("text", row, lambda r=row: self._text(r)) for row in tokens.split(1)]
+        return torch.cat(rows).to(self.device)
+
+    def _text(self, tokens: Tensor) -> Tensor:
+        return self.towers.text(tokens.to(self.device)).float()

@@ -19,7 +19,7 @@ def write_video(path: Path, level: int, frames: int = 12) -> None:
         stream = container.add_stream("mpeg4", rate=24)
         stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
         for i in range(frames):
-            pixels = np.full((32, 48, 3), level + 8 * i, dtype=np.uint8)
+            pixels = np.full((32, 48, 3), (level + 8 * i) % 256, dtype=np.uint8)
             for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
                 container.mux(packet)
         for packet in stream.encode():
@@ -74,6 +74,16 @@ def test_pictures_are_clips_of_one_frame(folder: Path):
     torch.testing.assert_close(frames.mean(dim=(0, 2, 3)), torch.tensor([1.0, -1.0, -1.0]))
 
 
+def test_folders_take_pictures_where_one_frame_is_enough(folder: Path):
+    image = pytest.importorskip("PIL.Image")
+    image.new("RGB", (48, 32), (255, 0, 0)).save(folder / "red.png")
+    counts = {
+        frames: len(open_source(DataConfig(kind="folder", path=str(folder), num_frames=frames), 0))
+        for frames in (1, 4)
+    }
+    assert counts == {1: 4, 4: 3}
+
+
 def test_shards(folder: Path, tmp_path: Path):
     shards = tmp_path / "shards"
     shards.mkdir()
@@ -117,3 +127,19 @@ def test_fit_covers_and_cuts_the_centre():
     fitted = fit_clip(ramp, (4, 4))
     expected = torch.tensor([2.0, 3.0, 4.0, 5.0]) / 127.5 - 1
     torch.testing.assert_close(fitted[0, 0, 0], expected)
+
+
+def test_windows_are_a_fixed_few_of_each_video(folder: Path):
+    for i in range(3):
+        write_video(folder / f"{i}.mp4", 10, frames=60)
+    options = {**SMALL, "frame_strides": (1, 6)}
+
+    def drawn(windows: int, index: int = 0) -> set[str]:
+        config = DataConfig(kind="folder", path=str(folder), windows=windows, **options)
+        source = open_source(config, 0)
+        return {source.load(index, draw).key for draw in range(40)}
+
+    assert len(drawn(windows=2)) == 2
+    assert len(drawn(windows=0)) > 10
+    strip = {key.partition(" ")[2] for key in drawn(windows=2)}
+    assert strip != {key.partition(" ")[2] for key in drawn(windows=2, index=1)}

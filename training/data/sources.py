@@ -7,14 +7,16 @@ import csv
 import io
 import logging
 import tarfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..config import DataConfig
+from ..config import ConfigError, DataConfig
 from .clip import Clip, ClipSource
-from .video import BrokenVideo, decode_frames, draw_window, fit_clip, frame_count, is_video
+from .order import sample_seed
+from .video import BrokenVideo, decode_frames, draw_window, fit_clip, frame_count, is_clip
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,9 @@ class VideoSource:
 
     def _clip(self, entry: Entry, draw: int) -> Clip:
         count = self.config.num_frames
+        if self.config.windows:
+            # The video's own name: the same stretches wherever it stands in the list.
+            draw = sample_seed(zlib.crc32(entry.key.encode()), draw % self.config.windows)
         first, stride = draw_window(
             frame_count(entry.open()), count, self.config.frame_strides, draw
         )
@@ -73,10 +78,10 @@ class VideoSource:
         )
 
 
-def folder_entries(folder: Path) -> list[Entry]:
+def folder_entries(folder: Path, num_frames: int) -> list[Entry]:
     """Every video below a folder; its caption stands beside it in a `.txt` of the same name."""
     entries = []
-    for path in sorted(p for p in folder.rglob("*") if is_video(p)):
+    for path in sorted(p for p in folder.rglob("*") if is_clip(p, num_frames)):
         text = path.with_suffix(".txt")
         caption = text.read_text(encoding="utf-8").strip() if text.exists() else ""
         entries.append(Entry(path.relative_to(folder).as_posix(), caption, lambda p=path: str(p)))
@@ -87,13 +92,15 @@ def table_entries(table: Path) -> list[Entry]:
     """Rows of a CSV or Parquet file with the columns `path` and `caption` (and `dynamic_wording`,
     the motion words of a DCP set). Relative paths start at the table's folder.
 
-    Raises ValueError when a column is missing.
+    Raises ConfigError when a column is missing.
     """
     rows = _parquet_rows(table) if table.suffix == ".parquet" else _csv_rows(table)
     entries = []
     for row in rows:
         if "path" not in row or "caption" not in row:
-            raise ValueError(f"{table.name} has the columns {', '.join(row)}; needs path, caption.")
+            raise ConfigError(
+                f"{table.name} has the columns {', '.join(row)}; needs path, caption."
+            )
         path = table.parent / row["path"]
         motion = str(row.get("dynamic_wording") or "")
         entries.append(Entry(row["path"], str(row["caption"]), lambda p=path: str(p), motion))
@@ -111,14 +118,14 @@ def _parquet_rows(table: Path) -> list[dict[str, Any]]:
     return pyarrow.parquet.read_table(table).to_pylist()
 
 
-def shard_entries(folder: Path) -> list[Entry]:
+def shard_entries(folder: Path, num_frames: int) -> list[Entry]:
     """Videos inside webdataset shards: `NAME.mp4` and `NAME.txt` next to each other in `.tar`s."""
     entries = []
     for shard in sorted(folder.glob("*.tar")):
         with tarfile.open(shard) as tar:
             members = {m.name: m for m in tar.getmembers() if m.isfile()}
             for name, member in sorted(members.items()):
-                if not is_video(Path(name)):
+                if not is_clip(Path(name), num_frames):
                     continue
                 text = members.get(str(Path(name).with_suffix(".txt")))
                 file = None if text is None else tar.extractfile(text)
@@ -135,16 +142,21 @@ def _read(shard: Path, offset: int, size: int) -> io.BytesIO:
 
 
 def open_source(config: DataConfig, seed: int) -> ClipSource:
-    """The source that a configuration names. Raises ValueError when it is empty."""
+    """The source that a configuration names. Raises ConfigError when it is empty."""
     if config.kind == "small_world":
         from ..small_world.dataset import SmallWorld
 
-        return SmallWorld(config.pool, seed, num_frames=config.num_frames)
-    readers = {"folder": folder_entries, "table": table_entries, "shards": shard_entries}
+        return SmallWorld(
+            config.pool, seed, num_frames=config.num_frames, second_tier=config.second_tier
+        )
     path = Path(config.path)
     if not path.exists():
-        raise ValueError(f"data.path is {config.path!r}, which does not exist.")
-    entries = readers[config.kind](path)
+        raise ConfigError(f"data.path is {config.path!r}, which does not exist.")
+    if config.kind == "table":
+        entries = table_entries(path)
+    else:
+        read = folder_entries if config.kind == "folder" else shard_entries
+        entries = read(path, config.num_frames)
     if not entries:
-        raise ValueError(f"{config.path} holds no videos for data.kind {config.kind!r}.")
+        raise ConfigError(f"{config.path} holds no videos for data.kind {config.kind!r}.")
     return VideoSource(entries, config)

@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+VIDEO_SUFFIXES = {".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v"}
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+
 
 class BrokenVideo(ValueError):  # noqa: N818 - a state of the data, counted, not an error
     """A file that cannot give a clip."""
@@ -34,7 +37,7 @@ def decode_frames(source: Any, first: int, stride: int, count: int) -> tuple[Ten
                 if len(kept) == count:
                     break
     except (FFmpegError, IndexError, OSError) as error:
-        raise BrokenVideo(str(error)) from error
+        raise BrokenVideo(_reason(error)) from error
     if len(kept) < count:
         raise BrokenVideo(f"{len(kept)} of {count} frames at stride {stride}")
     return torch.stack(kept), rate
@@ -50,7 +53,12 @@ def frame_count(source: Any) -> int:
             stream = container.streams.video[0]
             return stream.frames or sum(1 for p in container.demux(stream) if p.size)
     except (FFmpegError, IndexError, OSError) as error:
-        raise BrokenVideo(str(error)) from error
+        raise BrokenVideo(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """Without the number and the path that operating system errors carry."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def draw_window(frames: int, count: int, strides: tuple[int, int], draw: int) -> tuple[int, int]:
@@ -77,6 +85,7 @@ def fit_clip(frames: Tensor, size: tuple[int, int]) -> Tensor:
     return video[..., top : top + height, left : left + width]
 
 
-def is_video(path: Path) -> bool:
-    """By the suffix."""
-    return path.suffix.lower() in {".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v"}
+def is_clip(path: Path, num_frames: int) -> bool:
+    """Whether a file, by its suffix, is a video, or a picture where one frame is enough."""
+    suffix = path.suffix.lower()
+    return suffix in VIDEO_SUFFIXES or (num_frames == 1 and suffix in PICTURE_SUFFIXES)
