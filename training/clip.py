@@ -7,7 +7,7 @@ Source: spec/model.md section 4; Radford et al. 2021, "Learning Transferable Vis
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -31,15 +31,17 @@ class TowersArch:
 
 
 def detect_towers(shapes: Mapping[str, tuple[int, ...]]) -> TowersArch:
-    """The widths from key -> shape, keys below `text.` and `visual.`, or KeyError."""
+    """The widths from key -> shape, keys below `text.` and, where there, `visual.`, or KeyError."""
 
     def layers(prefix: str) -> int:
         start = f"{prefix}.transformer.resblocks."
         return 1 + max(int(k[len(start) :].split(".")[0]) for k in shapes if k.startswith(start))
 
-    return TowersArch(
-        text_width=shapes["text.ln_final.weight"][0],
-        text_layers=layers("text"),
+    arch = TowersArch(text_width=shapes["text.ln_final.weight"][0], text_layers=layers("text"))
+    if "visual.class_embedding" not in shapes:
+        return arch
+    return replace(
+        arch,
         vision_width=shapes["visual.class_embedding"][0],
         vision_layers=layers("visual"),
     )
@@ -145,10 +147,14 @@ class VisionTower(nn.Module):
 
 
 class Towers(nn.Module):
-    """Both towers, named as the checkpoint's `cond_stage_model.model` and `embedder.model`."""
+    """Both towers, named as the checkpoint's `cond_stage_model.model` and `embedder.model`.
 
-    def __init__(self, arch: TowersArch | None = None):
+    vision: whether there is an image tower; text-to-video models have none.
+    """
+
+    def __init__(self, arch: TowersArch | None = None, *, vision: bool = True):
         super().__init__()
         self.arch = arch or TowersArch()
         self.text = TextTower(self.arch)
-        self.visual = VisionTower(self.arch)
+        if vision:
+            self.visual = VisionTower(self.arch)

@@ -19,24 +19,33 @@ from .config import ConfigError, ModelConfig
 from .encoders import Encoders, Tokenize
 from .model import VideoModel, fused_attention
 from .saving import load_tensors
+from .stages import STAGES, Stage, StageName
 
 
-def load_parts(config: ModelConfig) -> CheckpointParts:
-    """The checkpoint's parts, with the encoders of `config.encoders` where that is given."""
+def load_parts(config: ModelConfig, stage: Stage = STAGES["full"]) -> CheckpointParts:
+    """The checkpoint's parts, with the encoders of `config.encoders` where that is given.
+
+    Raises ConfigError when a file is missing, or an encoder that the stage needs in both.
+    """
+    for key in ("checkpoint", "encoders"):
+        path = getattr(config, key)
+        if path and not Path(path).is_file():
+            raise ConfigError(f"model.{key} is {path!r}, which does not exist.")
     parts = split_checkpoint(load_tensors(Path(config.checkpoint)))
     if config.encoders:
         other = split_encoders(load_tensors(Path(config.encoders)))
         parts.vae = parts.vae or other["first_stage_model."]
         parts.text_encoder = parts.text_encoder or other["cond_stage_model."]
         parts.image_encoder = parts.image_encoder or other["embedder."]
+    needs_tower = stage.image_tokens and bool(parts.projector or config.new_image_stream)
     missing = [
         name
-        for name, part in (
-            ("the VAE (first_stage_model)", parts.vae),
-            ("the text tower (cond_stage_model)", parts.text_encoder),
-            ("the image tower (embedder)", parts.image_encoder),
+        for name, lacks in (
+            ("the VAE (first_stage_model)", not parts.vae),
+            ("the text tower (cond_stage_model)", not parts.text_encoder),
+            ("the image tower (embedder)", needs_tower and not parts.image_encoder),
         )
-        if not part
+        if lacks
     ]
     if missing:
         raise ConfigError(
@@ -66,6 +75,27 @@ def build_model(parts: CheckpointParts, dropout: float) -> VideoModel:
     return VideoModel(unet, projector)
 
 
+def fitting_stage(name: StageName, model: VideoModel, config: ModelConfig) -> Stage:
+    """The stage as this model can take part in it; `lora` does without what the model lacks.
+
+    Raises ConfigError when the model lacks an input that the stage is about.
+    """
+    stage, lacking = STAGES[name], []
+    if name == "lora":
+        has_concat = model.unet.arch.in_channels > model.unet.arch.out_channels
+        return replace(stage, image_tokens=model.projector is not None, concat=has_concat)
+    if stage.image_tokens and model.projector is None:
+        lacking.append("query transformer and image cross-attention")
+    if stage.concat and model.unet.arch.in_channels == model.unet.arch.out_channels:
+        lacking.append("input for visual detail guidance")
+    if lacking:
+        raise ConfigError(
+            f"{config.checkpoint} is a text-to-video model without {' or '.join(lacking)}; set "
+            "model.new_image_stream: true to add new ones, or give an image-to-video checkpoint."
+        )
+    return stage
+
+
 def build_encoders(
     parts: CheckpointParts,
     tokenize: Tokenize,
@@ -73,14 +103,17 @@ def build_encoders(
     device: torch.device | str = "cpu",
     keep: bool = False,
 ) -> Encoders:
-    """The frozen encoders of a checkpoint, float32. The image tower's dead text keys are left."""
+    """The frozen encoders of a checkpoint, float32; without an image tower where it has none.
+
+    The image tower's dead text keys are left out.
+    """
     vae = Autoencoder(detect_autoencoder(shapes(parts.vae)))
     vae.load_state_dict({k: v.float() for k, v in parts.vae.items()})
     text = {f"text.{k.removeprefix('model.')}": v for k, v in parts.text_encoder.items()}
     visual = {k.removeprefix("model."): v for k, v in parts.image_encoder.items()}
     visual = {k: v for k, v in visual.items() if k.startswith("visual.")}
     state = {k: v.float() for k, v in (text | visual).items()}
-    towers = Towers(detect_towers(shapes(state)))
+    towers = Towers(detect_towers(shapes(state)), vision=bool(visual))
     towers.load_state_dict(state)
     return Encoders(vae, towers, tokenize, clip_preprocess, device, keep)
 
@@ -89,11 +122,17 @@ def clip_tokenizer(folder: str) -> Tokenize:
     """CLIP's tokenizer from a folder with `vocab.json` and `merges.txt`, padded with 0.
 
     ComfyUI ships such a folder: `comfy/sd1_tokenizer`. An empty name gives the small world's words.
+    Raises ConfigError when the folder holds no vocabulary.
     """
     if not folder:
         from .small_world.vocabulary import tokenize
 
         return tokenize
+    if not (Path(folder) / "vocab.json").is_file():
+        raise ConfigError(
+            f"model.tokenizer is {folder!r}, which holds no vocab.json; give ComfyUI's folder "
+            "comfy/sd1_tokenizer."
+        )
     from transformers import CLIPTokenizer
 
     tokenizer = CLIPTokenizer.from_pretrained(folder)

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.logging import get_logger
 
+from dc_model.checkpoint import CheckpointError
 from dc_model.variants import VARIANTS
 
 from .batch import BatchMaker
 from .config import ConfigError, TrainConfig, load_config
 from .data.sources import open_source
-from .load import build_encoders, build_model, clip_tokenizer, load_parts
+from .distributed import make_accelerator
+from .grow import grow_image_stream
+from .load import build_encoders, build_model, clip_tokenizer, fitting_stage, load_parts
 from .lora import lora_tensors
 from .monitor import Monitor
 from .objective import schedule_of
@@ -25,7 +27,10 @@ from .saving import checkpoint_tensors, save_checkpoint
 from .stages import STAGES
 from .trainer import Trainer
 
-log = get_logger(__name__)
+log = logging.getLogger(__name__)
+
+# Every published model gives 16 frames image tokens of their own.
+NEW_STREAM_FRAMES = 16
 
 
 def make_trainer(config: TrainConfig, accelerator: Accelerator) -> Trainer:
@@ -37,14 +42,20 @@ def make_trainer(config: TrainConfig, accelerator: Accelerator) -> Trainer:
     if config.model.preset:
         raise ConfigError("Presets are trained by `python -m training.small_world.chain`.")
     variant = VARIANTS[config.model.variant]
-    parts = load_parts(config.model)
+    source = open_source(config.data, config.run.seed)
     tokenize = clip_tokenizer(config.model.tokenizer)
+    parts = load_parts(config.model, STAGES[config.stage])
+    if config.model.new_image_stream:
+        grow_image_stream(parts, NEW_STREAM_FRAMES, config.run.seed)
+    model = build_model(parts, config.run.dropout)
     encoders = build_encoders(parts, tokenize, device=accelerator.device, keep=config.data.cache)
+    if config.data.cache_folder:
+        encoders.use_disk(Path(config.data.cache_folder), config.run.mixed_precision)
     maker = BatchMaker(
         encoders=encoders,
         schedule=schedule_of(variant),
         variant=variant,
-        stage=STAGES[config.stage],
+        stage=fitting_stage(config.stage, model, config.model),
         conditioning=config.conditioning,
         timesteps=config.optimizer.timesteps,
         seed=config.run.seed,
@@ -52,8 +63,8 @@ def make_trainer(config: TrainConfig, accelerator: Accelerator) -> Trainer:
     monitor = Monitor(Path(config.output), config.run)
     return Trainer(
         config=config,
-        model=build_model(parts, config.run.dropout),
-        source=open_source(config.data, config.run.seed),
+        model=model,
+        source=source,
         maker=maker,
         accelerator=accelerator,
         on_step=monitor.step,
@@ -62,16 +73,21 @@ def make_trainer(config: TrainConfig, accelerator: Accelerator) -> Trainer:
 
 
 def export(trainer: Trainer, path: Path) -> None:
-    """The averaged weights: a checkpoint with all parts, or an adapter file for `lora`."""
+    """The averaged weights: a checkpoint with all parts, or an adapter file for `lora`.
+
+    Only the main process writes; every process must call it.
+    """
     statement = {"variant": trainer.config.model.variant}
     with trainer.averaged():
         if trainer.config.stage == "lora":
-            save_checkpoint(path, lora_tensors(trainer.raw.unet), statement)
+            tensors = lora_tensors(trainer.raw.unet)
         else:
             tensors = checkpoint_tensors(
                 trainer.raw, trainer.maker.encoders, trainer.maker.schedule
             )
+        if trainer.accelerator.is_main_process:
             save_checkpoint(path, tensors, statement)
+            log.info("Wrote %s.", path)
 
 
 def parse_overrides(pairs: list[str]) -> dict[str, Any]:
@@ -94,16 +110,30 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float, help="minutes; then save and stop")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    overrides = parse_overrides(arguments.set)
-    if arguments.time_limit is not None:
-        overrides["run.time_limit"] = arguments.time_limit
-    config = load_config(arguments.config, overrides)
-    accelerator = Accelerator(mixed_precision=config.run.mixed_precision)
+    try:
+        overrides = parse_overrides(arguments.set)
+        if arguments.time_limit is not None:
+            overrides["run.time_limit"] = arguments.time_limit
+        run(load_config(arguments.config, overrides))
+    except (ConfigError, CheckpointError) as error:
+        parser.exit(1, f"{error}\n")
+
+
+def run(config: TrainConfig) -> None:
+    """Train the stage to its end or its time limit, and write `model.safetensors`."""
+    accelerator = make_accelerator(config)
     trainer = make_trainer(config, accelerator)
-    log.info("Stage %s trains %d tensors.", config.stage, len(trainer.trained))
-    trainer.train()
     if accelerator.is_main_process:
-        export(trainer, Path(config.output) / "model.safetensors")
+        log.info(
+            "Stage %s: %d tensors train on %d clips, from step %d to %d.",
+            config.stage,
+            len(trainer.trained),
+            len(trainer.source),
+            trainer.step,
+            config.run.steps,
+        )
+    trainer.train()
+    export(trainer, Path(config.output) / "model.safetensors")
 
 
 if __name__ == "__main__":

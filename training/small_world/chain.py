@@ -17,13 +17,13 @@ from dc_model.variants import VARIANTS
 
 from ..batch import BatchMaker
 from ..config import TrainConfig, load_config
+from ..data.sources import open_source
 from ..model import VideoModel
 from ..objective import schedule_of
 from ..saving import checkpoint_tensors, load_tensors, save_checkpoint, write_whole
 from ..stages import STAGES
 from ..trainer import Trainer
 from . import train_towers, train_vae
-from .dataset import SmallWorld
 from .preset import encoders_of, new_model, small_encoders
 
 log = logging.getLogger(__name__)
@@ -57,6 +57,8 @@ def make_trainer(
     """The trainer of one stage on the small world, with the encoders in `folder`."""
     variant = VARIANTS[config.model.variant]
     encoders = small_encoders(folder, keep=config.data.cache)
+    if config.data.cache_folder:
+        encoders.use_disk(Path(config.data.cache_folder), config.run.mixed_precision)
     maker = BatchMaker(
         encoders=encoders,
         schedule=schedule_of(variant),
@@ -66,7 +68,7 @@ def make_trainer(
         timesteps=config.optimizer.timesteps,
         seed=config.run.seed,
     )
-    source = SmallWorld(config.data.pool, config.run.seed, num_frames=config.data.num_frames)
+    source = open_source(config.data, config.run.seed)
     return Trainer(
         config=config,
         model=new_model(config.run.seed) if start is None else start,
