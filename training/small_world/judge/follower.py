@@ -14,6 +14,7 @@ RESIZED = 3.0  # Pixels that its width and height change before it counts as res
 # As a share of the object's area in the picture; less is a stray spot, or what is left of an object
 # that leaves the picture.
 SMALLEST = 0.1
+STRIDE = 8  # Pixels from frame to frame; what is further away is something else.
 # The weight of an edge that reached the picture's border: it went at least so far.
 AT_BORDER = 0.3
 _NEIGHBOURS = np.ones((3, 3), dtype=bool)
@@ -68,17 +69,24 @@ def ground_of(picture: np.ndarray) -> np.ndarray:
 def follow(video: np.ndarray, picture: np.ndarray) -> Trail:
     """The object of `picture` `[H, W, 3]` through `video` `[T, H, W, 3]`, both in [0, 1].
 
-    The object is the largest piece that is further from the ground than half of what the object
-    in the picture is there.
+    The object is the largest piece near its last place that is further from the ground than half
+    of what the object in the picture is there.
     """
     ground = ground_of(picture)
     distance = np.linalg.norm(picture - ground, axis=2)
     inside = distance > np.percentile(distance, 99) / 2
     threshold = np.linalg.norm(np.median(picture[inside], axis=0) - ground, axis=2) / 2
-    smallest = SMALLEST * _largest_piece(distance > threshold).sum()
-    masks = [
-        _largest_piece(d > threshold, smallest) for d in np.linalg.norm(video - ground, axis=3)
-    ]
+    place = _largest_piece(distance > threshold)
+    smallest = SMALLEST * place.sum()
+    masks = []
+    for frame in video:
+        near = ndimage.binary_dilation(place, _NEIGHBOURS, iterations=STRIDE)
+        piece = _largest_piece(np.linalg.norm(frame - ground, axis=2) > threshold, near)
+        if piece.sum() < smallest:
+            piece = np.zeros_like(piece)
+        else:
+            place = piece
+        masks.append(piece)
     return Trail(
         edges=np.stack([_edges(m) for m in masks]),
         on_border=np.stack(
@@ -89,12 +97,16 @@ def follow(video: np.ndarray, picture: np.ndarray) -> Trail:
     )
 
 
-def _largest_piece(mask: np.ndarray, smallest: float = 1) -> np.ndarray:
+def _largest_piece(mask: np.ndarray, near: np.ndarray | None = None) -> np.ndarray:
+    """The largest connected piece of a mask, of those that touch `near`."""
     pieces = np.empty(mask.shape, dtype=np.int32)
     if not ndimage.label(mask, _NEIGHBOURS, output=pieces):
         return mask
-    sizes = np.bincount(pieces.ravel())[1:]
-    return (pieces == sizes.argmax() + 1) & (sizes.max() >= smallest)
+    sizes = np.bincount(pieces.ravel())
+    if near is not None:
+        sizes[np.setdiff1d(pieces, pieces[near])] = 0
+    sizes[0] = 0
+    return (pieces == sizes.argmax()) & (sizes.max() > 0)
 
 
 def _edges(mask: np.ndarray) -> np.ndarray:

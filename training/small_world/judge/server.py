@@ -8,6 +8,7 @@ pictures to latents and back beside it, by stock nodes, as the best that any vid
 import io
 import json
 import logging
+import os
 import re
 import sys
 import tempfile
@@ -60,20 +61,22 @@ def make_videos(
 
     steps: None for the demo's own number. An interrupted call leaves whole files only.
     """
-    missing = [job for job in jobs if not clip_file(folder, job).exists()]
-    if not missing:
+    wanted = list(jobs)
+    if all(clip_file(folder, job).exists() for job in wanted):
         return
     with ComfyServer(host.comfyui, packs=[PACK], python=host.python) as server:
         link_checkpoint(checkpoint, server.base / "models" / "checkpoints")
         info = server.object_info()
-        for number, job in enumerate(missing, 1):
+        for number, job in enumerate(wanted, 1):
+            if clip_file(folder, job).exists():
+                continue  # From an earlier start, or from another process on the same folder.
             prompt = to_api(_workflow(job), info)
             _set(prompt, job, checkpoint.name, _upload(server, job), steps)
             save_frames(prompt)
             outputs = server.prompt(prompt)
             video, alone = (_fetch(server, outputs[key]) for key in (FRAMES, RECONSTRUCTED))
             _save(clip_file(folder, job), video, alone)
-            log.info("%s, %d of %d: %s", job.name, number, len(missing), job.scene.caption)
+            log.info("%s, %d of %d: %s", job.name, number, len(wanted), job.scene.caption)
 
 
 def clip_file(folder: Path, job: Job) -> Path:
@@ -154,7 +157,7 @@ def _fetch(server: ComfyServer, output: dict[str, Any]) -> np.ndarray:
 
 
 def _save(path: Path, video: np.ndarray, reconstructed: np.ndarray) -> None:
-    unfinished = path.with_suffix(".part")
+    unfinished = path.with_suffix(f".{os.getpid()}.part")
     with open(unfinished, "wb") as file:
         np.savez_compressed(file, video=video, reconstructed=reconstructed)
     unfinished.replace(path)
