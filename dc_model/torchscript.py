@@ -46,6 +46,8 @@ def load_script(path: Path, device: torch.device | str) -> Any:
 
 def inspect_script(path: Path) -> None:
     """ScriptError unless the file is a TorchScript archive of allowed operators and sizes."""
+    if not path.is_file():
+        raise ScriptError(f"There is no TorchScript file {path}.")
     try:
         with zipfile.ZipFile(path) as archive:
             _require_sound(path, archive.infolist())

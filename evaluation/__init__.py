@@ -1,7 +1,7 @@
-"""Metrics for generated videos: FVD, KVD, PIC, each with the protocol it was measured by.
+"""Measures folders of videos and checkpoints: FVD, KVD and PIC, each with its protocol.
 
-Files: `distances` (the formulas), `features` (extractors and their preprocessing), `conformity`
-(PIC), `protocol` (what a figure means), `videos` (folders of clips), `compare` (folder against
-folder, resumable). Published figures for "the same" measure differ by a factor of two with clips,
-stride and extractor, so no figure is printed without its protocol.
+The formulas and the preprocessing are `dc_model`'s (`feature_distance`, `video_features`,
+`conformity`, `protocol`), which the nodes use as well. Here: `compare` (folder against folder),
+`conformity` (videos against their input images), `checkpoint` (a checkpoint in the paper's
+protocols), and what they need: `datasets`, `published`, `videos`, `store`, `command`.
 """

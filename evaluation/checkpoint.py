@@ -1,43 +1,54 @@
-"""FVD and KVD of a checkpoint in the paper's protocols.
+"""FVD, KVD and PIC of a checkpoint in the paper's protocols.
 
-`python -m evaluation.checkpoint CHECKPOINT --protocol ucf101 --table clips.csv --i3d FILE`
+`python -m evaluation.checkpoint CHECKPOINT --protocol ucf101 --dataset FOLDER --extractor FILE`
 
-The table has `path` and `caption` (for UCF-101 the class name). From each video a random clip at
-stride 3 is cut; its first frame and the caption condition the model, with frame stride 3; the
-generated clips are compared to the cut ones. Both sets are kept as videos under `--work`, so a
-stopped run goes on, and `--part I/N` shares the work. Source: spec/users.md 4.2.
+From each drawn video a random clip at stride 3 is cut; its first frame and the caption condition
+the model, with frame stride 3; the generated clips are compared to the cut ones. FOLDER is the data
+set as it is distributed; `--table` takes a CSV or Parquet file with `path` and `caption` instead.
+Both sets are kept as videos under `--work`, so a stopped run goes on, and `--part I/N` shares the
+work; the last call, without `--part`, prints the figures. Source: spec/users.md 4.2.
 """
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from dc_model import vdg
+from dc_model.checkpoint import CheckpointParts
+from dc_model.conformity import MissingDreamSim
+from dc_model.detect import detect_variant, read_metadata
 from dc_model.variants import VARIANTS, Variant
-from training.config import ConfigError, DataConfig, ModelConfig
+from training.config import DataConfig, ModelConfig
 from training.data.clip import Clip, ClipSource
-from training.data.order import sample_seed
-from training.data.sources import open_source
-from training.encoders import Encoders
+from training.data.order import item_of, sample_seed
+from training.data.sources import VideoSource
+from training.encoders import Encoders, Tokenize
 from training.load import build_encoders, build_model, clip_tokenizer, load_parts
 from training.model import VideoModel
 from training.objective import schedule_of
 from training.sampling import sample_videos
 
-from .compare import compare
-from .features import I3D
-from .protocol import MSRVTT, UCF101, PublishedProtocol
-from .videos import ClipShape
+from .command import EvaluationError, run, show, take_part
+from .compare import (
+    VideoSet,
+    add_extractor_options,
+    compare,
+    extract_videos,
+    open_extractor,
+)
+from .conformity import DISTANCES, measure_videos, open_distance, summarize
+from .datasets import entries_of
+from .published import PUBLISHED, PublishedProtocol
+from .store import require_same_settings
+from .videos import ClipShape, write_video
 
 log = logging.getLogger(__name__)
-
-PROTOCOLS = {"ucf101": UCF101, "msrvtt": MSRVTT}
 
 
 @dataclass(frozen=True)
@@ -80,51 +91,65 @@ class Generator:
         return self.encoders.vae.decode(vdg.fold_frames(latents.float())).clamp(-1, 1).cpu()
 
 
-def write_video(path: Path, frames: Tensor) -> None:
-    """`[T, 3, H, W]` in [-1, 1] as a lossless H.264 file, whole or not at all."""
-    import av
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Where the cut and the generated clips lie, by number."""
 
-    pixels = ((frames + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    temporary = path.with_name(f"{path.stem}.part{path.suffix}")
-    with av.open(str(temporary), "w") as container:
-        stream: Any = container.add_stream("libx264rgb", rate=8, options={"crf": "0"})
-        stream.height, stream.width = pixels.shape[1:3]
-        stream.pix_fmt = "rgb24"
-        for frame in pixels:
-            for packet in stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")):
-                container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
-    temporary.replace(path)
+    work: Path
+
+    def files(self, name: str, numbers: Sequence[int]) -> list[Path]:
+        return [self.work / name / f"{number:05d}.mp4" for number in numbers]
 
 
 def generate_set(
-    generator: Generator, source: ClipSource, numbers: Sequence[int], work: Path, seed: int
+    generator: Callable[[Clip, int], Tensor],
+    source: ClipSource,
+    numbers: Sequence[int],
+    work: Path,
+    seed: int,
 ) -> None:
-    """Write the pairs `real/N.mp4` and `generated/N.mp4` that are not there yet."""
+    """Write the pairs `real/N.mp4` and `generated/N.mp4` that are not there yet.
+
+    The videos are drawn without replacement by `seed`; a clip depends on its number alone.
+    """
     for name in ("real", "generated"):
         (work / name).mkdir(parents=True, exist_ok=True)
-    for number in numbers:
-        real, generated = (work / n / f"{number:05d}.mp4" for n in ("real", "generated"))
+    pairs = Pairs(work)
+    files = zip(pairs.files("real", numbers), pairs.files("generated", numbers), strict=True)
+    for number, (real, generated) in zip(numbers, files, strict=True):
         if real.exists() and generated.exists():
             continue
-        clip = source.load(number % len(source), sample_seed(seed, number))
+        item = item_of(seed, number, len(source))
+        clip = source.load(item, sample_seed(seed, number))
         write_video(real, clip.frames)
         write_video(generated, generator(clip, sample_seed(seed, number, purpose=1)))
         log.info("Clip %d: %s", number, clip.caption)
 
 
-def clip_numbers(clips: int, part: str | None) -> list[int]:
-    """All numbers, or every N-th from the I-th on for the part "I/N". Raises ConfigError."""
-    if part is None:
-        return list(range(clips))
+def variant_of(choice: str, checkpoint: Path, parts: CheckpointParts) -> Variant:
+    """The chosen variant, or for "auto" what the file tells; CheckpointError when it does not."""
+    if choice != "auto":
+        return VARIANTS[choice]
+    metadata = None
+    if checkpoint.suffix == ".safetensors":
+        with safe_open(checkpoint, framework="pt") as file:
+            metadata = file.metadata()
+    detection = detect_variant(parts.evidence(), read_metadata(metadata), checkpoint.name)
+    if detection.assumption is not None:
+        log.warning("%s: assumed %s.", checkpoint.name, detection.assumption)
+    return VARIANTS[detection.variant]
+
+
+def require_known_words(tokenize: Tokenize, captions: Sequence[str]) -> None:
+    """EvaluationError for a word that the small world's tokenizer, the default, does not have."""
     try:
-        index, count = (int(x) for x in part.split("/"))
-    except ValueError:
-        raise ConfigError(f"--part is {part!r}; write I/N, for example 0/4.") from None
-    if not 0 <= index < count:
-        raise ConfigError(f"--part is {part!r}; I runs from 0 to N - 1.")
-    return list(range(index, clips, count))
+        tokenize(list(captions))
+    except KeyError as error:
+        raise EvaluationError(
+            f"The small world's vocabulary, the default, lacks {error} of the captions; give "
+            "--tokenizer FOLDER with CLIP's vocab.json and merges.txt, such as ComfyUI's "
+            "comfy/sd1_tokenizer."
+        ) from None
 
 
 def load_generator(arguments: argparse.Namespace) -> Generator:
@@ -134,52 +159,135 @@ def load_generator(arguments: argparse.Namespace) -> Generator:
     tokenize = clip_tokenizer(arguments.tokenizer)
     encoders = build_encoders(parts, tokenize, device=arguments.device)
     model = build_model(parts, dropout=0.0).to(arguments.device).eval()
-    variant = VARIANTS[arguments.variant]
-    return Generator(model, encoders, variant, arguments.steps, arguments.cfg)
+    variant = variant_of(arguments.variant, arguments.checkpoint, parts)
+    return Generator(model, encoders, variant, arguments.steps, arguments.cfg, arguments.eta)
 
 
-def main() -> None:
+def protocol_of(arguments: argparse.Namespace) -> PublishedProtocol:
+    """The published protocol, with what the options change."""
+    protocol = PUBLISHED[arguments.protocol]
+    height, width = arguments.size or protocol.resolution
+    return replace(
+        protocol,
+        clips=arguments.clips or protocol.clips,
+        frame_stride=arguments.stride or protocol.frame_stride,
+        resolution=(height, width),
+    )
+
+
+def settings_of(arguments: argparse.Namespace, protocol: PublishedProtocol) -> dict[str, object]:
+    """All that decides what the clip of a number is; not how many there are."""
+    checkpoint: Path = arguments.checkpoint
+    return {
+        "checkpoint": f"{checkpoint.name}, {checkpoint.stat().st_size} bytes",
+        "encoders": arguments.encoders,
+        "tokenizer": arguments.tokenizer,
+        "variant": arguments.variant,
+        "videos": str((arguments.dataset or arguments.table or Path()).resolve()),
+        "protocol": protocol.dataset,
+        "frames": protocol.frames,
+        "frame_stride": protocol.frame_stride,
+        "resolution": protocol.resolution,
+        "steps": arguments.steps,
+        "cfg": arguments.cfg,
+        "eta": arguments.eta,
+        "seed": arguments.seed,
+    }
+
+
+def open_videos(arguments: argparse.Namespace, protocol: PublishedProtocol) -> VideoSource:
+    """The data set's videos, cut as the protocol says."""
+    entries = entries_of(arguments.protocol, arguments.dataset, arguments.table, arguments.seed)
+    stride = protocol.frame_stride
+    config = DataConfig(
+        size=protocol.resolution, num_frames=protocol.frames, frame_strides=(stride, stride)
+    )
+    return VideoSource(entries, config)
+
+
+def sets_of(
+    protocol: PublishedProtocol, numbers: Sequence[int], work: Path
+) -> tuple[VideoSet, VideoSet]:
+    """The cut and the generated clips of these numbers."""
+    # The clips on disk are cut already: stride 1 here, the protocol's stride in the source.
+    shape = ClipShape(frames=protocol.frames, resolution=protocol.resolution)
+    pairs, stride = Pairs(work), protocol.frame_stride
+    real = pairs.files("real", numbers)
+    return (
+        VideoSet(name=protocol.dataset, videos=real, shape=shape, source_stride=stride),
+        VideoSet(name="generated", videos=pairs.files("generated", numbers), shape=shape),
+    )
+
+
+def show_conformity(
+    real: VideoSet, generated: VideoSet, work: Path, distance: str, device: str
+) -> None:
+    """Print PIC against the cut clips' first frames, or why it was not computed."""
+    try:
+        measure = open_distance(distance, device)
+    except MissingDreamSim as error:
+        show(error)
+        return
+    images = {video.stem: video for video in real.videos}
+    values = measure_videos(
+        generated.videos, images, work, generated.shape, measure, DISTANCES[distance]
+    )
+    show(summarize(values, generated.shape, distance))
+
+
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--protocol", choices=tuple(PROTOCOLS), required=True)
-    parser.add_argument("--table", required=True, help="CSV or Parquet: path, caption")
-    parser.add_argument("--i3d", type=Path, required=True, help="TorchScript file")
-    parser.add_argument("--variant", choices=tuple(VARIANTS), default="256")
+    parser.add_argument("--protocol", choices=tuple(PUBLISHED), required=True)
+    parser.add_argument("--dataset", type=Path, help="folder of UCF-101 or MSR-VTT")
+    parser.add_argument("--table", type=Path, help="CSV or Parquet: path, caption")
+    add_extractor_options(parser, required=False)
+    parser.add_argument("--pic", choices=tuple(DISTANCES), default="dreamsim")
+    parser.add_argument("--variant", choices=("auto", *VARIANTS), default="auto")
     parser.add_argument("--encoders", default="", help="full checkpoint, for pruned ones")
     parser.add_argument("--tokenizer", default="", help="folder with vocab.json and merges.txt")
     parser.add_argument("--work", type=Path, default=Path("output/evaluation"))
     parser.add_argument("--clips", type=int, help="fewer than the protocol's")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="not the protocol's")
+    parser.add_argument("--stride", type=int, help="not the protocol's")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--cfg", type=float, default=7.5)
+    parser.add_argument("--eta", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=123)
-    parser.add_argument("--device", default="cpu")
     parser.add_argument("--part", help="I/N: generate every N-th clip only, from the I-th on")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    protocol: PublishedProtocol = PROTOCOLS[arguments.protocol]
-    if arguments.clips:
-        protocol = replace(protocol, clips=arguments.clips)
-    stride = protocol.frame_stride
-    data = DataConfig(
-        kind="table",
-        path=arguments.table,
-        size=protocol.resolution,
-        num_frames=protocol.frames,
-        frame_strides=(stride, stride),
-    )
-    source = open_source(data, arguments.seed)
-    numbers = clip_numbers(protocol.clips, arguments.part)
-    generate_set(load_generator(arguments), source, numbers, arguments.work, arguments.seed)
-    if arguments.part:
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse()
+    if not arguments.checkpoint.is_file():
+        raise EvaluationError(f"There is no checkpoint {arguments.checkpoint}.")
+    if not (arguments.extractor or arguments.part):
+        raise EvaluationError("Give --extractor FILE; only calls with --part go without.")
+    protocol, work = protocol_of(arguments), arguments.work
+    numbers = take_part(range(protocol.clips), arguments.part)
+    extractor = open_extractor(arguments) if arguments.extractor else None
+    source = open_videos(arguments, protocol)
+    if not arguments.tokenizer:
+        require_known_words(clip_tokenizer(""), [entry.caption for entry in source.entries])
+    require_same_settings(work, settings_of(arguments, protocol))
+    generator = load_generator(arguments)
+    generate_set(generator, source, numbers, work, arguments.seed)
+    real, generated = sets_of(protocol, numbers, work)
+    features = work / "features"
+    if arguments.part and extractor is not None:
+        for which in (real, generated):
+            extract_videos(which.videos, features, which.shape, extractor)
+    if arguments.part or extractor is None:
         return
-    # The clips on disk are cut already: stride 1 here, the protocol's stride in the source.
-    shape = ClipShape(frames=protocol.frames, resolution=protocol.resolution)
-    extractor = I3D(arguments.i3d, arguments.device)
-    folders = (arguments.work / "real", arguments.work / "generated")
-    log.info("%s, source stride %d, first frame and %s", protocol.dataset, stride, protocol.prompt)
-    for result in compare(*folders, arguments.work / "features", shape, extractor):
-        log.info("%s", result)
+    show(
+        f"{protocol.dataset}, {arguments.checkpoint.name} from the first frame and the "
+        f"{protocol.prompt}, frame stride {protocol.frame_stride}: {arguments.steps} DDIM steps, "
+        f"cfg {arguments.cfg}, eta {arguments.eta}, seed {arguments.seed}"
+    )
+    show(compare(real, generated, features, extractor))
+    show_conformity(real, generated, features, arguments.pic, arguments.device)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,6 +1,6 @@
 """FVD and KVD of one folder of videos against another.
 
-`python -m evaluation.compare REAL GENERATED --i3d i3d_torchscript.pt`
+`python -m evaluation.compare REAL GENERATED --extractor i3d_torchscript.pt`
 
 Features are kept in `--work`, one file per video, so a run that was stopped goes on and several
 processes (`--part 0/4` ... `--part 3/4`) share the work; the last call, without `--part`, finds
@@ -8,100 +8,139 @@ everything done and prints the figures with their protocols.
 """
 
 import argparse
-import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol as Interface
 
-import numpy as np
+import torch
+from torch import Tensor
 
-from .distances import frechet_distance, kernel_distance
-from .features import I3D, Extractor
-from .protocol import Protocol, Result
+from dc_model.feature_distance import MIN_CLIPS, frechet_distance, kernel_distance
+from dc_model.protocol import Distances, Protocol
+from dc_model.video_features import ScriptedExtractor
+
+from .command import EvaluationError, run, show, take_part
+from .store import identity, kept
 from .videos import ClipShape, VideoError, list_videos, read_clip
 
 log = logging.getLogger(__name__)
 
 
-def feature_file(work: Path, video: Path, shape: ClipShape, extractor: Extractor) -> Path:
-    """Where a video's features are kept; another shape or extractor is another file."""
-    key = f"{video.resolve()}|{shape}|{extractor.name}"
-    return work / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
+class Extractor(Interface):
+    """Videos `[N, T, 3, H, W]` in [0, 1] to features `[N, D]`. name: as a protocol prints it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, videos: Tensor) -> Tensor: ...
 
 
-def extract_folder(
-    videos: Iterable[Path], work: Path, shape: ClipShape, extractor: Extractor
-) -> tuple[np.ndarray, int]:
-    """Features `[N, D]` of the readable videos, and how many were skipped."""
-    work.mkdir(parents=True, exist_ok=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoSet:
+    """Videos and how clips are cut from them.
+
+    source_stride: at which the files were cut from their source before, for the protocol.
+    """
+
+    name: str
+    videos: Sequence[Path]
+    shape: ClipShape
+    source_stride: int = 1
+
+    def protocol(self, clips: int, extractor: str) -> Protocol:
+        return Protocol(
+            dataset=self.name,
+            clips=clips,
+            frames=self.shape.frames,
+            frame_stride=self.shape.stride * self.source_stride,
+            resolution=self.shape.resolution,
+            extractor=extractor,
+        )
+
+
+def extract_videos(
+    videos: Sequence[Path], work: Path, shape: ClipShape, extractor: Extractor
+) -> tuple[list[Tensor], int]:
+    """Features `[D]` of each readable video, and how many were skipped."""
     rows, skipped = [], 0
     for video in videos:
-        path = feature_file(work, video, shape, extractor)
-        if not path.exists():
-            try:
-                clip = read_clip(video, shape)
-            except VideoError as error:
-                log.warning("Skipped: %s", error)
-                skipped += 1
-                continue
-            temporary = path.with_suffix(".part.npy")
-            np.save(temporary, extractor(clip[None])[0].double().numpy())
-            temporary.replace(path)
-        rows.append(np.load(path))
-    if not rows:
-        raise VideoError("No video could be read; see the warnings above.")
-    return np.stack(rows), skipped
+        key = f"{identity(video)}|{shape}|{extractor.name}"
+        try:
+            rows.append(
+                kept(work, key, lambda v=video: extractor(read_clip(v, shape)[None])[0].cpu())
+            )
+        except VideoError as error:
+            log.warning("Skipped: %s", error)
+            skipped += 1
+    return rows, skipped
 
 
-def compare(
-    real: Path, generated: Path, work: Path, shape: ClipShape, extractor: Extractor
-) -> list[Result]:
-    """FVD and KVD of two folders. Generated clips are taken at stride 1 from frame 0."""
-    cut = ClipShape(frames=shape.frames, resolution=shape.resolution)
-    sets = []
-    for folder, its_shape in ((real, shape), (generated, cut)):
-        features, _ = extract_folder(list_videos(folder), work, its_shape, extractor)
-        protocol = Protocol(
-            dataset=folder.name,
-            clips=len(features),
-            frames=its_shape.frames,
-            frame_stride=its_shape.stride,
-            resolution=its_shape.resolution,
-            extractor=extractor.name,
-        )
-        sets.append((features, protocol))
-    (a, real_protocol), (b, generated_protocol) = sets
-    return [
-        Result(metric=name, value=value, real=real_protocol, generated=generated_protocol)
-        for name, value in (("FVD", frechet_distance(a, b)), ("KVD", kernel_distance(a, b)))
-    ]
+def compare(real: VideoSet, generated: VideoSet, work: Path, extractor: Extractor) -> Distances:
+    """FVD and KVD of two sets. Raises EvaluationError when too few videos can be read."""
+    features = []
+    for which in (real, generated):
+        rows, skipped = extract_videos(which.videos, work, which.shape, extractor)
+        if len(rows) < MIN_CLIPS:
+            raise EvaluationError(
+                f"{which.name} gives {len(rows)} clips of {which.shape.frames} frames at stride "
+                f"{which.shape.stride} and {skipped} unreadable videos; FVD and KVD need at least "
+                f"{MIN_CLIPS} clips."
+            )
+        features.append(torch.stack(rows))
+    return Distances(
+        fvd=frechet_distance(*features),
+        kvd=kernel_distance(*features),
+        real=real.protocol(len(features[0]), extractor.name),
+        generated=generated.protocol(len(features[1]), extractor.name),
+    )
+
+
+def add_extractor_options(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """`--extractor`, `--preprocessing` and `--device`."""
+    parser.add_argument(
+        "--extractor", type=Path, required=required, help="TorchScript file, such as I3D's"
+    )
+    parser.add_argument(
+        "--preprocessing",
+        choices=("i3d", "none"),
+        default="i3d",
+        help="none: the network takes [N, 3, T, H, W] in 0 to 1",
+    )
+    parser.add_argument("--device", default="cpu")
+
+
+def open_extractor(arguments: argparse.Namespace) -> ScriptedExtractor:
+    """The extractor of the options."""
+    return ScriptedExtractor(arguments.extractor, arguments.preprocessing, arguments.device)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("real", type=Path)
     parser.add_argument("generated", type=Path)
-    parser.add_argument("--i3d", type=Path, required=True, help="TorchScript file")
+    add_extractor_options(parser, required=True)
     parser.add_argument("--work", type=Path, default=Path("output/features"))
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--stride", type=int, default=3, help="of the real videos")
     parser.add_argument("--size", type=int, nargs=2, default=(256, 256), metavar=("H", "W"))
     parser.add_argument("--part", help="I/N: extract every N-th video only, from the I-th on")
-    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    extractor = I3D(arguments.i3d, arguments.device)
     height, width = arguments.size
-    shape = ClipShape(frames=arguments.frames, stride=arguments.stride, resolution=(height, width))
+    cut = ClipShape(frames=arguments.frames, stride=arguments.stride, resolution=(height, width))
+    plain = ClipShape(frames=arguments.frames, resolution=(height, width))
+    real, generated = (
+        VideoSet(name=f.name, videos=take_part(list_videos(f), arguments.part), shape=shape)
+        for f, shape in ((arguments.real, cut), (arguments.generated, plain))
+    )
+    extractor = open_extractor(arguments)
     if arguments.part:
-        index, count = (int(x) for x in arguments.part.split("/"))
-        generated_shape = ClipShape(frames=shape.frames, resolution=shape.resolution)
-        for folder, cut in ((arguments.real, shape), (arguments.generated, generated_shape)):
-            extract_folder(list_videos(folder)[index::count], arguments.work, cut, extractor)
+        for which in (real, generated):
+            extract_videos(which.videos, arguments.work, which.shape, extractor)
         return
-    for result in compare(arguments.real, arguments.generated, arguments.work, shape, extractor):
-        log.info("%s", result)
+    show(compare(real, generated, arguments.work, extractor))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,49 +1,117 @@
-"""PIC, perceptual input conformity: how much a video still looks like its input image.
+"""PIC of a folder of videos against their input images.
 
-Source: DynamiCrafter paper, section 4.2 (PIC with DreamSim); spec/users.md 4.2.
+`python -m evaluation.conformity VIDEOS IMAGES`
+
+A video's input is the image, or the first frame of the video, of the same name in the other folder.
+The published PIC uses DreamSim (`python -m pip install dreamsim`); `--distance pixels` needs
+nothing and is another figure. Values are kept in `--work` as `compare` keeps features.
 """
 
-from collections.abc import Callable
+import argparse
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-# Two batches of images [B, 3, H, W] in [0, 1] -> distance [B].
-PerceptualDistance = Callable[[Tensor, Tensor], Tensor]
+from dc_model.conformity import (
+    PerceptualDistance,
+    dreamsim_distance,
+    perceptual_input_conformity,
+    pixel_distance,
+)
+from dc_model.protocol import Conformity
+
+from .command import EvaluationError, run, show, take_part
+from .store import identity, kept
+from .videos import ClipShape, VideoError, list_videos, read_clip, read_image
+
+log = logging.getLogger(__name__)
+
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+DISTANCES = {"dreamsim": "DreamSim (ensemble)", "pixels": "mean absolute difference of pixels"}
 
 
-@torch.no_grad()
-def perceptual_input_conformity(
-    image: Tensor, video: Tensor, distance: PerceptualDistance
-) -> float:
-    """Mean over frames of `1 - distance(image, frame)`.
-
-    image: `[3, H, W]`; video: `[T, 3, H, W]`; both in [0, 1]. Raises ValueError for other shapes.
-    """
-    if image.ndim != 3 or video.ndim != 4 or len(video) == 0:
-        raise ValueError(
-            f"Found an image of shape {list(image.shape)} and a video of {list(video.shape)}; "
-            "expected [3, H, W] and [T, 3, H, W]."
-        )
-    distances = distance(image.expand(len(video), -1, -1, -1), video)
-    return float((1 - distances.double()).mean())
+def input_images(folder: Path) -> dict[str, Path]:
+    """Images, and videos for their first frames, by name without suffix; images come first."""
+    images = {p.stem: p for p in sorted(folder.rglob("*")) if p.suffix.lower() in IMAGES}
+    videos = {} if images else {p.stem: p for p in list_videos(folder)}
+    return images or videos
 
 
-def dreamsim_distance(device: torch.device | str = "cpu") -> PerceptualDistance:
-    """DreamSim's distance at its 224 px input. Raises ImportError with what to install."""
-    try:
-        from dreamsim import dreamsim
-    except ImportError as error:
-        raise ImportError("PIC uses DreamSim: `pip install dreamsim`.") from error
-    model, _ = dreamsim(pretrained=True, device=str(device))
+def measure_videos(
+    videos: Sequence[Path],
+    images: Mapping[str, Path],
+    work: Path,
+    shape: ClipShape,
+    distance: PerceptualDistance,
+    name: str,
+) -> list[float]:
+    """The PIC of each readable video that has an image. name: of the distance."""
+    values = []
+    for video in videos:
+        if video.stem not in images:
+            log.warning("Skipped: %s has no image of its name.", video.name)
+            continue
+        image = images[video.stem]
+        key = f"PIC|{name}|{identity(video)}|{identity(image)}|{shape}"
+        try:
+            value = kept(work, key, lambda v=video, i=image: _conformity(v, i, shape, distance))
+        except VideoError as error:
+            log.warning("Skipped: %s", error)
+            continue
+        values.append(float(value))
+    return values
 
-    def distance(first: Tensor, second: Tensor) -> Tensor:
-        resized = (
-            torch.nn.functional.interpolate(
-                images, (224, 224), mode="bicubic", antialias=True, align_corners=False
-            ).clamp(0, 1)
-            for images in (first, second)
-        )
-        return model(*(images.to(device) for images in resized)).cpu()
 
-    return distance
+def _conformity(video: Path, image: Path, shape: ClipShape, distance: PerceptualDistance) -> Tensor:
+    picture, clip = read_image(image, shape.resolution), read_clip(video, shape)
+    return torch.tensor(perceptual_input_conformity(picture, clip, distance), dtype=torch.float64)
+
+
+def summarize(values: Sequence[float], shape: ClipShape, distance: str) -> Conformity:
+    """The mean over videos with its protocol; EvaluationError when there are none."""
+    if not values:
+        raise EvaluationError("No video could be read with its image; see the warnings above.")
+    return Conformity(
+        value=sum(values) / len(values),
+        videos=len(values),
+        frames=shape.frames,
+        resolution=shape.resolution,
+        fit="crop",
+        distance=DISTANCES[distance],
+        published=distance == "dreamsim",
+    )
+
+
+def open_distance(name: str, device: str) -> PerceptualDistance:
+    """A distance by its name; ImportError, saying what to install, without DreamSim."""
+    return pixel_distance if name == "pixels" else dreamsim_distance(device)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("videos", type=Path)
+    parser.add_argument("images", type=Path, help="images, or videos for their first frames")
+    parser.add_argument("--distance", choices=tuple(DISTANCES), default="dreamsim")
+    parser.add_argument("--work", type=Path, default=Path("output/features"))
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--size", type=int, nargs=2, default=(256, 256), metavar=("H", "W"))
+    parser.add_argument("--part", help="I/N: measure every N-th video only, from the I-th on")
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    height, width = arguments.size
+    shape = ClipShape(frames=arguments.frames, resolution=(height, width))
+    videos = take_part(list_videos(arguments.videos), arguments.part)
+    images = input_images(arguments.images)
+    distance = open_distance(arguments.distance, arguments.device)
+    values = measure_videos(
+        videos, images, arguments.work, shape, distance, DISTANCES[arguments.distance]
+    )
+    if not arguments.part:
+        show(summarize(values, shape, arguments.distance))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,13 +1,17 @@
-"""Folders of videos as clips of one size and length."""
+"""Folders of videos as clips of one size and length, and clips as lossless videos."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
+
+from .store import write_whole
 
 SUFFIXES = (".mp4", ".webm", ".mov", ".mkv", ".avi", ".gif")
 
@@ -30,7 +34,8 @@ def list_videos(folder: Path) -> list[Path]:
     """Every video below `folder` in a fixed order. Raises VideoError when there is none."""
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not found:
-        raise VideoError(f"{folder} holds no videos ({', '.join(SUFFIXES)}).")
+        state = "holds no videos" if folder.is_dir() else "is no folder; expected one with videos"
+        raise VideoError(f"{folder} {state} ({', '.join(SUFFIXES)}).")
     return found
 
 
@@ -61,6 +66,42 @@ def read_clip(path: Path, shape: ClipShape) -> Tensor:
         )
     video = torch.stack(kept).permute(0, 3, 1, 2).float() / 255  # [T, 3, H, W]
     return cover(video, shape.resolution)
+
+
+def read_image(path: Path, resolution: tuple[int, int]) -> Tensor:
+    """An image, or a video's first frame: `[3, H, W]` in [0, 1]. Raises VideoError."""
+    if path.suffix.lower() in SUFFIXES:
+        return read_clip(path, ClipShape(frames=1, resolution=resolution))[0]
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as opened:
+            pixels = np.asarray(opened.convert("RGB"))
+    except (OSError, UnidentifiedImageError) as error:
+        raise VideoError(f"{path.name} cannot be decoded ({error}).") from error
+    return cover(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255, resolution)[
+        0
+    ]
+
+
+def write_video(path: Path, frames: Tensor) -> None:
+    """`[T, 3, H, W]` in [-1, 1] as a lossless H.264 file, whole or not at all."""
+    pixels = ((frames + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    write_whole(path, lambda part: _encode(part, pixels))
+
+
+def _encode(path: Path, pixels: NDArray[np.uint8]) -> None:
+    import av
+
+    with av.open(str(path), "w", format="mp4") as container:
+        stream: Any = container.add_stream("libx264rgb", rate=8, options={"crf": "0"})
+        stream.height, stream.width = pixels.shape[1:3]
+        stream.pix_fmt = "rgb24"
+        for frame in pixels:
+            for packet in stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
 
 
 def cover(video: Tensor, resolution: tuple[int, int]) -> Tensor:

@@ -100,7 +100,10 @@ class InputConformity(io.ComfyNode):
                 "each video."
             )
         pictures = fit_image(
-            inputs.float().clamp(0, 1).movedim(-1, 1), *videos.shape[-2:], cast(Fit, fit)
+            inputs.float().clamp(0, 1).movedim(-1, 1),
+            videos.shape[-2],
+            videos.shape[-1],
+            cast(Fit, fit),
         )
         value = mean_conformity(pictures, videos, choose_distance(distance, clip_vision))
         result = Conformity(

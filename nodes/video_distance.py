@@ -159,7 +159,7 @@ def measure_distances(
     try:
         extractor = ScriptedExtractor(path, cast(Preprocessing, preprocessing), claim_device())
         run = watched(extractor, len(real) + len(generated))
-        features = [extract(run, videos, CLIPS_AT_ONCE) for videos in (real, generated)]
+        first, second = (extract(run, videos, CLIPS_AT_ONCE) for videos in (real, generated))
     except (ScriptError, ValueError) as error:
         raise InputError(str(error)) from error
     protocols = [
@@ -174,8 +174,8 @@ def measure_distances(
         for name, videos, its_stride in (("real", real, stride), ("generated", generated, 1))
     ]
     return Distances(
-        fvd=frechet_distance(*features),
-        kvd=kernel_distance(*features),
+        fvd=frechet_distance(first, second),
+        kvd=kernel_distance(first, second),
         real=protocols[0],
         generated=protocols[1],
     )

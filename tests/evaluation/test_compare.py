@@ -1,12 +1,13 @@
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from evaluation.compare import compare, extract_folder
-from evaluation.features import i3d_input
-from evaluation.videos import ClipShape, VideoError, cover, list_videos, read_clip
+from evaluation.command import EvaluationError
+from evaluation.compare import VideoSet, compare, extract_videos
+from evaluation.videos import ClipShape, VideoError, cover, list_videos, read_clip, read_image
 
 av = pytest.importorskip("av")
 
@@ -62,27 +63,74 @@ def test_too_short_and_broken_files_are_named(folders, tmp_path):
         read_clip(broken, ClipShape())
 
 
+def sets(folders: tuple[Path, Path]) -> tuple[VideoSet, VideoSet]:
+    cut = ClipShape(frames=4, stride=2, resolution=(16, 16))
+    plain = ClipShape(frames=4, resolution=(16, 16))
+    real, generated = (list_videos(folder) for folder in folders)
+    return (
+        VideoSet(name="real", videos=real, shape=cut, source_stride=3),
+        VideoSet(name="generated", videos=generated, shape=plain),
+    )
+
+
 def test_compare_prints_protocols_and_resumes(folders, tmp_path):
-    real, generated = folders
     extractor = MeanColour()
-    shape = ClipShape(frames=4, stride=2, resolution=(16, 16))
-    results = compare(real, generated, tmp_path / "work", shape, extractor)
+    result = compare(*sets(folders), tmp_path / "work", extractor)
     assert extractor.calls == 8
-    assert [r.metric for r in results] == ["FVD", "KVD"]
-    assert results[0].value > 0.05
-    assert "real: 4 clips of 4 frames, stride 2, 16x16, mean colour" in str(results[0])
-    again = compare(real, generated, tmp_path / "work", shape, extractor)
+    # Grey levels of the first frames: 20 + 10 i, 100 + 10 i; the strides add 24 and 12.
+    assert result.fvd == pytest.approx(3 * ((80 - 12) / 255) ** 2, rel=0.1)
+    lines = str(result).splitlines()
+    assert lines[0] == f"FVD = {result.fvd:.4f}"
+    assert lines[1] == f"KVD = {result.kvd:.4f}"
+    assert lines[2] == "  real: real: 4 clips of 4 frames, stride 6, 16x16, mean colour"
+    assert lines[3] == "  generated: generated: 4 clips of 4 frames, stride 1, 16x16, mean colour"
+    assert compare(*sets(folders), tmp_path / "work", extractor) == result
     assert extractor.calls == 8
-    assert again == results
+
+
+def test_a_stopped_run_computes_the_rest_only(folders, tmp_path):
+    extractor = MeanColour()
+    real, generated = sets(folders)
+    extract_videos(real.videos[:3], tmp_path / "work", real.shape, extractor)
+    compare(real, generated, tmp_path / "work", extractor)
+    assert extractor.calls == 8
+
+
+def test_a_changed_video_and_another_extractor_are_computed_anew(folders, tmp_path):
+    extractor = MeanColour()
+    real, _ = sets(folders)
+    before, _ = extract_videos(real.videos, tmp_path, real.shape, extractor)
+    write_video(real.videos[0], 180)
+    os.utime(real.videos[0], ns=(1, 1))
+    after, _ = extract_videos(real.videos, tmp_path, real.shape, extractor)
+    assert extractor.calls == 5
+    assert float(after[0].mean()) > float(before[0].mean()) + 0.5
+    extractor.name = "another"
+    extract_videos(real.videos, tmp_path, real.shape, extractor)
+    assert extractor.calls == 9
 
 
 def test_broken_files_are_skipped_and_counted(folders, tmp_path):
     (folders[0] / "broken.mp4").write_bytes(b"no video")
-    features, skipped = extract_folder(
+    rows, skipped = extract_videos(
         list_videos(folders[0]), tmp_path / "work", ClipShape(frames=4), MeanColour()
     )
-    assert features.shape == (4, 3)
+    assert [row.shape for row in rows] == [(3,)] * 4
     assert skipped == 1
+
+
+def test_too_few_videos_are_named(folders, tmp_path):
+    real, generated = sets(folders)
+    few = VideoSet(name="few", videos=real.videos[:1], shape=real.shape)
+    with pytest.raises(EvaluationError, match=r"few gives 1 clips of 4 frames.*at least 2"):
+        compare(few, generated, tmp_path / "work", MeanColour())
+
+
+def test_a_folder_that_is_missing_or_empty_is_named(tmp_path):
+    with pytest.raises(VideoError, match="gone is no folder"):
+        list_videos(tmp_path / "gone")
+    with pytest.raises(VideoError, match="holds no videos"):
+        list_videos(tmp_path)
 
 
 def test_cover_cuts_the_centre():
@@ -90,9 +138,15 @@ def test_cover_cuts_the_centre():
     assert cover(video, (4, 4))[0, 0, 0].tolist() == [2.0, 3.0, 4.0, 5.0]
 
 
-def test_i3d_input_has_the_published_range_and_layout():
-    x = i3d_input(torch.rand(2, 10, 3, 20, 30))
-    assert x.shape == (2, 3, 10, 224, 224)
-    assert i3d_input(torch.zeros(1, 9, 3, 8, 8)).unique().tolist() == [-1.0]
-    ones = i3d_input(torch.ones(1, 9, 3, 8, 8))
-    torch.testing.assert_close(ones, torch.ones_like(ones))
+def test_read_image_takes_pictures_and_first_frames(folders, tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (32, 16), (255, 0, 51)).save(tmp_path / "a.png")
+    picture = read_image(tmp_path / "a.png", (8, 8))
+    assert picture.shape == (3, 8, 8)
+    assert picture.mean(dim=(1, 2)).tolist() == pytest.approx([1.0, 0.0, 0.2])
+    frame = read_image(folders[0] / "0.mp4", (8, 8))
+    assert float(frame.mean()) * 255 == pytest.approx(20, abs=3)
+    (tmp_path / "b.png").write_bytes(b"no image")
+    with pytest.raises(VideoError, match=r"b\.png cannot be decoded"):
+        read_image(tmp_path / "b.png", (8, 8))

@@ -208,10 +208,10 @@ def test_pic_fits_the_image_to_the_video(studio: Studio, graph: Graph) -> None:
     wide[:, :, SIZE // 2 : SIZE // 2 + SIZE] = 1.0
     image = studio.image(graph, wide)
     images = studio.image(graph, torch.ones(2, SIZE, SIZE, 3))
-    nodes = {fit: pic_node(graph, images, image, fit=fit)[0] for fit in ("crop", "stretch")}
-    found = {fit: float(v[VALUE]) for fit, v in studio.run(graph, **nodes).items()}
-    assert found["crop"] == pytest.approx(1.0)
-    assert found["stretch"] == pytest.approx(0.5, abs=0.02)
+    crop, stretch = (pic_node(graph, images, image, fit=fit)[0] for fit in ("crop", "stretch"))
+    found = studio.run(graph, crop=crop, stretch=stretch)
+    assert float(found["crop"][VALUE]) == pytest.approx(1.0)
+    assert float(found["stretch"][VALUE]) == pytest.approx(0.5, abs=0.02)
 
 
 def test_pic_with_clip_vision_is_the_cosine_of_embeddings(studio: Studio, graph: Graph) -> None:

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from dc_model.feature_distance import frechet_distance, kernel_distance
 from dc_model.variants import VARIANTS, UNetArch
-from evaluation.distances import frechet_distance, kernel_distance
-from evaluation.features import extract
+from dc_model.video_features import extract
 
 from ..batch import BatchMaker
 from ..conditioning import ConcatMode

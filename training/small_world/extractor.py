@@ -89,7 +89,7 @@ def measure(
     extractor: SmallExtractor, *, clips: int = 1000, seed: int = 91, split: Split = "held_out"
 ) -> dict[str, float]:
     """Accuracy of each attribute on `clips` true clips of a seed that training did not use."""
-    right = dict.fromkeys(("kind", "colour", "motion"), 0.0)
+    right: dict[str, float] = {"kind": 0.0, "colour": 0.0, "motion": 0.0}
     for start in range(0, clips, 50):
         scenes = [make_scene(seed, i, split) for i in range(start, min(start + 50, clips))]
         for name, (logits, target) in read_attributes(extractor, render(scenes), scenes).items():
@@ -144,7 +144,7 @@ def export(extractor: SmallExtractor, path: Path) -> None:
     example = torch.rand(2, 3, NUM_FRAMES, SIZE, SIZE)
     with warnings.catch_warnings():
         # A check of sizes is left out of the trace; no other code depends on values.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore")
         traced: Any = torch.jit.trace(_Exported(extractor), example)
     traced.save(str(path))
 

@@ -1,0 +1,89 @@
+"""UCF-101 and MSR-VTT as they are distributed, as lists of captioned videos."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.data.sources import Entry, table_entries
+
+from .command import EvaluationError
+from .videos import list_videos
+
+_UCF_NAME = re.compile(r"v_(\w+?)_g\d+_c\d+$")
+_WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def entries_of(protocol: str, dataset: Path | None, table: Path | None, seed: int) -> list[Entry]:
+    """The captioned videos of a data set's folder, or of a table; raises EvaluationError."""
+    if (dataset is None) == (table is None):
+        raise EvaluationError("Give either --dataset FOLDER or --table FILE.")
+    if table is not None:
+        _require_path(table, "--table")
+        entries = table_entries(table)
+    else:
+        assert dataset is not None
+        _require_path(dataset, "--dataset")
+        readers = {"ucf101": ucf101_entries, "msrvtt": lambda f: msrvtt_entries(f, seed)}
+        entries = readers[protocol](dataset)
+    if not entries:
+        raise EvaluationError(f"{table or dataset} names no videos.")
+    return entries
+
+
+def ucf101_entries(folder: Path) -> list[Entry]:
+    """Every video below a folder; the caption is its class: "ApplyEyeMakeup" is "apply eye makeup".
+
+    The class stands in the file's name, `v_CLASS_gNN_cNN.avi`, or is the folder that it lies in.
+    """
+    return [_entry(video, folder, _class_name(video)) for video in list_videos(folder)]
+
+
+def _class_name(video: Path) -> str:
+    match = _UCF_NAME.match(video.stem)
+    return _WORD_START.sub(" ", match[1] if match else video.parent.name).lower()
+
+
+def msrvtt_entries(folder: Path, seed: int) -> list[Entry]:
+    """The test videos of MSR-VTT, each with one of its captions, drawn by `seed`.
+
+    The annotations are the JSON files below the folder with "videos" and "sentences"; a video is a
+    file of its id's name. Raises EvaluationError when there are none.
+    """
+    captions: dict[str, list[str]] = {}
+    for annotation in _annotations(folder):
+        tests = {v["video_id"] for v in annotation["videos"] if v.get("split") == "test"}
+        for sentence in annotation["sentences"]:
+            if sentence["video_id"] in tests:
+                captions.setdefault(sentence["video_id"], []).append(sentence["caption"])
+    if not captions:
+        raise EvaluationError(
+            f"{folder} has no JSON file with the test videos and sentences of MSR-VTT; put the "
+            "annotations beside the videos, or give --table."
+        )
+    files = [video for video in list_videos(folder) if video.stem in captions]
+    return [_entry(video, folder, _draw(captions[video.stem], video.stem, seed)) for video in files]
+
+
+def _annotations(folder: Path) -> Iterator[Mapping[str, Any]]:
+    for path in sorted(folder.rglob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and {"videos", "sentences"} <= content.keys():
+            yield content
+
+
+def _draw(captions: Sequence[str], video: str, seed: int) -> str:
+    state = (seed, *video.encode())
+    return captions[int(np.random.default_rng(state).integers(len(captions)))]
+
+
+def _entry(video: Path, folder: Path, caption: str) -> Entry:
+    return Entry(video.relative_to(folder).as_posix(), caption, lambda: str(video))
+
+
+def _require_path(path: Path, option: str) -> None:
+    if not path.exists():
+        raise EvaluationError(f"{option} is {path}, which does not exist.")

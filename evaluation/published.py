@@ -1,0 +1,26 @@
+"""The protocols of the paper's Table 1."""
+
+from dataclasses import dataclass
+
+from dc_model.protocol import PUBLISHED_CLIPS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedProtocol:
+    """Which clips are compared. From each video a random clip of `frames` frames, `frame_stride`
+    apart, is cut and fitted to `resolution` (height, width); its first frame and `prompt` condition
+    the model."""
+
+    dataset: str
+    prompt: str
+    clips: int = PUBLISHED_CLIPS
+    frames: int = 16
+    frame_stride: int = 3
+    resolution: tuple[int, int] = (256, 256)
+
+
+# The authors' answers in their issue tracker: spec/users.md 4.2.
+PUBLISHED = {
+    "ucf101": PublishedProtocol(dataset="UCF-101", prompt="class name"),
+    "msrvtt": PublishedProtocol(dataset="MSR-VTT", prompt="caption"),
+}
