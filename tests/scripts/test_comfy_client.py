@@ -19,7 +19,8 @@ class Answers(ComfyClient):
         self.requests: list[tuple[str, Any]] = []
         self.reply, self.record = reply, record
 
-    def history(self, *_: str) -> Any:
+    def history(self, prompt_id: str) -> Any:
+        assert prompt_id == "p"
         return self.record
 
     def _request(self, path: str, data: Any = None) -> Any:
