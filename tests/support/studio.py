@@ -71,15 +71,13 @@ class Studio:
             path.write_bytes(data)
         return name
 
-    def run(
-        self, graph: Graph, *, timeout: float = PATIENCE, **values: Link
-    ) -> dict[str, dict[str, Tensor]]:
+    def run(self, graph: Graph, **values: Link) -> dict[str, dict[str, Tensor]]:
         """Run the graph; the tensors inside each of `values`, keyed by path ("value.samples")."""
         names = {}
         for key, link in values.items():
             names[key] = f"{key}-{uuid.uuid4().hex}"
             graph.add("TestSave", value=link, name=names[key])
-        self.server.prompt(graph.prompt, timeout=timeout)
+        self.server.prompt(graph.prompt, timeout=PATIENCE)
         results = {}
         for key, name in names.items():
             path = self.server.base / "output" / f"{name}.safetensors"
