@@ -94,9 +94,11 @@ class ToonVAE(comfy.sd.VAE):
             raise CheckpointError(
                 f"The file's VAE has an unknown layout ({error}); choose ToonCrafter's checkpoint."
             ) from error
+        # The host's partial loading passes over layers with a layer inside, such as the published
+        # `conv_out`: they have to bring their own weights along.
         network = HostDualReferenceVAE(
             arch,
-            operations=comfy.ops.disable_weight_init,
+            operations=comfy.ops.manual_cast,
             attention=attend,
             dtype=self.vae_dtype,
         )

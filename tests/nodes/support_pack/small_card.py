@@ -69,6 +69,8 @@ class _FromPython(TorchFunctionMode):
         device = kwargs.get("device")
         if func in (torch.tensor, torch.as_tensor) and device is not None:
             return func(*args, **{**kwargs, "device": CPU}).to(device)
+        if func is Tensor.__getitem__ and isinstance(args[1], list):
+            return args[0][torch.tensor(args[1])]
         return func(*args, **kwargs)
 
 
