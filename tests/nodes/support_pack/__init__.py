@@ -17,6 +17,7 @@ from .fast_fp8 import TestFastFP8
 from .hold import TestHold
 from .in_use import add_routes
 from .on_card import TestOnCard
+from .peak import TestPeakMemory
 from .rows import TestCountRows, TestRowsSeen
 from .vae_calls import TestCallsSeen, TestWatchVAE
 
@@ -262,6 +263,7 @@ class TestPackExtension(ComfyExtension):
             TestHold,
             TestOnCard,
             TestFastFP8,
+            TestPeakMemory,
             TestWatchVAE,
             TestCallsSeen,
             TestCountRows,
