@@ -69,7 +69,8 @@ def test_frame_texts_mix_by_weight() -> None:
 
 def test_unlike_lengths_repeat_to_a_common_one() -> None:
     """Attention over repeated tokens is that over the tokens."""
-    short, long = torch.randn(1, 2, 4), torch.randn(1, 6, 4)
+    generator = torch.Generator().manual_seed(0)
+    short, long = (torch.randn(1, length, 4, generator=generator) for length in (2, 6))
     mixed = frame_texts([short, long], torch.eye(2))
     torch.testing.assert_close(mixed[0], short[0].repeat(3, 1))
     torch.testing.assert_close(mixed[1], long[0])

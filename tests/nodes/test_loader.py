@@ -410,5 +410,7 @@ def test_reading_holds_no_second_copy(studio: Studio, suffix: str) -> None:
     with Memory(process.pid) as memory:
         load(studio, file)
     assert size > 200 * 1024**2
-    assert memory.resident < 1.1 * size
+    # The file's own pages are one size, a copy would make it two; libraries that the system has
+    # dropped from memory and reads again count as well.
+    assert memory.resident < 1.5 * size
     assert memory.anonymous < 0.6 * size
