@@ -19,7 +19,12 @@ _QUANTILES = 1024
 
 
 def match_colors(
-    frames: Tensor, reference: Tensor, method: Method, source: Source, strength: float
+    frames: Tensor,
+    reference: Tensor,
+    method: Method,
+    source: Source,
+    strength: float,
+    on_frame: Callable[[], None] | None = None,
 ) -> Tensor:
     """`frames` with the colour statistics of `reference`: `[T, H, W, 3]`.
 
@@ -28,7 +33,7 @@ def match_colors(
         whole distribution per channel.
     source: "each_frame" matches every frame; "first_frame" moves all frames as the first one needs
         it, which keeps changes of light within the video.
-    strength: 0 keeps the frames, 1 matches fully.
+    strength: 0 keeps the frames, 1 matches fully. on_frame: called before every frame.
     Raises ValueError for a wrong number of references, or an unknown method.
     """
     if reference.shape[0] not in (1, frames.shape[0]):
@@ -41,6 +46,8 @@ def match_colors(
     matched = torch.empty_like(frames)
     transfer: Transfer | None = None
     for i, frame in enumerate(frames):
+        if on_frame is not None:
+            on_frame()
         pixels = frame.reshape(-1, 3).float()
         if transfer is None or source == "each_frame":
             target = reference[i % reference.shape[0]].reshape(-1, 3).to(pixels)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import comfy.model_management
+import comfy.utils
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -58,7 +60,13 @@ class ColorMatch(io.ComfyNode):
     ) -> io.NodeOutput:
         require_numbers(strength=strength)
         video, picture = require_images(images, "images"), require_images(reference, "reference")
-        matched = match_colors(video, picture, method, source, strength)
+        bar = comfy.utils.ProgressBar(len(video))
+
+        def on_frame() -> None:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            bar.update(1)
+
+        matched = match_colors(video, picture, method, source, strength, on_frame)
         return io.NodeOutput(matched)
 
 

@@ -112,3 +112,17 @@ def test_wrong_counts_and_methods_are_explained() -> None:
     method: Any = "lab"
     with pytest.raises(ValueError, match="mean_std, covariance, histogram"):
         match_colors(noise_image(1), noise_image(1), method, "each_frame", 1)
+
+
+def test_a_callback_can_end_the_work() -> None:
+    frames = noise_image(1, frames=3)
+    seen: list[int] = []
+
+    def stop_at_the_second() -> None:
+        seen.append(len(seen))
+        if len(seen) == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        match_colors(frames, frames[:1], "mean_std", "each_frame", 1.0, stop_at_the_second)
+    assert seen == [0, 1]
