@@ -195,7 +195,9 @@ class ComfyServer(ComfyClient):
             raise ServerError("the server is not running")
         code = self._process.poll()
         if code is not None:
-            raise ServerError(f"ComfyUI ended with exit status {code}:\n{self._log_end()}")
+            # The system's way to get memory back; nothing in the log tells of it.
+            cause = ", most often because memory ran out" if code == -9 else ""
+            raise ServerError(f"ComfyUI ended with exit status {code}{cause}:\n{self._log_end()}")
 
     def _log_end(self, lines: int = 25) -> str:
         return "\n".join(self.log.splitlines()[-lines:])

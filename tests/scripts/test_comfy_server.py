@@ -96,6 +96,13 @@ def test_a_server_that_fails_shows_why(comfyui: Callable[[str], Path]):
         ComfyServer(folder, cpu=True).start()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+def test_a_killed_server_names_the_likely_cause(comfyui: Callable[[str], Path]):
+    folder = comfyui("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(ServerError, match="exit status -9, most often because memory ran out:"):
+        ComfyServer(folder, cpu=True).start()
+
+
 def test_a_stranger_who_answers_is_not_our_server(comfyui: Callable[[str], Path]):
     # It gives up after its third answer, for none of which it was taken for ours.
     stranger = ANSWERS.replace("ARGV", "['main.py', '--port', '1']").replace(
