@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from comfy_api.latest import io
 
+import nodes
+
 from .common import ANY, schema
 
 E4M3_MAX = 448.0
@@ -52,9 +54,8 @@ class TestFastFP8(io.ComfyNode):
 
     @classmethod
     def execute(cls, ckpt_name: str, own: bool) -> io.NodeOutput:
-        import nodes
-
-        load = nodes.NODE_CLASS_MAPPINGS["DynamiCrafterCheckpointLoader"].execute
+        mappings = nodes.NODE_CLASS_MAPPINGS  # type: ignore[attr-defined]
+        load = mappings["DynamiCrafterCheckpointLoader"].execute
         management = comfy.model_management
         with mock.patch.object(management, "supports_fp8_compute", lambda *_: True):
             model = load(ckpt_name, "auto", "fp8_e4m3fn_fast").result[0].clone()

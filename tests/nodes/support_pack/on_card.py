@@ -59,7 +59,7 @@ def _resident(patchers: list[ModelPatcher]) -> int:
 
 
 def _execute(node_id: str, arguments: dict[str, Any]) -> tuple[Any, ...]:
-    node = nodes.NODE_CLASS_MAPPINGS[node_id]
+    node = nodes.NODE_CLASS_MAPPINGS[node_id]  # type: ignore[attr-defined]
     if hasattr(node, "execute"):
         return node.execute(**arguments).result
     return getattr(node(), node.FUNCTION)(**arguments)

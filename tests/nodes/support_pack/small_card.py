@@ -30,9 +30,9 @@ _INDEXING = {_ATEN.index, _ATEN.index_put_, _ATEN.index_put}
 
 
 class CardTensor(Tensor):
-    """A tensor on the card; `values` are its numbers, on the CPU."""
+    """A tensor on the card; `numbers` are its values, on the CPU."""
 
-    values: Tensor
+    numbers: Tensor
 
     @staticmethod
     def __new__(cls, values: Tensor) -> "CardTensor":
@@ -44,10 +44,10 @@ class CardTensor(Tensor):
             dtype=values.dtype,
             device=DEVICE,
         )
-        made.values = values
+        made.numbers = values
         return made
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -87,7 +87,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             return CPU if thing == DEVICE else thing
         if isinstance(thing, Tensor):
             tensors.append(thing)
-        return thing.values if isinstance(thing, CardTensor) else thing
+        return thing.numbers if isinstance(thing, CardTensor) else thing
 
     args, kwargs = _map(plain, args), _map(plain, kwargs)
     from_card = any(isinstance(x, CardTensor) for x in tensors)
@@ -96,7 +96,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         _require_one_device(func, tensors)
     to_card = named[0] == DEVICE if named else isinstance(tensors[0], CardTensor)
     copies = kind in _TRANSFERS and from_card != to_card
-    wrappers = {id(x.values): x for x in tensors if isinstance(x, CardTensor)}
+    wrappers = {id(x.numbers): x for x in tensors if isinstance(x, CardTensor)}
 
     def place(result: Any) -> Any:
         if not isinstance(result, Tensor):
