@@ -34,7 +34,11 @@ def write_whole(path: Path, write: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
+        # Safetensors' writer makes files that only their owner reads; ComfyUI may run as another.
+        temporary.touch()
+        mode = temporary.stat().st_mode & 0o777
         write(temporary)
+        temporary.chmod(mode)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -69,6 +69,13 @@ def test_nothing_half_written_is_left(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_files_are_as_readable_as_any_other(tmp_path: Path):
+    (tmp_path / "plain").touch()
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, {"a": torch.zeros(1)}, {})
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_ema_by_value():
     layer = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.constant_(layer.weight, 1.0)
