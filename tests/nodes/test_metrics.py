@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from graphs import Graph, Link, Node
-from studio import Studio
+from studio import PATIENCE, Studio
 from torch import Tensor, nn
 
 pytestmark = pytest.mark.server
@@ -88,7 +88,7 @@ def expected_kvd(x: np.ndarray, y: np.ndarray) -> float:
 
 def report_of(studio: Studio, graph: Graph, node: Node) -> str:
     """What the node shows."""
-    return studio.server.prompt(graph.prompt, timeout=60.0)[node.name]["text"][0]
+    return studio.server.prompt(graph.prompt, timeout=PATIENCE)[node.name]["text"][0]
 
 
 @pytest.mark.usefixtures("extractors")
@@ -175,15 +175,17 @@ def test_a_refused_file_has_not_run(studio: Studio, graph: Graph) -> None:
     assert not list(studio.server.base.rglob("written.pt"))
 
 
+@pytest.mark.parametrize("node", ["distance", "pic"])
 @pytest.mark.usefixtures("extractors")
-def test_frames_that_are_not_finite_are_explained(studio: Studio, graph: Graph) -> None:
+def test_frames_that_are_not_finite_are_explained(studio: Studio, graph: Graph, node: str) -> None:
     images = video_set(0, 3).flatten(0, 1)
     good = studio.image(graph, images)
     images[5, 0, 0, 0] = float("nan")
     bad = studio.image(graph, images)
+    made = pic_node(graph, bad, good) if node == "pic" else distance_node(graph, good, bad)
+    name = "images" if node == "pic" else "generated_images"
     message = "has pixels that are not finite (NaN or infinite), in 1 of 12 frames, first frame 5"
-    assert f"generated_images {message}" in studio.error(graph, distance_node(graph, good, bad)[0])
-    assert f"images {message}" in studio.error(graph, pic_node(graph, bad, good)[0])
+    assert f"{name} {message}" in studio.error(graph, made[0])
 
 
 def test_pic_with_a_known_distance(studio: Studio, graph: Graph) -> None:
@@ -234,12 +236,25 @@ def test_pic_with_clip_vision_is_the_cosine_of_embeddings(studio: Studio, graph:
     assert float(found["pic"][VALUE]) == pytest.approx(float(cosines.mean()), abs=1e-4)
 
 
-def test_wrong_counts_are_explained(studio: Studio, graph: Graph) -> None:
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "images has 12 frames, which are not 5 videos of one length"),
+        ({"num_frames": FRAMES}, "5 input images came with 3 videos; connect 1, or one for each"),
+        ({"num_frames": 3, "distance": "clip_vision"}, "5 input images came with 4 videos"),
+        ({"num_frames": 7}, "not a whole number of clips of 7 frames"),
+    ],
+)
+def test_wrong_counts_are_explained(
+    studio: Studio, graph: Graph, options: dict[str, Any], message: str
+) -> None:
     images = studio.image(graph, video_set(0, 3).flatten(0, 1))
     five = studio.image(graph, video_set(0, 5)[:, 0])
-    assert "not 5 videos of one length" in studio.error(graph, pic_node(graph, images, five)[0])
-    node = pic_node(graph, images, five, num_frames=FRAMES)
-    assert "5 input images came with 3 videos; connect 1, or one" in studio.error(graph, node[0])
+    assert message in studio.error(graph, pic_node(graph, images, five, **options)[0])
+
+
+def test_clip_vision_has_to_be_connected(studio: Studio, graph: Graph) -> None:
+    images = studio.image(graph, video_set(0, 1)[0])
     node = pic_node(graph, images, images, distance="clip_vision")
     assert "This node got no CLIP_VISION" in studio.error(graph, node[0])
 
