@@ -1,14 +1,19 @@
-"""Peak activation memory of the U-Net at real size, by counting live tensors on the meta device.
+"""Memory of the published sizes, counted on the meta device: weights, streaming, activations.
 
-Runs anywhere in seconds, since nothing is computed. The figure is what an eager forward pass holds
-above the weights, with attention that never builds its score matrix. ComfyUI estimates
-`frames * h * w * bytes * 0.01 * factor` MiB for it; the last column is the factor that makes the
-estimate equal to the count.
+Runs anywhere in seconds, since nothing is computed. Three tables:
+
+- Weights of the networks that this pack brings, for each type they can be stored in.
+- What of the U-Net stays on a card when ComfyUI loads it partially: it takes the layers with the
+  largest weights first, as long as they fit beside a buffer for what streams.
+- Peak activations of a forward pass above the weights, with attention that never builds its score
+  matrix. ComfyUI reckons with `frames * h * w * bytes * 0.01 * factor` MiB; the last column is the
+  factor that makes that equal to the count.
 
     python benchmarks/count_memory.py
 """
 
 import argparse
+import math
 import sys
 import weakref
 from collections.abc import Mapping
@@ -16,16 +21,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from dc_model.dual_reference_vae import DualReferenceArch, DualReferenceVAE
+from dc_model.projection import ProjectionArch, Resampler
+from dc_model.sketch_controlnet import SketchControlArch, SketchControlNet
 from dc_model.unet import DynamiCrafterUNet
 from dc_model.variants import VARIANTS, UNetArch
 
 MIB = 1024**2
+# Of `DynamiCrafterConfig`: what the host reckons with.
+MEMORY_USAGE_FACTOR = 1.2
+# Layers that the host's streams may hold at once besides the one that computes.
+STREAMS = 2
+BUDGETS = (0, 512, 1024, 2048)
 
 
 class LiveBytes(TorchDispatchMode):
@@ -83,21 +96,84 @@ def peak_mib(arch: UNetArch, size: tuple[int, int], frames: int, videos: int, dt
     return counter.peak / MIB
 
 
+def networks() -> dict[str, nn.Module]:
+    """The networks of the published sizes, without memory."""
+    with torch.device("meta"):
+        return {
+            "U-Net": DynamiCrafterUNet(UNetArch()),
+            "query transformer": Resampler(ProjectionArch()),
+            "ToonCrafter's VAE": DualReferenceVAE(DualReferenceArch()),
+            "sketch ControlNet": SketchControlNet(SketchControlArch()),
+        }
+
+
+def weight_mib(network: nn.Module, bytes_per_value: int) -> float:
+    """Weights in MiB; norms and biases stay at 2 bytes when the others have 1."""
+    sizes = [
+        p.numel() * (max(bytes_per_value, 2) if p.ndim < 2 else bytes_per_value)
+        for p in network.parameters()
+    ]
+    return sum(sizes) / MIB
+
+
+def resident_mib(
+    network: nn.Module, bytes_per_value: int, budget: float, streams: int = STREAMS
+) -> tuple[float, float]:
+    """MiB that stay on the card when `budget` MiB are free for weights, and of the buffer.
+
+    The rule of the host's `ModelPatcher.load`, without LoRAs and for weights that need no cast.
+    """
+    layers = sorted(
+        (sum(p.numel() for p in module.parameters()) * bytes_per_value / MIB
+         for module in network.modules()
+         if list(module.parameters(recurse=False)) and not list(module.children())),
+        reverse=True,
+    )  # fmt: skip
+    resident = buffer = 0.0
+    for i, size in enumerate(layers):
+        wanted = max(buffer, sum(layers[i : i + 1 + streams]))
+        if resident + size + wanted < budget:
+            resident += size
+        else:
+            buffer = wanted
+    return resident, buffer
+
+
+def print_weights() -> None:
+    """Table of weights by type, and of what partial loading leaves."""
+    print("network            values    fp32    16 bit   8 bit (MiB)")
+    for name, network in networks().items():
+        values = sum(p.numel() for p in network.parameters())
+        sizes = [weight_mib(network, count) for count in (4, 2, 1)]
+        print(f"{name:18} {values / 1e6:5.0f} M  " + "  ".join(f"{size:6.0f}" for size in sizes))
+    unet = networks()["U-Net"]
+    print("\nU-Net, 16 bit: MiB free for weights, resident, buffer for the streams")
+    for budget in (*BUDGETS, math.inf):
+        resident, buffer = resident_mib(unet, 2, budget)
+        print(f"{budget:10.0f} {resident:10.0f} {buffer:8.0f}")
+
+
+def print_activations(frame_counts: list[int]) -> None:
+    """Table of peak activations in 16 bits."""
+    print("\nvariant  frames  videos  peak MiB  reckoned  factor")
+    for name in ("256", "512", "1024"):
+        height, width = (side // 8 for side in VARIANTS[name].size)
+        for frames in frame_counts:
+            for videos in (1, 2):
+                peak = peak_mib(UNetArch(), (height, width), frames, videos, torch.float16)
+                unit = videos * frames * height * width * 2 * 0.01  # MiB for a factor of 1
+                reckoned, factor = unit * MEMORY_USAGE_FACTOR, peak / unit
+                row = f"{name:8} {frames:6} {videos:7} {peak:9.0f} {reckoned:9.0f}"
+                print(f"{row} {factor:7.2f}")
+
+
 def main() -> None:
-    """Prints the table."""
+    """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, nargs="+", default=[16])
     options = parser.parse_args()
-    dtype, bytes_per_value = torch.float16, 2
-    print("variant  frames  videos  peak MiB  factor")
-    for name in ("256", "512", "1024"):
-        height, width = (side // 8 for side in VARIANTS[name].size)
-        for frames in options.frames:
-            for videos in (1, 2):
-                peak = peak_mib(UNetArch(), (height, width), frames, videos, dtype)
-                area = videos * frames * height * width
-                factor = peak / (area * bytes_per_value * 0.01)
-                print(f"{name:8} {frames:6} {videos:7} {peak:9.0f} {factor:7.2f}")
+    print_weights()
+    print_activations(options.frames)
 
 
 if __name__ == "__main__":
