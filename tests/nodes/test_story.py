@@ -6,6 +6,7 @@ import pytest
 import torch
 from graphs import Graph, Link, Node
 from scene import FRAMES, SIZE, Scene
+from stories import shots, storyboard
 from studio import Animation, Studio, picture, relative_error
 
 pytestmark = pytest.mark.server
@@ -14,6 +15,7 @@ TOLERANCE = 1e-4
 SAMPLES = "value.samples"
 OVERLAP = 2
 SAMPLING = {"steps": 2, "cfg": 3.0, "eta": 1.0}
+STORY = {"overlap": OVERLAP, **SAMPLING}
 
 
 def decode(graph: Graph, made: Animation, latent: Link, **references: Link) -> Node:
@@ -183,51 +185,11 @@ def test_text_to_video_models_have_no_frame_to_pin(studio: Studio, graph: Graph)
     assert "takes no image" in studio.error(graph, made.model)
 
 
-def shots(studio: Studio, graph: Graph, *images: Any) -> Link:
-    """DC_SHOTS; None is a shot that goes on from the one before."""
-    link = None
-    for i, image in enumerate(images):
-        link = graph.add(
-            "DynamiCrafterShot",
-            prompt=f"scene {i}",
-            length=FRAMES,
-            fps=0,
-            image=image,
-            shots=link,
-        )[0]
-    assert link is not None
-    return link
-
-
-def storyboard(graph: Graph, made: Animation, link: Link, **options: Any) -> Node:
-    settings = {
-        "mode": "animate",
-        "negative": "",
-        "width": SIZE,
-        "height": SIZE,
-        "fit": "crop",
-        "overlap": OVERLAP,
-        "seed": 5,
-        **SAMPLING,
-        **options,
-    }
-    return graph.add(
-        "DynamiCrafterStoryboard",
-        model=made.model,
-        clip=made.clip,
-        vae=made.vae,
-        clip_vision=made.clip_vision,
-        projector=made.projector,
-        shots=link,
-        **settings,
-    )
-
-
 def test_a_storyboard_is_its_shots_one_after_the_other(studio: Studio, graph: Graph) -> None:
     """A shot, its continuation, and a cut: the frames that the single nodes give."""
     made = Animation(studio, graph, studio.small_checkpoint("512"))
     images = [studio.image(graph, picture(SIZE, SIZE, phase)) for phase in (0.0, 2.0)]
-    story = storyboard(graph, made, shots(studio, graph, images[0], None, images[1]))
+    story = storyboard(made, shots(graph, images[0], None, images[1]), **STORY)
 
     def single(index: int, image: Link) -> tuple[Link, Node]:
         made.text(f"scene {index}").context(image).detail(image, SIZE, SIZE, FRAMES)
@@ -252,7 +214,7 @@ def test_a_chain_of_keyframes_doubles_no_frame(studio: Studio, graph: Graph) -> 
     pin(graph, made, "given")
     pictures = torch.cat([picture(SIZE, SIZE, phase) for phase in (0.0, 1.0, 2.0)])
     images = [studio.image(graph, pictures[i : i + 1]) for i in range(3)]
-    story = storyboard(graph, made, shots(studio, graph, *images), mode="interpolate")
+    story = storyboard(made, shots(graph, *images), **STORY, mode="interpolate")
     encoded = graph.add("VAEEncode", pixels=studio.image(graph, pictures), vae=made.vae)[0]
     round_trip = graph.add("VAEDecode", samples=encoded, vae=made.vae)[0]
     found = studio.run(graph, story=story[0], keyframes=round_trip)
@@ -267,7 +229,7 @@ def test_a_chain_of_keyframes_doubles_no_frame(studio: Studio, graph: Graph) -> 
 def test_tooncrafters_decoder_sees_the_images_at_both_ends(studio: Studio, graph: Graph) -> None:
     made = Animation(studio, graph, studio.small_checkpoint("toon_512"))
     first, last = (studio.image(graph, picture(SIZE, SIZE, phase)) for phase in (0.0, 1.0))
-    story = storyboard(graph, made, shots(studio, graph, first, last), mode="interpolate")
+    story = storyboard(made, shots(graph, first, last), **STORY, mode="interpolate")
     made.text("scene 0").context(first)
     made.detail(first, SIZE, SIZE, FRAMES, mode="interpolate", end_image=last)
     latent = made.sample(seed=5, **SAMPLING)
@@ -293,7 +255,7 @@ def test_wrong_storyboards_are_explained(
 ) -> None:
     made = Animation(studio, graph, studio.small_checkpoint("512"))
     images = [None if g is None else studio.image(graph, picture(SIZE, SIZE)) for g in given]
-    story = storyboard(graph, made, shots(studio, graph, *images), **options)
+    story = storyboard(made, shots(graph, *images), **{**STORY, **options})
     assert message in studio.error(graph, story[0])
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from graphs import Graph, Link
 from scene import FRAMES, SIZE
+from stories import shots, storyboard
 from studio import Animation, Studio, picture, relative_error
 from torch import Tensor
 
@@ -15,43 +16,28 @@ WIDTH, HEIGHT, OVERLAP, FPS = 80, 48, 1, 9
 SAMPLING = {"steps": 2, "cfg": 3.0, "eta": 0.5}
 
 
-def shots(studio: Studio, graph: Graph, *images: Tensor | None, fps: int = FPS) -> Link:
-    """DC_SHOTS; None is a shot that goes on from the one before."""
-    link: Any = None
-    for i, image in enumerate(images):
-        link = graph.add(
-            "DynamiCrafterShot",
-            prompt=f"scene {i}",
-            length=FRAMES,
-            fps=fps,
-            image=None if image is None else studio.image(graph, image),
-            shots=link,
-        )[0]
-    return link
+SETTINGS = {
+    "negative": "fog",
+    "width": WIDTH,
+    "height": HEIGHT,
+    "fit": "pad",
+    "overlap": OVERLAP,
+    **SAMPLING,
+}
 
 
-def storyboard(graph: Graph, made: Animation, link: Link, **options: Any) -> Link:
-    settings = {
-        "mode": "animate",
-        "negative": "fog",
-        "width": WIDTH,
-        "height": HEIGHT,
-        "fit": "pad",
-        "overlap": OVERLAP,
-        "seed": 5,
-        **SAMPLING,
-        **options,
-    }
-    return graph.add(
-        "DynamiCrafterStoryboard",
-        model=made.model,
-        clip=made.clip,
-        vae=made.vae,
-        clip_vision=made.clip_vision,
-        projector=made.projector,
-        shots=link,
-        **settings,
-    )[0]
+def story(
+    studio: Studio,
+    graph: Graph,
+    made: Animation,
+    *images: Tensor | None,
+    fps: int = FPS,
+    **options: Any,
+) -> Link:
+    """The frames of a storyboard of these images; None is a shot that goes on."""
+    links = (None if image is None else studio.image(graph, image) for image in images)
+    link = shots(graph, *links, fps=fps)
+    return storyboard(made, link, **{**SETTINGS, **options})[0]
 
 
 def decoded(graph: Graph, made: Animation, latent: Link) -> Link:
@@ -61,7 +47,7 @@ def decoded(graph: Graph, made: Animation, latent: Link) -> Link:
 def test_every_setting_reaches_the_shots(studio: Studio, graph: Graph) -> None:
     made = Animation(studio, graph, studio.small_checkpoint("512"))
     image = picture(SIZE, SIZE)
-    story = storyboard(graph, made, shots(studio, graph, image, None))
+    frames = story(studio, graph, made, image, None)
     start = studio.image(graph, image)
     made.text("scene 0", "fog").context(start)
     made.detail(start, WIDTH, HEIGHT, FRAMES, fps=FPS, fit="pad")
@@ -82,7 +68,7 @@ def test_every_setting_reaches_the_shots(studio: Studio, graph: Graph) -> None:
     )
     made.positive, made.negative, made.latent = node[0], node[1], node[3]
     second = decoded(graph, made, made.sample(seed=6, **SAMPLING))
-    found = studio.run(graph, story=story, first=first, second=second)
+    found = studio.run(graph, story=frames, first=first, second=second)
     pieces = found["first"]["value"], found["second"]["value"][OVERLAP:]
     torch.testing.assert_close(found["story"]["value"], torch.cat(pieces), atol=1e-3, rtol=0)
 
@@ -91,8 +77,7 @@ def test_every_segment_leads_to_the_next_image(studio: Studio, graph: Graph) -> 
     """The segments' prompts and seeds count on; the frame that two share is a blend of both."""
     made = Animation(studio, graph, studio.small_checkpoint("512_interp"))
     pictures = [picture(SIZE, SIZE, phase) for phase in (0.0, 1.0, 2.0)]
-    link = shots(studio, graph, *pictures)
-    story = storyboard(graph, made, link, mode="interpolate")
+    frames = story(studio, graph, made, *pictures, mode="interpolate")
     images = [studio.image(graph, image) for image in pictures]
     segments = {}
     for i in range(2):
@@ -100,7 +85,7 @@ def test_every_segment_leads_to_the_next_image(studio: Studio, graph: Graph) -> 
         options = {"mode": "interpolate", "end_image": images[i + 1], "fps": FPS, "fit": "pad"}
         made.detail(images[i], WIDTH, HEIGHT, FRAMES, **options)
         segments[f"segment{i}"] = decoded(graph, made, made.sample(seed=5 + i, **SAMPLING))
-    found = studio.run(graph, story=story, **segments)
+    found = studio.run(graph, story=frames, **segments)
     video = found["story"]["value"]
     one, two = (found[name]["value"] for name in segments)
     shared = (one[-1:] + two[:1]) / 2
@@ -111,7 +96,7 @@ def test_every_segment_leads_to_the_next_image(studio: Studio, graph: Graph) -> 
 
 def test_one_shot_is_the_whole_story(studio: Studio, graph: Graph) -> None:
     made = Animation(studio, graph, studio.small_checkpoint("512"))
-    video = studio.run(graph, v=storyboard(graph, made, shots(studio, graph, picture(SIZE, SIZE))))
+    video = studio.run(graph, v=story(studio, graph, made, picture(SIZE, SIZE)))
     assert video["v"]["value"].shape == (FRAMES, HEIGHT, WIDTH, 3)
 
 
@@ -136,8 +121,7 @@ def test_a_later_shots_image_is_refused_before_filming(
 ) -> None:
     image, fragment = BAD_IMAGES[name]
     made = Animation(studio, graph, studio.small_checkpoint("512"))
-    link = shots(studio, graph, picture(SIZE, SIZE), image)
-    message = studio.error(graph, storyboard(graph, made, link))
+    message = studio.error(graph, story(studio, graph, made, picture(SIZE, SIZE), image))
     assert fragment in message
     assert "DynamiCrafterShot" in message
 
@@ -157,5 +141,5 @@ def test_a_later_shots_image_is_refused_before_filming(
 )
 def test_values_are_refused_by_name(studio: Studio, graph: Graph, widget: str, value: Any) -> None:
     made = Animation(studio, graph, studio.small_checkpoint("512"))
-    link = shots(studio, graph, picture(SIZE, SIZE), None)
-    assert widget in studio.error(graph, storyboard(graph, made, link, **{widget: value}))
+    frames = story(studio, graph, made, picture(SIZE, SIZE), None, **{widget: value})
+    assert widget in studio.error(graph, frames)
