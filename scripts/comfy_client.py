@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 from web_socket import WebSocket
 
 _LAST_EVENTS = ("execution_success", "execution_error", "execution_interrupted")
+# Seconds that a server may take to answer: one that loads a model, on a busy machine, takes many.
+_ANSWER = 300.0
 # Seconds to wait for what should be on its way: the last events of a prompt that has ended, the
 # exit status of a server that has dropped the connection.
 _PATIENCE = 10.0
@@ -226,7 +228,7 @@ class ComfyClient:
         if body is not None:
             request.add_header("Content-Type", content_type)
         try:
-            with _OPENER.open(request, timeout=60) as reply:
+            with _OPENER.open(request, timeout=_ANSWER) as reply:
                 return reply.read()
         except urllib.error.HTTPError as error:
             raise _HTTPError(path, error.code, error.read()) from None

@@ -25,7 +25,7 @@ class WebSocket:
     timeout: seconds that the server may take to answer, and between the parts of a message.
     """
 
-    def __init__(self, host: str, port: int, path: str, timeout: float = 60.0) -> None:
+    def __init__(self, host: str, port: int, path: str, timeout: float = 300.0) -> None:
         self._socket = socket.create_connection((host, port), timeout=timeout)
         self._buffer = b""
         try:
