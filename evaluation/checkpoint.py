@@ -100,6 +100,12 @@ class Pairs:
     def files(self, name: str, numbers: Sequence[int]) -> list[Path]:
         return [self.work / name / f"{number:05d}.mp4" for number in numbers]
 
+    def missing(self, numbers: Sequence[int]) -> list[int]:
+        """The numbers that lack one of the two."""
+        pairs = zip(self.files("real", numbers), self.files("generated", numbers), strict=True)
+        whole = [real.exists() and generated.exists() for real, generated in pairs]
+        return [number for number, done in zip(numbers, whole, strict=True) if not done]
+
 
 def generate_set(
     generator: Callable[[Clip, int], Tensor],
@@ -115,14 +121,11 @@ def generate_set(
     for name in ("real", "generated"):
         (work / name).mkdir(parents=True, exist_ok=True)
     pairs = Pairs(work)
-    files = zip(pairs.files("real", numbers), pairs.files("generated", numbers), strict=True)
-    for number, (real, generated) in zip(numbers, files, strict=True):
-        if real.exists() and generated.exists():
-            continue
-        item = item_of(seed, number, len(source))
-        clip = source.load(item, sample_seed(seed, number))
-        write_video(real, clip.frames)
-        write_video(generated, generator(clip, sample_seed(seed, number, purpose=1)))
+    for number in pairs.missing(numbers):
+        clip = source.load(item_of(seed, number, len(source)), sample_seed(seed, number))
+        write_video(pairs.files("real", [number])[0], clip.frames)
+        frames = generator(clip, sample_seed(seed, number, purpose=1))
+        write_video(pairs.files("generated", [number])[0], frames)
         log.info("Clip %d: %s", number, clip.caption)
 
 
@@ -271,8 +274,9 @@ def main() -> None:
     if not arguments.tokenizer:
         require_known_words(clip_tokenizer(""), [entry.caption for entry in source.entries])
     require_same_settings(work, settings_of(arguments, protocol))
-    generator = load_generator(arguments)
-    generate_set(generator, source, numbers, work, arguments.seed)
+    # A model takes long to load, and the last of several calls finds all clips made.
+    if Pairs(work).missing(numbers):
+        generate_set(load_generator(arguments), source, numbers, work, arguments.seed)
     real, generated = sets_of(protocol, numbers, work)
     features = work / "features"
     if arguments.part and extractor is not None:

@@ -139,6 +139,9 @@ def test_the_command_shares_work_and_prints_protocols(
     assert lines[6].startswith("1 - distance = 0.")
     again = (folder / "work" / "generated" / "00001.mp4").stat().st_mtime_ns
     assert again == made["00001.mp4"]
+    monkeypatch.setattr(checkpoint, "load_generator", None)
+    run(checkpoint.main)
+    assert capsys.readouterr().out.splitlines() == lines
     monkeypatch.setattr(sys, "argv", [*words, "--seed", "9"])
     with pytest.raises(SystemExit, match=r"begun with seed 123 \(now 9\)"):
         run(checkpoint.main)
