@@ -232,6 +232,8 @@ def set_embedded(prompt: Prompt, server: ComfyServer, options: argparse.Namespac
         with contextlib.suppress(WorkflowError):
             set_words(prompt, words)
             say(f'No --prompt: the words are "{words}".')
+            if words == MOTION_ALONE:
+                say("Name colour, shape and motion for a better video: see --help.")
     for setting, value in EMBEDDED_SETTINGS.items():
         with contextlib.suppress(WorkflowError):
             set_value(prompt, setting, value)

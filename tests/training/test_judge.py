@@ -129,6 +129,7 @@ def test_a_true_clip_has_nothing_to_blame(classifier):
     assert found["seen"] == found["told"] == job.scene.motion
     assert set(found["colours"]) == {job.scene.colour}
     assert found["drift"] < 0.005
+    assert found["ground"] < 0.005 and found["stray"] == 0
     assert found["kinds"]["first"] == job.scene.kind
     assert found["first"]["psnr"] == 100 and found["first"]["vae"] == 100
     json.dumps(found)
@@ -143,6 +144,11 @@ def test_faults_are_found(classifier):
     assert found["colours"] == ["red"] * 12 + ["blue"] * 4
     assert found["drift"] > 0.3
     assert found["kinds"] == {"first": "circle", "middle": "circle", "last": "square"}
+    twice = clip.copy()
+    twice[9, 4:14, 50:60] = (0.1, 0.7, 0.15)
+    assert record(job, twice, classifier)["stray"] == pytest.approx(
+        100 / (np.pi * scene.radius**2), rel=0.1
+    )
     right = record(job, clip[::-1], classifier)
     assert (right["told"], right["seen"]) == ("left", "right")
     assert right["first"]["psnr"] < 25 < right["first"]["vae"]

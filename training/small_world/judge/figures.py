@@ -11,6 +11,7 @@ from scipy import stats
 from ..scenes import MOTIONS
 from .measures import Record
 
+STRAY = 0.15  # Of the object's area; more beside it is something else that came up.
 STEADY = 0.05  # Change of colour that counts as none; channels go from 0 to 1.
 CLOSES = 2.0  # A closing step of at most so many usual ones is no jump.
 MOVES = 4.0  # Pixels; a loop that stays within less stands still.
@@ -133,6 +134,8 @@ def _object(told: list[Record]) -> list[Figure | None]:
         mean("colour's drift over the clip", drift, "of 1"),
         share(f"drift of at most {STEADY}", [d <= STEADY for d in drift]),
         *kinds,
+        mean("ground's distance to the picture's", [r["ground"] for r in told], "of 1"),
+        share("nothing else comes up", [r["stray"] <= STRAY for r in told]),
     ]
 
 

@@ -22,14 +22,19 @@ _NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 @dataclass(frozen=True, slots=True)
 class Trail:
-    """Per frame: left, right, top and bottom edge in pixels, those edges that lie on the picture's
-    border, area in pixels, median colour in [0, 1]. NaN where there is no object.
+    """The object per frame, NaN where there is none, and what is beside it.
+
+    edges: left, right, top, bottom in pixels. on_border: those that lie on the picture's border.
+    area: in pixels. colour: median RGB in [0, 1]. stray: pixels that are neither object nor ground.
+    ground: mean distance of the rest to the picture's ground, per channel.
     """
 
     edges: np.ndarray  # [T, 4]
     on_border: np.ndarray  # [T, 4]
     area: np.ndarray  # [T]
     colour: np.ndarray  # [T, 3]
+    stray: np.ndarray  # [T]
+    ground: np.ndarray  # [T]
 
     @property
     def seen(self) -> np.ndarray:
@@ -78,15 +83,17 @@ def follow(video: np.ndarray, picture: np.ndarray) -> Trail:
     threshold = np.linalg.norm(np.median(picture[inside], axis=0) - ground, axis=2) / 2
     place = _largest_piece(distance > threshold)
     smallest = SMALLEST * place.sum()
+    others = np.linalg.norm(video - ground, axis=3) > threshold  # [T, H, W]
     masks = []
-    for frame in video:
+    for other in others:
         near = ndimage.binary_dilation(place, _NEIGHBOURS, iterations=STRIDE)
-        piece = _largest_piece(np.linalg.norm(frame - ground, axis=2) > threshold, near)
+        piece = _largest_piece(other, near)
         if piece.sum() < smallest:
             piece = np.zeros_like(piece)
         else:
             place = piece
         masks.append(piece)
+    beside = [np.logical_not(ndimage.binary_dilation(m, iterations=3)) for m in masks]
     return Trail(
         edges=np.stack([_edges(m) for m in masks]),
         on_border=np.stack(
@@ -94,6 +101,8 @@ def follow(video: np.ndarray, picture: np.ndarray) -> Trail:
         ),
         area=np.array([m.sum() for m in masks]),
         colour=np.stack([_colour(f, m) for f, m in zip(video, masks, strict=True)]),
+        stray=np.array([(o & b).sum() for o, b in zip(others, beside, strict=True)]),
+        ground=np.array([_distance(f, ground, b) for f, b in zip(video, beside, strict=True)]),
     )
 
 
@@ -107,6 +116,11 @@ def _largest_piece(mask: np.ndarray, near: np.ndarray | None = None) -> np.ndarr
         sizes[np.setdiff1d(pieces, pieces[near])] = 0
     sizes[0] = 0
     return (pieces == sizes.argmax()) & (sizes.max() > 0)
+
+
+def _distance(frame: np.ndarray, ground: np.ndarray, where: np.ndarray) -> float:
+    """Mean absolute difference over the pixels of a mask; 0 for an empty one."""
+    return float(np.abs(frame - ground)[where].sum() / (3 * max(1, where.sum())))
 
 
 def _edges(mask: np.ndarray) -> np.ndarray:

@@ -47,6 +47,8 @@ def measure(job: Job, video: np.ndarray, alone: np.ndarray, classifier: KindClas
             "distance": _distance(trail, scene),
             "colours": _colours(trail, scene, len(video)),
             "drift": _drift(trail),
+            "ground": float(trail.ground.mean()),
+            "stray": float(trail.stray.max() / follow(pictures[0][None], pictures[0]).area[0]),
             "kinds": _kinds(video, scene, classifier),
         }
     return record
