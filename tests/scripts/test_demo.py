@@ -206,8 +206,7 @@ class TestRun:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # A shell's background jobs ignore Ctrl-C, and what they start would, too.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            preexec_fn=hear_signals,
         )
         assert process.stdout is not None
         for line in process.stdout:
@@ -225,6 +224,12 @@ class TestRun:
             time.sleep(0.05)
         # PyTorch makes a folder of its own among the temporary files.
         assert [p.name for p in tmp_path.iterdir() if "torch" not in p.name] == []
+
+
+def hear_signals() -> None:
+    """What a shell's background jobs and `nohup` ignore, their children would ignore, too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def processes() -> list[str]:
