@@ -6,6 +6,7 @@ Source: paper 3.2 and Fig. 2.
 from collections.abc import Sequence
 from typing import Any
 
+import comfy.lora
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -17,6 +18,9 @@ from .checks import require_numbers
 from .errors import InputError
 from .guider import require_model
 from .types import CATEGORY
+
+# Where the host's MODEL has the network.
+UNET = "diffusion_model"
 
 
 def spatial_layers(unet: DynamiCrafterUNet) -> list[tuple[str, bool, SpatialTransformer]]:
@@ -50,13 +54,32 @@ def _short(name: str) -> str:
     return "mid" if part == "middle_block" else f"{part.split('_')[0][:3]} {rest[0]}"
 
 
-def image_gates(unet: DynamiCrafterUNet) -> list[float]:
-    """Learned lambda per layer, in forward order; 1 where the model learned none."""
+def image_gates(model: Any) -> list[float]:
+    """Learned lambda per layer of a MODEL, in forward order; 1 where it learned none.
+
+    With what is merged into this MODEL, and without what another clone has loaded into the network
+    that they share.
+    """
+    unet = model.model.diffusion_model
+    weights = model.get_key_patches(f"{UNET}.")
+    names = {id(module): name for name, module in unet.named_modules()}
     gates = []
     for _, _, layer in spatial_layers(unet):
-        scales = [float(block.attn2.image_scale()) for block in layer.transformer_blocks]  # type: ignore[union-attr]
+        scales = [
+            _learned_scale(weights.get(f"{UNET}.{names[id(block.attn2)]}.alpha"))
+            for block in layer.transformer_blocks
+        ]
         gates.append(sum(scales) / len(scales))
     return gates
+
+
+def _learned_scale(entry: Any) -> float:
+    """Lambda of a layer from the host's record: its weight with converter, then its patches."""
+    if entry is None:
+        return 1.0
+    (alpha, _), *patches = entry
+    value = comfy.lora.calculate_weight(patches, alpha.float().clone(), "alpha")
+    return float(value.tanh()) + 1
 
 
 def multipliers(
@@ -143,7 +166,7 @@ class LambdaPlot(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any) -> io.NodeOutput:
         unet = require_model(model).diffusion_model
-        gates = image_gates(unet)
+        gates = image_gates(model)
         scales = model.model_options["transformer_options"].get(keys.IMAGE_SCALES)
         scales = scales or [1.0] * len(gates)
         values = [gate * scale for gate, scale in zip(gates, scales, strict=True)]

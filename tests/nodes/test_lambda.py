@@ -5,7 +5,7 @@ import torch
 from graphs import Graph, Link
 from scene import FRAMES, SIZE, Scene
 from small_checkpoint import UNET
-from studio import Studio, picture, relative_error
+from studio import Animation, Studio, picture, relative_error
 from torch import Tensor
 
 pytestmark = pytest.mark.server
@@ -190,6 +190,31 @@ def test_the_plot_shows_the_learned_gates_and_what_lambda_made_of_them(
         # Heights in units of lambda: the same scale for every bar, to a pixel or two.
         scale = bars.sum() / expected.sum()
         assert float((bars - expected * scale).abs().max()) < 3.0, name
+
+
+def test_the_plot_is_of_this_models_gates_not_of_a_clones(studio: Studio, graph: Graph) -> None:
+    """Merged gates are drawn; the model that they were merged into keeps its own."""
+
+    def file(seed: int, alpha: float) -> str:
+        def edit(tensors: dict[str, Tensor]) -> None:
+            for layer in LAYERS:
+                tensors[f"{UNET}{layer}transformer_blocks.0.attn2.alpha"] = torch.tensor(alpha)
+
+        return studio.small_checkpoint("256", seed=seed, name="-one-gate", edit=edit)
+
+    def plot(model: Link) -> Link:
+        return graph.add("DynamiCrafterLambdaPlot", model=model)[0]
+
+    scene = Scene(studio, graph, checkpoint=file(0, 0.8))
+    other = Animation(studio, graph, file(1, -0.7)).model
+    merged = graph.add("ModelMergeSimple", model1=scene.model, model2=other, ratio=0.0)[0]
+    before = studio.run(graph, own=plot(scene.model))
+    # Sampling loads the merged gates into the network that both models share.
+    during = studio.run(graph, latent=sample(scene, merged), merged=plot(merged), other=plot(other))
+    after = studio.run(graph, own=plot(with_lambda(scene)))
+    assert torch.equal(during["merged"]["value"], during["other"]["value"])
+    assert not torch.equal(before["own"]["value"], during["other"]["value"])
+    assert torch.equal(after["own"]["value"], before["own"]["value"])
 
 
 def test_text_is_projected_once_per_video(studio: Studio, graph: Graph) -> None:

@@ -151,8 +151,8 @@ def test_latents_do_not_depend_on_the_weights_that_fit(
 @pytest.mark.parametrize("variant", ["256", "videocrafter1_512"])
 def test_patches_reach_every_weight_wherever_it_lies(studio: Studio, variant: str) -> None:
     """Two models merged to nothing but the second: gates and tables of positions, too."""
-    first = studio.small_checkpoint(variant, name="-gates", edit=set_gates(0.8))
-    second = studio.small_checkpoint(variant, seed=1, name="-gates", edit=set_gates(-0.7))
+    first = studio.small_checkpoint(variant, name="-moved-gates", edit=set_gates(0.8))
+    second = studio.small_checkpoint(variant, seed=1, name="-moved-gates", edit=set_gates(-0.7))
     graph = Graph()
     scene = small_scene(studio, graph, variant)
     one, other = (Animation(studio, graph, name).model for name in (first, second))
@@ -227,7 +227,7 @@ def test_every_weight_type_computes_alike_wherever_the_weights_lie(
     studio: Studio, variant: str, weight_dtype: str, dtype: torch.dtype
 ) -> None:
     """On a device that cannot compute in the weights' type: as weights that were rounded once."""
-    exact = studio.small_checkpoint(variant, name="-gates", edit=set_gates(0.8))
+    exact = studio.small_checkpoint(variant, name="-moved-gates", edit=set_gates(0.8))
     once = studio.small_checkpoint(variant, name=f"-{weight_dtype}", edit=rounded(dtype))
     graph = Graph()
     scene = small_scene(studio, graph, variant)
