@@ -6,7 +6,7 @@ import pytest
 import torch
 from graphs import Graph, Link
 from safetensors.torch import save_file
-from scene import FRAMES, SIZE, Scene
+from scene import FRAMES, SIZE, WINDOWS, Scene
 from studio import Studio, picture, relative_error
 from torch import Tensor
 
@@ -194,23 +194,9 @@ def run_batch(scene: Scene, control_net: str, images: Tensor, rows: slice) -> Li
 
 def test_context_windows_cut_the_hints(studio: Studio, graph: Graph, control_net: str) -> None:
     """Two windows of four frames equal two videos with the hints of their own frames."""
-    windows = {
-        "context_length": FRAMES,
-        "context_overlap": 0,
-        "context_schedule": "batched",
-        "context_stride": 1,
-        "closed_loop": False,
-        "fuse_method": "flat",
-        "dim": 0,
-        "freenoise": False,
-        "cond_retain_index_list": "",
-        "split_conds_to_windows": False,
-        "latent_retain_index_list": "",
-        "causal_window_fix": False,
-    }
     given = hints(2 * FRAMES)
     whole = Scene(studio, graph, frames=2 * FRAMES)
-    whole.model = graph.add("ContextWindowsManual", model=whole.model, **windows)[0]
+    whole.model = graph.add("ContextWindowsManual", model=whole.model, **WINDOWS)[0]
     outputs = {"whole": run_batch(whole, control_net, given, slice(None))}
     for i in range(2):
         rows = slice(i * FRAMES, (i + 1) * FRAMES)

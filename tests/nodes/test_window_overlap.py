@@ -2,7 +2,7 @@
 
 import pytest
 from graphs import Graph, Link
-from scene import FRAMES, SIZE
+from scene import FRAMES, SIZE, WINDOWS
 from studio import Animation, Studio, picture
 
 pytestmark = pytest.mark.server
@@ -15,18 +15,9 @@ def sample(studio: Studio, graph: Graph, length: int, **options: object) -> Link
     image = studio.image(graph, picture(SIZE, SIZE))
     made.text("a cloud").context(image).detail(image, SIZE, SIZE, length)
     settings = {
-        "context_length": FRAMES,
+        **WINDOWS,
         "context_overlap": FRAMES,
         "context_schedule": "standard_static",
-        "context_stride": 1,
-        "closed_loop": False,
-        "fuse_method": "flat",
-        "dim": 0,
-        "freenoise": False,
-        "cond_retain_index_list": "",
-        "split_conds_to_windows": False,
-        "latent_retain_index_list": "",
-        "causal_window_fix": False,
         **options,
     }
     made.model = graph.add("ContextWindowsManual", model=made.model, **settings)[0]

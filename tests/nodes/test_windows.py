@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from graphs import Graph, Link
-from scene import FRAMES, SIZE, unit_noise
+from scene import FRAMES, SIZE, WINDOWS, unit_noise
 from studio import Animation, Studio, picture, relative_error
 from torch import Tensor
 
@@ -105,21 +105,7 @@ class Film:
 
 def windows(graph: Graph, model: Link, **options: Any) -> Link:
     """The stock node for context windows, here of four frames."""
-    settings = {
-        "context_length": FRAMES,
-        "context_overlap": 0,
-        "context_schedule": "batched",
-        "context_stride": 1,
-        "closed_loop": False,
-        "fuse_method": "flat",
-        "dim": 0,
-        "freenoise": False,
-        "cond_retain_index_list": "",
-        "split_conds_to_windows": False,
-        "latent_retain_index_list": "",
-        "causal_window_fix": False,
-        **options,
-    }
+    settings = {**WINDOWS, **options}
     return graph.add("ContextWindowsManual", model=model, **settings)[0]
 
 

@@ -10,6 +10,21 @@ from torch import Tensor
 # Pixels and frames: 8 x 8 latents, a slot of image tokens for every frame.
 SIZE, FRAMES = 64, 4
 PROMPT = "waves roll over the beach"
+# Of the stock node for context windows: one behind the other, without an overlap.
+WINDOWS: dict[str, Any] = {
+    "context_length": FRAMES,
+    "context_overlap": 0,
+    "context_schedule": "batched",
+    "context_stride": 1,
+    "closed_loop": False,
+    "fuse_method": "flat",
+    "dim": 0,
+    "freenoise": False,
+    "cond_retain_index_list": "",
+    "split_conds_to_windows": False,
+    "latent_retain_index_list": "",
+    "causal_window_fix": False,
+}
 
 
 def unit_noise(seed: int, videos: int = 1, frames: int = FRAMES, size: int = SIZE) -> Tensor:
