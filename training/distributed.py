@@ -5,6 +5,7 @@ a run's state is saved whole all the same, so it can go on with another number o
 slices the optimizer's state in a way of its own; there DeepSpeed saves and reads it.
 """
 
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from .config import ConfigError, TrainConfig
+
+log = logging.getLogger(__name__)
 
 DEEPSPEED_FOLDER = "deepspeed"
 
@@ -128,6 +131,8 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         raise ConfigError(
             f"run.mixed_precision is {config.run.mixed_precision}: {error}"
         ) from error
+    if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        log.warning("run.mixed_precision is fp16, which CPUs lack; training in float32.")
     configure(accelerator, config)
     return accelerator
 
