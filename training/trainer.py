@@ -213,7 +213,7 @@ class Trainer:
 
     def _report_skipped(self) -> None:
         if self.skipped and self.accelerator.is_main_process:
-            log.warning("Accesses that met a broken or short file, and took another: %d.", self.skipped)
+            log.warning("Broken or short files met, and others taken: %d.", self.skipped)
 
     def _micro_batches(self) -> Iterator[_Loaded]:
         run, accelerator = self.config.run, self.accelerator

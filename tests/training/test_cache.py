@@ -12,7 +12,6 @@ from training.encoders import Encoders
 from training.small_world.train_towers import clip_pixels
 from training.small_world.vocabulary import tokenize
 
-
 Parts = tuple[Autoencoder, Towers]
 
 
