@@ -19,7 +19,7 @@ from .ceiling import load_vae, measure_ceilings
 from .figures import figures
 from .kinds import load_classifier
 from .measures import measure
-from .pairs import SCENES, Counts, told
+from .pairs import SCENES, Counts, ends, told
 from .server import EMBEDDED_SETTINGS, Host, find_host, load_clip, make_videos, version_of
 
 log = logging.getLogger(__name__)
@@ -53,11 +53,15 @@ def judge(
     log.info("Measuring %d videos ...", len(jobs))
     classifier = load_classifier()
     records = [measure(job, *load_clip(folder, job), classifier) for job in jobs]
-    ceilings = measure_ceilings(told(counts.told)[:ceiling_clips], load_vae(checkpoint), classifier)
+    perfect = [
+        *told(min(counts.told, ceiling_clips)),
+        *ends("loop", min(counts.ends, ceiling_clips)),
+    ]
+    ceilings = measure_ceilings(perfect, load_vae(checkpoint), classifier)
     results = {
         **run,
         "counts": {"told": counts.told, "flipped": counts.flipped, "ends": counts.ends},
-        "ceiling_clips": ceiling_clips,
+        "ceiling_clips": len(perfect),
         "figures": [figure.to_json() for figure in figures(records)],
         "ceilings": {
             name: [figure.to_json() for figure in figures(found)]

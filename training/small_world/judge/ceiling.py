@@ -8,6 +8,7 @@ import torch
 from dc_model.checkpoint import split_checkpoint
 
 from ...autoencoder import Autoencoder
+from ...conditioning import closed
 from ...saving import load_tensors
 from ..preset import encoders_of
 from ..render import render_clip
@@ -23,8 +24,14 @@ def load_vae(checkpoint: Path) -> Autoencoder:
 
 
 def true_clip(job: Job) -> np.ndarray:
-    """The clip that the job's words tell, as an image file holds it: `[T, H, W, 3]` in [0, 1]."""
-    return (render_clip(job.scene).transpose(0, 2, 3, 1) * 255).round() / 255
+    """The clip that the job's words tell, as an image file holds it: `[T, H, W, 3]` in [0, 1].
+
+    For a loop it goes and returns, as in training, without the doubled last frame.
+    """
+    clip = (render_clip(job.scene).transpose(0, 2, 3, 1) * 255).round() / 255
+    if job.workflow == "loop":
+        return clip[closed(torch.arange(len(clip))[None])[0, :-1].numpy()]
+    return clip
 
 
 @torch.no_grad()

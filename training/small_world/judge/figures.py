@@ -70,7 +70,10 @@ def mean(
     half = 0.0
     if n > 1:
         half = float(stats.t.ppf(0.975, n - 1) * given.std(ddof=1) / math.sqrt(n))
-    return Figure(name, value, value - half, value + half, n, unit, goal, at_most)
+    low, high = value - half, value + half
+    if unit == "%":
+        low, high = max(0.0, low), min(1.0, high)
+    return Figure(name, value, low, high, n, unit, goal, at_most)
 
 
 def figures(records: Sequence[Record]) -> list[Figure]:

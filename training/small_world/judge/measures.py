@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ..evaluate import psnr
 from ..render import object_mask
 from ..scenes import COLOURS, DIRECTIONS, NUM_FRAMES, Scene
 from .follower import Trail, change, follow, motion_of
@@ -52,11 +53,6 @@ def measure(job: Job, video: np.ndarray, alone: np.ndarray, classifier: KindClas
             "kinds": _kinds(video, scene, classifier),
         }
     return record
-
-
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of pixels in [0, 1], dB; equal ones give 100."""
-    return float(-10 * np.log10(max(float(((a - b) ** 2).mean()), 1e-10)))
 
 
 def _against(frame: np.ndarray, alone: np.ndarray, picture: np.ndarray) -> dict[str, float]:
