@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from dc_model.ddim import sample_ddim
-from dc_model.guidance import classifier_free, rescale_guidance
+from dc_model.guidance import classifier_free, rescale_guidance, two_scale
 from dc_model.schedule import NoiseSchedule, ddim_sigmas, timesteps
 from dc_model.variants import Spacing
 
@@ -25,6 +25,7 @@ def sample_videos(
     speed: Tensor,
     steps: int = 25,
     cfg: float = 1.0,
+    image_cfg: float | None = None,
     guidance_rescale: float = 0.0,
     spacing: Spacing = "uniform_trailing",
     eta: float = 0.0,
@@ -33,7 +34,8 @@ def sample_videos(
     """Latents `[B, 4, T, h, w]` from unit `noise` of that shape; ends clean.
 
     text, null_text: `[B, 77, C]`; image tokens before the query transformer, `[B, 257, D]`. With
-    `cfg` 1 the unconditional branch is not run.
+    `cfg` 1 the unconditional branch is not run. image_cfg: a scale of its own for the image, one
+    more branch; `cfg` is the text's then.
     """
     sigmas = ddim_sigmas(schedule, timesteps(steps, spacing), "clean").to(noise.device)
 
@@ -44,8 +46,13 @@ def sample_videos(
         x = schedule.model_input(sigma, y)
         t = torch.full((len(y),), schedule.timestep_of(sigma)[0], device=y.device)
         out = predict(x, t, text, image_tokens)
-        if cfg != 1.0:
-            guided = classifier_free(out, predict(x, t, null_text, null_image_tokens), cfg)
+        if cfg != 1.0 or image_cfg is not None:
+            null = predict(x, t, null_text, null_image_tokens)
+            if image_cfg is None:
+                guided = classifier_free(out, null, cfg)
+            else:
+                image_only = predict(x, t, null_text, image_tokens)
+                guided = two_scale(out, image_only, null, cfg, image_cfg)
             out = rescale_guidance(guided, out, guidance_rescale) if guidance_rescale else guided
         return schedule.denoised(sigma, out, y)
 

@@ -1,49 +1,146 @@
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from safetensors.torch import save_file
+import torch
 
-from training.autoencoder import Autoencoder
-from training.clip import Towers
-from training.small_world import experiments
-from training.small_world.evaluate import Settings
+from training.small_world.experiments import __main__ as experiments
+from training.small_world.experiments import charts, figures, report, takes
+from training.small_world.experiments.arms import ARMS, FULL, Plan
+from training.small_world.experiments.runs import Runs
 from training.small_world.extractor import SmallExtractor
 from training.small_world.preset import NUM_GATES
-from training.stages import STAGES
+from training.small_world.render import render_clip
+from training.small_world.scenes import MOTIONS
+
+QUICK = Plan(
+    image_steps=1, base_steps=1, arm_steps=3, batch_size=1, pool=2, clips=6, sampling_steps=1
+)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    parts = {"vae": Autoencoder(), "towers": Towers(), "extractor": SmallExtractor()}
-    for name, module in parts.items():
-        state = {k: v.contiguous() for k, v in module.state_dict().items()}
-        save_file(state, tmp_path / f"{name}.safetensors")
-    return tmp_path
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(tmp_path_factory.mktemp("questions"), plan=QUICK)
 
 
-def test_an_arm_starts_from_the_shared_base_and_is_kept(folder: Path, monkeypatch):
-    quick = experiments.Arm(((STAGES["joint"], 1),))
-    monkeypatch.setitem(experiments.ARMS, "full method", quick)
-    model = experiments.train_arm(folder, "full method", 0, base_steps=1)
-    gates = experiments.gates(model)
-    assert len(gates) == NUM_GATES
-    base = experiments.train_base(folder, 0, 1)
-    temporal = "unet.middle_block.2.norm.weight"
-    assert (model.state_dict()[temporal] == base[temporal]).all()
-    again = experiments.train_arm(folder, "full method", 0, base_steps=1)
-    assert experiments.gates(again) == gates
-    figures = experiments.measure(model, folder, quick, 2, Settings(steps=1, cfg=1.0))
-    assert set(figures) == {"FVD", "KVD", "motion as told", "first frame, dB"}
+def part(state: dict[str, torch.Tensor], words: str) -> torch.Tensor:
+    return state[f"unet.{words}"]
+
+
+def test_an_arm_starts_from_the_shared_base_and_is_kept(runs: Runs):
+    model = runs.arm(FULL, 0)
+    base = runs.base()
+    state = model.state_dict()
+    temporal, spatial = "middle_block.2.norm.weight", "middle_block.0.in_layers.2.weight"
+    assert (part(state, temporal) == part(base, temporal)).all()
+    assert (part(state, spatial) != part(base, spatial)).any()
+    again = runs.arm(FULL, 0).state_dict()
+    assert all((again[k] == v).all() for k, v in state.items())
+    assert len(experiments.gates(state)) == NUM_GATES
+
+
+def test_the_base_starts_without_visual_detail_guidance_and_never_sees_it(runs: Runs):
+    for state in (runs.base(), runs.image_base()):
+        assert (part(state, "input_blocks.0.0.weight")[:, 4:] == 0).all()
+        assert (part(state, "input_blocks.0.0.weight")[:, :4] != 0).any()
+
+
+def test_the_first_stage_of_three_trains_the_context_stream_alone(runs: Runs):
+    runs.arm("three stages", 0)
+    first = torch.load(runs.folder / "three stages 0" / "0" / "model.pt", weights_only=True)
+    images = runs.image_base()
+    spatial = "middle_block.0.in_layers.2.weight"
+    assert (part(first, spatial) == part(images, spatial)).all()
+    assert (runs.folder / "three stages 0" / "2" / "model.pt").exists()
+
+
+def test_a_job_is_measured_once_and_in_the_results(runs: Runs):
+    measuring = experiments.Measuring(runs)
+    job = experiments.Job(FULL, 0, "opposite words")
+    measuring.do(job)
+    measuring.result_file(job).touch()
+    written = measuring.result_file(job).stat().st_mtime_ns
+    measuring.do(job)
+    assert measuring.result_file(job).stat().st_mtime_ns == written
+    results = measuring.results(1)
+    (found,) = results["figures"][FULL]["opposite words"]
+    assert found["as told"]["n"] == QUICK.clips
+    assert len(results["gates"][0]) == NUM_GATES
+
+
+def test_no_job_comes_twice_and_every_arm_has_its_seeds():
+    names = [job.name for job in experiments.jobs(3)]
+    assert len(names) == len(set(names))
+    for name, arm in ARMS.items():
+        assert [f"{name} {seed}" in names for seed in range(3)] == [i < arm.seeds for i in range(3)]
+
+
+def test_measured_scenes_have_all_motions_alike_often():
+    motions = [scene.motion for scene in takes.measured_scenes(0, 18)]
+    assert {m: motions.count(m) for m in MOTIONS} == dict.fromkeys(MOTIONS, 3)
+
+
+def test_figures_of_true_clips_of_still_ones_and_of_the_opposite():
+    scenes = takes.measured_scenes(1, 12)
+    true = np.stack([(render_clip(s) * 255).round().astype(np.uint8) for s in scenes])
+    extractor = SmallExtractor().eval().requires_grad_(False)
+    found = figures.figures(true, scenes, takes.Take(), extractor)
+    assert found["as told"]["mean"] == found["colour kept"]["mean"] == 1
+    assert found["direction, made / told"]["mean"] == pytest.approx(0.95, abs=0.1)
+    assert found["size, made / told"]["mean"] == pytest.approx(1, abs=0.05)
+    assert found["FVD"]["mean"] == pytest.approx(0, abs=1e-3)
+    assert found["KVD"]["mean"] == pytest.approx(0, abs=1e-3)
+    assert found["seen"]["left"] == {"left": 2}
+    against = figures.figures(true, scenes, takes.Take(words="opposite"), extractor)
+    assert against["as told"]["mean"] == 0
+    assert against["direction, made / told"]["mean"] < -0.8
+    still = np.repeat(true[:, :1], true.shape[1], axis=1)
+    moved = figures.figures(still, scenes, takes.Take(), extractor)
+    assert moved["as told"]["mean"] == 0
+    assert moved["first frame, dB"]["mean"] > 50 > moved["all frames, dB"]["mean"]
+    assert moved["FVD"]["mean"] > 0
+
+
+def test_attributes_are_read_in_the_order_of_their_names():
+    extractor = SmallExtractor().eval().requires_grad_(False)
+    extractor.motion.weight.zero_()
+    extractor.motion.bias.copy_(torch.tensor([0.0, 0, 0, 1, 0, 0]))
+    read = figures.read_attributes(extractor, torch.zeros(2, 64))
+    assert read["motion"] == ["down", "down"]
+    assert len(read["kind"]) == 2
+
+
+def run(value: float, error: float = 0.1) -> dict[str, Any]:
+    return {"first frame, dB": {"mean": value, "error": error}, "FVD": {"mean": value}}
 
 
 def test_intervals_by_value():
-    assert experiments.interval([1.0]) == "1.000"
+    assert report.interval([run(1.0)], "FVD") == (1.0, None)
+    assert report.interval([run(1.0)], "first frame, dB") == (1.0, pytest.approx(0.196))
+    # 36 of 36: (38 / 40) with 40 clips.
+    every = {"as told": {"mean": 1.0, "error": 0.0, "n": 36}}
+    assert report.interval([every], "as told") == (1.0, pytest.approx(0.0675, abs=1e-4))
     # Standard deviation 1, three values: 4.303 / sqrt(3).
-    assert experiments.interval([1.0, 2.0, 3.0]) == "2.000 ± 2.484"
+    mean, half = report.interval([run(1.0), run(2.0), run(3.0)], "FVD")
+    assert (mean, half) == (2.0, pytest.approx(2.4844, abs=1e-4))
 
 
-def test_report_has_a_row_per_arm():
-    figures = {"FVD": 1.0, "KVD": 2.0, "motion as told": 0.5, "first frame, dB": 20.0}
-    lines = experiments.report({"a": [figures], "b": [figures] * 3}).splitlines()
-    assert lines[2].startswith("| a | 1 | 1.000 |")
-    assert lines[3].startswith("| b | 3 | 1.000 ± 0.000 |")
+def test_tables_have_a_row_per_arm_and_intervals():
+    lines = report.table({"a": [run(1.0)], "b": [run(1.0)] * 3}, ("first frame, dB",)).splitlines()
+    assert lines[2] == "| a | 1 | 1.0 ± 0.2 |"
+    assert lines[3] == "| b | 3 | 1.0 ± 0.0 |"
+    seen = {"seen": {"left": {"left": 3, "none": 1}}}
+    assert "| left | 75 % | 0 % | 0 % | 0 % | 0 % | 0 % | 25 % |" in report.confusion([seen])
+
+
+def test_charts_show_the_values(tmp_path: Path):
+    gates = [[1.1, 0.9, 1.0, 1.0, 1.0, 1.0, 1.0]] * 3
+    picture = charts.lambda_chart(gates).picture
+    assert charts.BLUE in {colour for _, colour in picture.getcolors(100_000) or ()}
+    cell = {"mean": 0.5, "error": 0.1, "n": 9}
+    figure = {name: cell for name in (*charts.PANELS, *charts.HEAT_MAPS)}
+    found = {FULL: {"": [figure] * 3}, "all layers": {"": [figure]}}
+    charts.arms_chart(found).save(tmp_path / "arms.png")
+    charts.grid_chart({name: [figure] for name in takes.guidance_grid()}).save(tmp_path / "g.png")
+    assert all((tmp_path / name).stat().st_size > 1000 for name in ("arms.png", "g.png"))

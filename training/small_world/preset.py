@@ -36,13 +36,15 @@ PROJECTOR = ProjectionArch(
 )
 
 
-def new_model(seed: int, unet: UNetArch = UNET) -> VideoModel:
+def new_model(
+    seed: int, unet: UNetArch = UNET, projection: ProjectionArch = PROJECTOR
+) -> VideoModel:
     """The demo model at its random start."""
     with torch.random.fork_rng(devices=[]):
         # PyTorch's layers draw their start from the global state.
         set_seed(seed)
         unet_model = DynamiCrafterUNet(unet, attention=fused_attention)
-        model = VideoModel(unet_model, Resampler(PROJECTOR))
+        model = VideoModel(unet_model, Resampler(projection))
     initialize(model, torch.Generator().manual_seed(seed))
     return model
 

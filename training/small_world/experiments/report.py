@@ -1,0 +1,124 @@
+"""Tables of the results, in Markdown."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .arms import ARMS, BASE, FULL
+from .takes import GRID, lambda_trials
+
+COLUMNS = (
+    "direction as told",
+    "size as told",
+    "direction, made / told",
+    "first frame, dB",
+    "all frames, dB",
+    "motion read as told",
+    "kind read as told",
+    "FVD",
+    "KVD",
+)
+SHARES = (
+    "direction as told",
+    "size as told",
+    "as told",
+    "colour kept",
+    "motion read as told",
+    "kind read as told",
+)
+REFERENCES = ("true clips", "autoencoder alone", "still picture", BASE)
+# Student's 97.5 % quantile by the number of seeds.
+STUDENT = {3: 4.303, 4: 3.182, 5: 2.776}
+
+Figures = dict[str, Any]
+
+
+def interval(runs: Sequence[Figures], column: str) -> tuple[float, float | None]:
+    """Mean and half width of the 95 % interval.
+
+    From three runs on over the seeds (Student); for fewer over the clips of the first, None for
+    distances. A share's is at least that of its clips, so it is not 0 where all of them agree.
+    """
+    used = runs if len(runs) in STUDENT else runs[:1]
+    means = [run[column]["mean"] for run in used]
+    mean, half = float(np.mean(means)), None
+    if len(used) > 1:
+        half = STUDENT[len(used)] * float(np.std(means, ddof=1)) / len(used) ** 0.5
+    elif "error" in used[0][column]:
+        half = 1.96 * used[0][column]["error"]
+    if column in SHARES:
+        half = max(half or 0.0, share_interval(mean, sum(run[column]["n"] for run in used)))
+    return mean, half
+
+
+def share_interval(share: float, count: int) -> float:
+    """Half width by Agresti and Coull 1998: two successes and two failures are added."""
+    adjusted = (share * count + 2) / (count + 4)
+    return 1.96 * (adjusted * (1 - adjusted) / (count + 4)) ** 0.5
+
+
+def cell(runs: Sequence[Figures], column: str) -> str:
+    """`mean ± half width`, shares in percent."""
+    mean, half = interval(runs, column)
+    share = column in SHARES
+    digits = 0 if share else 1 if column.endswith("dB") else 2
+    factor = 100 if share else 1
+    unit = " %" if share else ""
+    text = f"{mean * factor:.{digits}f}"
+    return text + unit if half is None else f"{text} ± {half * factor:.{digits}f}{unit}"
+
+
+def table(rows: dict[str, Sequence[Figures]], columns: Sequence[str] = COLUMNS) -> str:
+    """A row per entry, with the number of seeds that its cells are over."""
+    lines = ["| | seeds | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
+    for name, runs in rows.items():
+        cells = " | ".join(cell(runs, column) for column in columns)
+        lines.append(f"| {name} | {len(runs) if len(runs) in STUDENT else 1} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def confusion(runs: Sequence[Figures]) -> str:
+    """What was told against what was seen, in percent of the clips of all runs."""
+    motions = ("left", "right", "up", "down", "grow", "shrink")
+    lines = ["| told | " + " | ".join((*motions, "none")) + " |", "|---" * 8 + "|"]
+    for told in motions:
+        counts = [sum(r["seen"].get(told, {}).get(m, 0) for r in runs) for m in (*motions, "none")]
+        total = max(1, sum(counts))
+        lines.append(f"| {told} | " + " | ".join(f"{100 * c / total:.0f} %" for c in counts) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def grid(takes: dict[str, list[Figures]], column: str) -> str:
+    """Text scale down, image scale across."""
+    lines = ["| text \\ image | " + " | ".join(f"{g:g}" for g in GRID) + " |"]
+    lines.append("|---" * (len(GRID) + 1) + "|")
+    for text in GRID:
+        runs = [takes[f"cfg {text:g}, image cfg {image:g}"] for image in GRID]
+        cells = [cell(r[:1], column).split(" ±")[0] for r in runs]
+        unit = " %" if column in SHARES else ""
+        lines.append(
+            f"| {text:g} | " + " | ".join(c.removesuffix(unit) + unit for c in cells) + " |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def report(results: dict[str, Any]) -> str:
+    """Every table whose figures are there."""
+    found = results["figures"]
+    parts = []
+    rows = {name: found[name][""] for name in (*REFERENCES, *ARMS) if name in found}
+    parts.append("### Arms\n\n" + table(rows))
+    takes = found.get(FULL, {})
+    trials = {name: takes[name] for name in ("", *lambda_trials()) if name in takes}
+    parts.append(
+        "### Lambda at inference\n\n" + table({n or "as trained": r for n, r in trials.items()})
+    )
+    words = {name: takes[name] for name in ("", "opposite words", "no words") if name in takes}
+    parts.append("### Words\n\n" + table({n or "own words": r for n, r in words.items()}))
+    told = [run for name in ("", "opposite words") for run in takes.get(name, [])]
+    parts.append("### Told and seen\n\n" + confusion(told))
+    if all(f"cfg {a:g}, image cfg {b:g}" in takes for a in GRID for b in GRID):
+        for column in ("as told", "first frame, dB", "all frames, dB", "colour kept"):
+            parts.append(f"### Guidance: {column}\n\n" + grid(takes, column))
+    return "\n".join(parts)
