@@ -261,10 +261,11 @@ def test_a_command_line():
 
 
 @pytest.mark.server
-def test_judges_through_the_server_and_goes_on(tmp_path: Path):
+def test_judges_through_the_server_and_goes_on(tmp_path: Path, comfyui: Path):
+    host = find_host(comfyui)
     weights = CHECKPOINT / "small_world.safetensors"
     counts = Counts(told=1, flipped=0, ends=1)
-    found = judge(weights, tmp_path, counts, find_host(), steps=1, ceiling_clips=1)
+    found = judge(weights, tmp_path, counts, host, steps=1, ceiling_clips=1)
     assert [r["name"] for r in found["clips"]] == ["told-000", "interpolate-000", "loop-000"]
     assert json.loads((tmp_path / "results.json").read_text())["figures"] == found["figures"]
     jobs = list(counts.jobs())
@@ -278,6 +279,6 @@ def test_judges_through_the_server_and_goes_on(tmp_path: Path):
     with pytest.raises(ValueError, match="holds videos of comfyui"):
         judge(weights, tmp_path, counts, nowhere, steps=1, ceiling_clips=1)
     with pytest.raises(ValueError, match="holds videos of settings"):
-        judge(weights, tmp_path, counts, find_host(), steps=2, ceiling_clips=1)
-    again = judge(weights, tmp_path, counts, find_host(), steps=1, ceiling_clips=1)
+        judge(weights, tmp_path, counts, host, steps=2, ceiling_clips=1)
+    again = judge(weights, tmp_path, counts, host, steps=1, ceiling_clips=1)
     assert again == found
