@@ -134,6 +134,13 @@ def test_tables_have_a_row_per_arm_and_intervals():
     assert "| left | 75 % | 0 % | 0 % | 0 % | 0 % | 0 % | 25 % |" in report.confusion([seen])
 
 
+def test_tables_go_between_the_marks_of_a_document():
+    text = f"a\n{report.BEGIN}\nold\n{report.END}\nb\n"
+    assert report.insert(text, "new") == f"a\n{report.BEGIN}\n\nnew\n{report.END}\nb\n"
+    with pytest.raises(ValueError, match="add these two lines"):
+        report.insert("a", "new")
+
+
 def test_charts_show_the_values(tmp_path: Path):
     gates = [[1.1, 0.9, 1.0, 1.0, 1.0, 1.0, 1.0]] * 3
     picture = charts.lambda_chart(gates).picture

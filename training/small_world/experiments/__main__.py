@@ -45,10 +45,8 @@ def jobs(seeds: int) -> Iterator[Job]:
     """In the order of their use: an interrupted run has a first answer to everything."""
     yield from (Job(name, 0) for name in (*REFERENCES, BASE, FULL))
     trials = (*WORDS, *lambda_trials())
-    yield from (Job(FULL, 0, take) for take in ("opposite words", "lambda off"))
+    yield from (Job(FULL, 0, take) for take in (*trials, *guidance_grid()))
     yield from (Job(name, 0) for name in ARMS if name != FULL)
-    yield from (Job(FULL, 0, take) for take in trials[1:] if take != "lambda off")
-    yield from (Job(FULL, 0, take) for take in guidance_grid())
     for seed in range(1, seeds):
         yield from (Job(name, seed) for name, arm in ARMS.items() if seed < arm.seeds)
     for seed in range(1, seeds):

@@ -29,7 +29,7 @@ class Plan:
     num_frames: int = 8
     image_steps: int = 150
     base_steps: int = 200
-    arm_steps: int = 150
+    arm_steps: int = 240
     batch_size: int = 4
     pool: int = 1000
     rate: float = 1e-3
@@ -78,9 +78,9 @@ ARMS: dict[str, Arm] = {
     "without context": Arm((replace(JOINT, image_tokens=False, projector=False),), seeds=3),
     "without VDG": Arm((replace(JOINT, concat=False),), seeds=3),
     "first frame": Arm((JOINT,), concat="first"),
-    "fixed lambda": Arm((JOINT,), learnable=False, seeds=3),
     "three stages": Arm((STAGES["projector"], STAGES["adapt"], JOINT)),
     "all layers": Arm((replace(JOINT, unet="all"),)),
+    "fixed lambda": Arm((JOINT,), learnable=False, seeds=3),
 }
 BASE_ARM = Arm((TEXT_TO_VIDEO,))  # the base itself, as it is sampled
 

@@ -6,6 +6,7 @@
 import argparse
 import json
 from collections.abc import Sequence
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,11 @@ class Canvas:
 
 def lambda_chart(gates: Sequence[Sequence[float]]) -> Canvas:
     """Learned lambda per layer: a bar for the mean, a dot per seed."""
-    canvas = Canvas(760, 360)
+    canvas = Canvas(760, 384)
     left, top, bottom, step = 60, 56, 300, 96
     values = [v for run in gates for v in run] + [1.0]
-    low = min(0.8, *(v - 0.03 for v in values))
-    high = max(1.2, *(v + 0.03 for v in values))
+    low = min(0.9, *(v - 0.03 for v in values))
+    high = max(1.1, *(v + 0.03 for v in values))
 
     def y_of(value: float) -> float:
         return bottom - (bottom - top) * (value - low) / (high - low)
@@ -79,10 +80,10 @@ def lambda_chart(gates: Sequence[Sequence[float]]) -> Canvas:
         canvas.text(centre, bottom + 33, f"{mean:.2f}", 12, "mm", GREY)
     canvas.line(left, y_of(1.0), left + step * len(LAYERS), y_of(1.0), INK)
     for x, ink, words in ((left, BLUE, "outer, 8 x 8 latent"), (230, ORANGE, "middle, 4 x 4")):
-        canvas.box(x, 344, x + 10, 354, ink)
-        canvas.text(x + 16, 349, words, 12)
-    canvas.dot(375, 349, 3, INK)
-    canvas.text(384, 349, "one seed", 12)
+        canvas.box(x, 364, x + 10, 374, ink)
+        canvas.text(x + 16, 369, words, 12)
+    canvas.dot(375, 369, 3, INK)
+    canvas.text(384, 369, "one seed", 12)
     return canvas
 
 
@@ -157,8 +158,13 @@ def _panel(
     share, bottom = column in SHARES, top + row * len(cells)
     # A still picture is exact on its first frame, far off the scale.
     shown = {n: c for n, c in cells.items() if not (column.startswith("first") and c[0] > 50)}
-    low = 0.0 if share or column == "FVD" else min(m - h for m, h, _ in shown.values()) - 0.5
-    high = 1.0 if share else max(m + h for m, h, _ in shown.values()) * 1.02
+    low = (
+        0.0 if share or column == "FVD" else floor(min(m - h for m, h, _ in shown.values()) / 2) * 2
+    )
+    high = max(m + h for m, h, _ in shown.values())
+    # The middle tick is a whole number, too.
+    step = 200 if column == "FVD" else 2
+    high = 1.0 if share else low + step * ceil((high - low) / step)
 
     def x_of(value: float) -> float:
         return left + width * (min(max(value, low), high) - low) / (high - low)

@@ -1,6 +1,13 @@
-"""Tables of the results, in Markdown."""
+"""Tables of the results, in Markdown.
 
+`python -m training.small_world.experiments.report --results FILE.json --document FILE.md` puts them
+between the document's two marks.
+"""
+
+import argparse
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +37,8 @@ SHARES = (
 REFERENCES = ("true clips", "autoencoder alone", "still picture", BASE)
 # Student's 97.5 % quantile by the number of seeds.
 STUDENT = {3: 4.303, 4: 3.182, 5: 2.776}
+
+BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 
 Figures = dict[str, Any]
 
@@ -122,3 +131,25 @@ def report(results: dict[str, Any]) -> str:
         for column in ("as told", "first frame, dB", "all frames, dB", "colour kept"):
             parts.append(f"### Guidance: {column}\n\n" + grid(takes, column))
     return "\n".join(parts)
+
+
+def insert(document: str, tables: str) -> str:
+    """The document with `tables` between its marks. Raises ValueError where it lacks them."""
+    if BEGIN not in document or END not in document:
+        raise ValueError(f"The document has no {BEGIN} and {END}; add these two lines.")
+    before, rest = document.split(BEGIN, 1)
+    return f"{before}{BEGIN}\n\n{tables}\n{END}{rest.split(END, 1)[1]}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--document", type=Path, required=True)
+    arguments = parser.parse_args()
+    tables = report(json.loads(arguments.results.read_text(encoding="utf-8")))
+    document = insert(arguments.document.read_text(encoding="utf-8"), tables)
+    arguments.document.write_text(document, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
