@@ -3,6 +3,7 @@
 Formulas: spec/model.md sections 7, 8, 11 and 12.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -75,7 +76,7 @@ class Reference:
     def sample(
         self,
         noise: Tensor,
-        conditions: list[tuple[Tensor, Tensor | None]],
+        conditions: Sequence[tuple[Tensor, Tensor | None]],
         cfg: float,
         speed: int,
         steps: int,
