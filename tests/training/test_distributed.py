@@ -34,11 +34,22 @@ FSDP_UNITS = ["SpatialTransformer", "TemporalTransformer", "ResBlock", "Resample
 Worker = Callable[[str], None]
 
 
+def free_port() -> int:
+    """A port below those that the system hands out, so that no other test gets it meanwhile."""
+    first = 20000 + os.getpid() % 10000
+    for port in range(first, first + 2000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError(f"No port is free from {first} on.")
+
+
 def run_two(worker: Worker, folder: Path) -> None:
     """Call `worker(folder)` on each of two processes that know of each other."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     multiprocessing.start_processes(  # pyright: ignore[reportPrivateImportUsage]
         _process, args=(port, worker, str(folder)), nprocs=2, start_method="fork"
     )
