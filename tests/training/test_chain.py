@@ -7,17 +7,23 @@ from safetensors.torch import load_file, save_file
 from training.autoencoder import Autoencoder
 from training.clip import Towers
 from training.small_world import chain
+from training.stages import StageName
+
+QUICK = {"run.steps": 1, "data.pool": 4, "run.batch_size": 2}
+
+
+def untrained_encoders(folder: Path) -> None:
+    folder.mkdir()
+    for name, module in {"vae": Autoencoder(), "towers": Towers()}.items():
+        state = {k: v.contiguous() for k, v in module.state_dict().items()}
+        save_file(state, folder / f"{name}.safetensors")
 
 
 def test_chain_trains_exports_and_goes_on_from_its_export(tmp_path: Path):
     folder, second = tmp_path / "first", tmp_path / "second"
-    folder.mkdir()
     second.mkdir()
-    for name, module in {"vae": Autoencoder(), "towers": Towers()}.items():
-        state = {k: v.contiguous() for k, v in module.state_dict().items()}
-        save_file(state, folder / f"{name}.safetensors")
-    quick = {"run.steps": 1, "data.pool": 4, "run.batch_size": 2}
-    chain.train_video(folder, chain.DEFAULT_CONFIG, quick)
+    untrained_encoders(folder)
+    chain.train_video(folder, chain.DEFAULT_CONFIG, QUICK)
     exported = folder / "demo.safetensors"
     assert exported.stat().st_size < 32e6
     with safe_open(exported, "pt") as file:
@@ -30,6 +36,43 @@ def test_chain_trains_exports_and_goes_on_from_its_export(tmp_path: Path):
         assert all(torch.equal(before[k].half().float(), after[k]) for k in before)
     unet = load_file(exported)["model.diffusion_model.input_blocks.0.0.weight"]
     assert torch.equal(start.unet.state_dict()["input_blocks.0.0.weight"], unet.float())
-    chain.train_video(second, chain.DEFAULT_CONFIG, quick, start=start)
+    chain.train_video(second, chain.DEFAULT_CONFIG, QUICK, start=start)
     changed = load_file(second / "demo.safetensors")
     assert not torch.equal(changed["model.diffusion_model.input_blocks.0.0.weight"], unet)
+
+
+def unet_of(state_folder: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(state_folder / "state.pt", weights_only=True)["model"]
+    return {k: v for k, v in state.items() if k.startswith("unet.")}
+
+
+def test_the_papers_stages_follow_one_another(tmp_path: Path):
+    folder = tmp_path / "paper"
+    untrained_encoders(folder)
+    # The averaged weights are the last ones.
+    quick = {**QUICK, "run.ema_decay": 1e-9, "optimizer.warmup_steps": 0}
+    stages: tuple[StageName, ...] = ("text_to_video", "projector", "adapt")
+    chain.train_stages(folder, chain.DEFAULT_CONFIG, quick, stages[:2])
+    assert not (folder / "3_adapt").exists()
+    chain.train_stages(folder, chain.DEFAULT_CONFIG, quick, stages)
+    video, projector, adapted = (
+        unet_of(folder / name) for name in ("1_text_to_video", "2_projector", "3_adapt")
+    )
+    image_stream = {k for k in video if ".to_k_ip." in k or ".to_v_ip." in k}
+    temporal = "unet.input_blocks.1.2.transformer_blocks.0.attn1.to_q.weight"
+    spatial = "unet.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"
+    changed = {k for k, v in video.items() if not torch.allclose(projector[k], v, atol=1e-7)}
+    assert changed
+    assert changed <= image_stream
+    assert torch.equal(adapted[temporal], projector[temporal])
+    assert not torch.equal(adapted[spatial], projector[spatial])
+
+
+def test_a_stopped_stage_is_gone_on_with(tmp_path: Path):
+    folder = tmp_path / "stopped"
+    untrained_encoders(folder)
+    slow = {**QUICK, "run.steps": 2, "run.time_limit": 1e-9}
+    for _ in range(2):
+        assert not (folder / "2_adapt").exists()
+        chain.train_stages(folder, chain.DEFAULT_CONFIG, slow, ("text_to_video", "adapt"))
+    assert (folder / "2_adapt").exists()

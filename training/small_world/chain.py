@@ -1,11 +1,14 @@
 """Trains the demo model: encoders first, then the video model, resuming whatever is there.
 
 `python -m training.small_world.chain --folder runs/demo` does all of it; `--only video` one part.
+The video model is trained whole, as the published fine-tune; `--recipe paper` trains a
+text-to-image model, then a text-to-video model, then the paper's three stages (section 3.3).
 """
 
 import argparse
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from ..data.sources import open_source
 from ..model import VideoModel
 from ..objective import schedule_of
 from ..saving import checkpoint_tensors, load_tensors, save_checkpoint, write_whole
-from ..stages import STAGES
+from ..stages import STAGES, StageName
 from ..trainer import Trainer
 from . import train_towers, train_vae
 from .preset import encoders_of, new_model, small_encoders
@@ -29,6 +32,7 @@ from .preset import encoders_of, new_model, small_encoders
 log = logging.getLogger(__name__)
 
 DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "small_world.yaml"
+PAPER: tuple[StageName, ...] = ("text_to_image", "text_to_video", "projector", "adapt", "joint")
 
 
 class StepLog:
@@ -110,18 +114,46 @@ def train_video(
     *,
     start: VideoModel | None = None,
     export_only: bool = False,
-) -> None:
+    name: str = "video",
+) -> Trainer:
     """Train the video model, or take its last state, and export `demo.safetensors`.
 
     start: the model to begin with where the folder has no state yet; None is a random one.
+    name: the state's folder in `folder`.
     """
-    config = load_config(config_file, {"output": str(folder / "video"), **overrides})
+    config = load_config(config_file, {"output": str(folder / name), **overrides})
     accelerator = Accelerator(mixed_precision=config.run.mixed_precision)
     trainer = make_trainer(config, folder, accelerator, start)
     if not export_only:
         trainer.train()
     if accelerator.is_main_process:
         export(trainer, folder / "demo.safetensors")
+    return trainer
+
+
+def train_stages(
+    folder: Path,
+    config_file: Path,
+    overrides: dict[str, Any],
+    stages: Sequence[StageName] = PAPER,
+    *,
+    start: VideoModel | None = None,
+) -> None:
+    """Train stage after stage, each from the averaged weights of the one before.
+
+    The configuration's steps are each stage's. A stage that its time limit stopped is gone on with
+    when this is called again, before the next one begins.
+    """
+    for number, stage in enumerate(stages, 1):
+        name = f"{number}_{stage}"
+        values = {**overrides, "stage": stage}
+        trainer = train_video(folder, config_file, values, start=start, name=name)
+        if trainer.step < trainer.config.run.steps:
+            log.info("Stopped in stage %s; the same command goes on.", name)
+            return
+        with trainer.averaged():
+            start = new_model(trainer.config.run.seed)
+            start.load_state_dict(trainer.raw.state_dict())
 
 
 def main() -> None:
@@ -132,7 +164,10 @@ def main() -> None:
     parser.add_argument("--vae-minutes", type=float, default=30)
     parser.add_argument("--towers-minutes", type=float, default=6)
     parser.add_argument("--time-limit", type=float, default=0, help="minutes for the video model")
-    parser.add_argument("--steps", type=int)
+    parser.add_argument("--steps", type=int, help="of the video model, or of each stage")
+    parser.add_argument(
+        "--recipe", choices=("whole", "paper"), default="whole", help="paper: its stages"
+    )
     parser.add_argument(
         "--warm-start", type=Path, help="a demo checkpoint to go on from, with a fresh optimizer"
     )
@@ -150,6 +185,9 @@ def main() -> None:
         overrides: dict[str, Any] = {"run.time_limit": arguments.time_limit}
         if arguments.steps:
             overrides["run.steps"] = arguments.steps
+        if arguments.recipe == "paper" and arguments.only != "export":
+            train_stages(folder, arguments.config, overrides, start=start)
+            return
         export_only = arguments.only == "export"
         train_video(folder, arguments.config, overrides, start=start, export_only=export_only)
 
