@@ -17,6 +17,7 @@ from . import keys
 from .checks import CONTEXT, require_finite, require_images
 from .errors import REMEDIES, InputError, require, require_text_width
 from .types import CATEGORY, Projector
+from .widgets import conditioning_outputs
 
 
 def encode_images(clip_vision: Any, pixels: Tensor) -> Any:
@@ -135,9 +136,7 @@ class ContextProjection(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Conditioning.Output(display_name="positive"),
-                io.Conditioning.Output(display_name="negative"),
-                io.Conditioning.Output(display_name="image_only"),
+                *conditioning_outputs(),
             ],
         )
 

@@ -18,7 +18,7 @@ from . import keys
 from .checks import ENCODING, require_finite, require_images, require_room
 from .errors import REMEDIES, InputError, require_count, require_multiple_of_8, require_vae
 from .types import CATEGORY, Keyframe, Keyframes, keyframes
-from .widgets import fit_input, size_inputs, video_inputs
+from .widgets import conditioning_outputs, fit_input, size_inputs, video_inputs
 
 logger = logging.getLogger(__name__)
 
@@ -162,9 +162,7 @@ class VisualDetailGuidance(io.ComfyNode):
                 Keyframes.Input("keyframes", optional=True, tooltip="Images at chosen frames."),
             ],
             outputs=[
-                io.Conditioning.Output(display_name="positive"),
-                io.Conditioning.Output(display_name="negative"),
-                io.Conditioning.Output(display_name="image_only"),
+                *conditioning_outputs(),
                 io.Latent.Output(display_name="latent"),
             ],
         )

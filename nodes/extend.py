@@ -14,6 +14,7 @@ from .checks import require_images, require_latent
 from .detail import SPEED_TOOLTIP, encode_fitted
 from .errors import InputError, require_count, require_multiple_of_8, require_vae
 from .types import CATEGORY, frames_per_video
+from .widgets import conditioning_outputs
 
 
 def last_latents(vae: Any, images: Tensor, samples: Any, overlap: int) -> Tensor:
@@ -102,9 +103,7 @@ class Extend(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Conditioning.Output(display_name="positive"),
-                io.Conditioning.Output(display_name="negative"),
-                io.Conditioning.Output(display_name="image_only"),
+                *conditioning_outputs(),
                 io.Latent.Output(display_name="latent"),
                 io.Image.Output(display_name="before"),
             ],

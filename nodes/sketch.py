@@ -34,6 +34,7 @@ from .errors import InputError
 from .files import read_tensors
 from .model import DynamiCrafterModel, attend
 from .types import CATEGORY
+from .widgets import conditioning_outputs
 from .windows import window_indices
 
 FOLDER = "controlnet"
@@ -257,9 +258,7 @@ class SketchControlNode(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Conditioning.Output(display_name="positive"),
-                io.Conditioning.Output(display_name="negative"),
-                io.Conditioning.Output(display_name="image_only"),
+                *conditioning_outputs(),
             ],
         )
 

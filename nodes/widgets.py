@@ -77,3 +77,9 @@ def video_inputs() -> list[Any]:
 
 def fit_input(tooltip: str) -> Any:
     return io.Combo.Input("fit", options=FITS, default="crop", tooltip=tooltip)
+
+
+def conditioning_outputs() -> list[Any]:
+    """positive, negative and image_only, in this order."""
+    names = ("positive", "negative", "image_only")
+    return [io.Conditioning.Output(display_name=name) for name in names]

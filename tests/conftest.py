@@ -4,32 +4,16 @@ The root of the checkout must not be on `sys.path`: its `nodes` folder would hid
 of the same name.
 """
 
-import importlib.util
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from checkout import ROOT, import_package
 from comfy_server import ComfyServer
 from servers import pack_server
 
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def _import_package(name: str, folder: Path) -> None:
-    if name in sys.modules:
-        return
-    spec = importlib.util.spec_from_file_location(
-        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-
-
-_import_package("dc_model", ROOT / "dc_model")
+import_package("dc_model")
 
 
 @pytest.fixture(scope="session")
