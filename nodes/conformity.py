@@ -24,6 +24,7 @@ from .checks import require_images
 from .errors import REMEDIES, InputError, require
 from .metrics import claim_device, to_videos, watched
 from .types import CATEGORY
+from .widgets import fit_input
 
 FRAMES_AT_ONCE = 8
 DISTANCES = {
@@ -61,12 +62,9 @@ class InputConformity(io.ComfyNode):
                     max=1024,
                     tooltip="Frames of one video; 0 = as many videos as input images.",
                 ),
-                io.Combo.Input(
-                    "fit",
-                    options=["crop", "pad", "stretch"],
-                    default="crop",
-                    tooltip="How the input image is brought to the video's size; as in Visual "
-                    "Detail Guidance.",
+                fit_input(
+                    "How the input image is brought to the video's size; as in Visual Detail "
+                    "Guidance."
                 ),
                 io.ClipVision.Input(
                     "clip_vision",
