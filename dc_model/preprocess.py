@@ -3,6 +3,7 @@
 import math
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -10,8 +11,8 @@ CLIP_SIZE = 224
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
-# Of larger images the published blur takes a minute and shows no more detail.
-LARGEST_SIDE = 8192
+# Pixels that are converted at once while a picture is read.
+BAND_PIXELS = 2**21
 # A strip's square of bars has far more pixels than the strip.
 LARGEST_PADDED = 4 * CLIP_SIZE
 # Of a strip, so much more than the video's aspect ratio is resized before the cut.
@@ -23,24 +24,28 @@ Fit = Literal["crop", "pad", "stretch"]
 def clip_preprocess(image: Tensor) -> Tensor:
     """CLIP's input from images of any size: `[B, 3, H, W]` in [-1, 1] to `[B, 3, 224, 224]`.
 
-    The aspect ratio is not kept; bicubic, aligned corners, Gaussian blur before shrinking; then
-    normalised with CLIP's mean and standard deviation, without clamping.
-    Source: DynamiCrafter's `FrozenOpenCLIPImageEmbedderV2.preprocess`; spec section 4.
+    `clip_squash`, then `clip_normalise`.
+    Source: DynamiCrafter's `FrozenOpenCLIPImageEmbedderV2.preprocess`.
     """
-    image = _at_most(image, LARGEST_SIDE)
-    # Slow to import and needed here only.
-    from kornia.geometry.transform import resize
+    return clip_normalise(clip_squash(image))
 
-    resized = resize(
-        image.float(),
-        (CLIP_SIZE, CLIP_SIZE),
-        interpolation="bicubic",
-        align_corners=True,
-        antialias=True,
-    )
-    mean = resized.new_tensor(CLIP_MEAN).view(1, 3, 1, 1)
-    std = resized.new_tensor(CLIP_STD).view(1, 3, 1, 1)
-    return ((resized + 1) / 2 - mean) / std
+
+def clip_normalise(image: Tensor) -> Tensor:
+    """CLIP's mean and standard deviation: `[B, 3, H, W]` in [-1, 1], without clamping."""
+    mean = image.new_tensor(CLIP_MEAN).view(1, 3, 1, 1)
+    std = image.new_tensor(CLIP_STD).view(1, 3, 1, 1)
+    return ((image + 1) / 2 - mean) / std
+
+
+def clip_squash(image: Tensor) -> Tensor:
+    """Images of any size and range in CLIP's size: `[B, C, H, W]` to `[B, C, 224, 224]`, float32.
+
+    The aspect ratio is not kept; bicubic, aligned corners, Gaussian blur before shrinking, as
+    published (kornia's `resize`). Blur and resize are linear and act on rows and columns alone, so
+    that a picture is read once, a band of rows at a time, and no copy of it is made.
+    """
+    down, across = (_squash_matrix(side).to(image.device) for side in image.shape[-2:])
+    return torch.cat([_squash_one(one, down, across) for one in image.split(1)])
 
 
 def fit_image(image: Tensor, height: int, width: int, fit: Fit) -> Tensor:
@@ -78,6 +83,57 @@ def square_image(image: Tensor, fit: Fit) -> Tensor:
     raise ValueError(f"fit is {fit!r}; choose stretch, crop or pad.")
 
 
+def _squash_one(image: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """`down @ image @ across.T` for `[1, C, H, W]`; a row counts for few rows of the result."""
+    height, width = image.shape[-2:]
+    rows = image.new_zeros((*image.shape[:2], CLIP_SIZE, width), dtype=torch.float32)
+    step = max(1, BAND_PIXELS // width)
+    for top in range(0, height, step):
+        band = slice(top, min(top + step, height))
+        touched = down[:, band].any(dim=1).nonzero().flatten()
+        if len(touched):
+            part = slice(int(touched[0]), int(touched[-1]) + 1)
+            rows[:, :, part] += down[part, band] @ image[:, :, band].float()
+    return rows @ across.T
+
+
+def _squash_matrix(side: int) -> Tensor:
+    """Weights `[224, side]` of an axis: Gaussian blur with reflected borders, then bicubic."""
+    pixels, cubic = _cubic_taps(side)  # [224, 4]
+    offsets, blur = _blur_taps(side / CLIP_SIZE)  # [K]
+    places = (pixels[..., None] + offsets).abs()  # [224, 4, K]
+    last = side - 1
+    places = torch.where(places > last, 2 * last - places, places)
+    weights = cubic[..., None] * blur
+    matrix = torch.zeros(CLIP_SIZE, side)
+    return matrix.scatter_add_(1, places.flatten(1), weights.flatten(1))
+
+
+def _cubic_taps(side: int) -> tuple[Tensor, Tensor]:
+    """The four pixels `[224, 4]` that each result is made of, and PyTorch's weights of them."""
+    # In float32, as PyTorch's own positions are.
+    at = torch.arange(CLIP_SIZE) * (torch.tensor(side - 1.0) / (CLIP_SIZE - 1))
+    pixels = (at.floor().long()[:, None] + torch.arange(-1, 3)).clamp(0, side - 1)
+    # Every fourth pixel is lit, so that each result shows the weight of one of its four.
+    combs = F.one_hot(torch.arange(side) % 4, 4).T[None, :, :, None].float()  # [1, 4, side, 1]
+    shown = F.interpolate(combs, (CLIP_SIZE, 1), mode="bicubic", align_corners=True)[0, ..., 0]
+    weights = shown.T.gather(1, pixels % 4)
+    # At the ends one pixel stands for several, with all their weight.
+    again = pixels.diff(dim=1, prepend=pixels[:, :1] - 1) == 0
+    return pixels, weights.masked_fill(again, 0.0)
+
+
+def _blur_taps(factor: float) -> tuple[Tensor, Tensor]:
+    """Offsets `[K]` and weights of the blur before an axis shrinks by `factor`."""
+    sigma = (factor - 1) / 2
+    if sigma <= 0:
+        return torch.zeros(1, dtype=torch.long), torch.ones(1)
+    reach = int(max(4 * sigma, 3)) // 2
+    offsets = torch.arange(-reach, reach + 1)
+    weights = torch.exp(-(offsets.float() ** 2) / (2 * sigma**2))
+    return offsets, weights / weights.sum()
+
+
 def _resize(image: Tensor, height: int, width: int) -> Tensor:
     if image.shape[-2:] == (height, width):
         return image
@@ -85,7 +141,7 @@ def _resize(image: Tensor, height: int, width: int) -> Tensor:
 
 
 def _at_most(image: Tensor, side: int) -> Tensor:
-    """The image with its longer side at most `side`: a blur of more pixels takes minutes."""
+    """The image with its longer side at most `side`."""
     if max(image.shape[-2:]) <= side:
         return image
     return _resize_to_scale(image.float(), side, side, cover=False)

@@ -12,7 +12,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..dc_model.preprocess import CLIP_SIZE, clip_preprocess, square_image
+from ..dc_model.preprocess import CLIP_SIZE, clip_normalise, clip_squash, square_image
 from . import keys
 from .checks import CONTEXT, require_finite, require_images
 from .errors import REMEDIES, InputError, require, require_text_width
@@ -101,8 +101,8 @@ class ContextEncode(io.ComfyNode):
         require(clip_vision, "CLIP_VISION", REMEDIES["CLIP_VISION"])
         require_image_size(clip_vision)
         rgb = require_images(image, "The image").movedim(-1, 1)  # [B, 3, H, W]
-        pixels = clip_preprocess(square_image(rgb, fit) * 2 - 1)
-        grey = clip_preprocess(torch.zeros(1, 3, *pixels.shape[-2:]))
+        pixels = clip_normalise(clip_squash(square_image(rgb, fit)) * 2 - 1)
+        grey = clip_normalise(torch.zeros(1, *pixels.shape[1:]))
         return io.NodeOutput(encode_images(clip_vision, pixels), encode_images(clip_vision, grey))
 
 

@@ -22,7 +22,7 @@ AT_START = {
     *("comfy", "comfy_api", "folder_paths", "latent_preview", "node_helpers"),
 }
 # Slow to import, or not there in every environment.
-WHERE_USED = {"kornia", "transformers", "einops", "dreamsim"}
+WHERE_USED = {"transformers", "einops", "dreamsim"}
 
 
 def ignored() -> set[str]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dc_model.preprocess import clip_preprocess, fit_image, square_image
+from dc_model.preprocess import clip_preprocess, clip_squash, fit_image, square_image
 
 SIZES = ("100x180", "200x130", "224x224", "256x256", "320x512", "576x1024")
 FLOAT16_ROUNDING = 2.0**-11
@@ -16,7 +16,6 @@ FLOAT16_ROUNDING = 2.0**-11
 
 @pytest.mark.parametrize("size", SIZES)
 def test_clip_preprocess_equals_the_published_one(size, golden: Path):
-    pytest.importorskip("kornia")
     data = load_file(golden / "modules" / f"clip_preprocess_{size}.safetensors")
     if "random_u8" in data:
         pixels, expected = data["random_u8"], data["random_out"].float()
@@ -28,8 +27,37 @@ def test_clip_preprocess_equals_the_published_one(size, golden: Path):
     assert ((found - expected).abs() <= FLOAT16_ROUNDING * expected.abs() + 1e-6).all()
 
 
+@pytest.mark.parametrize("size", [(225, 301), (1080, 1920), (1000, 10), (2, 3000), (97, 41)])
+def test_the_squash_is_the_blur_and_the_resize_of_kornia(size):
+    kornia = pytest.importorskip("kornia.geometry.transform")
+    image = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    options = {"interpolation": "bicubic", "align_corners": True, "antialias": True}
+    expected = kornia.resize(image, (224, 224), **options)
+    assert (clip_squash(image) - expected).norm() <= 1e-6 * expected.norm()
+
+
+def test_a_photograph_takes_neither_time_nor_copies():
+    """24 megapixels, in the memory layout of the host's images."""
+    status, peak = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not peak.exists():
+        pytest.skip("needs Linux's process figures")
+
+    def memory(field: str) -> int:
+        lines = (line.split() for line in status.read_text().splitlines())
+        return next(int(words[1]) * 1024 for words in lines if words[0] == f"{field}:")
+
+    photo = torch.full((1, 4000, 6000, 3), 0.5)
+    rgb = photo.movedim(-1, 1)
+    peak.write_text("5")
+    before, started = memory("VmRSS"), time.process_time()
+    squashed, fitted = clip_squash(rgb), fit_image(rgb, 320, 512, "crop")
+    assert torch.allclose(squashed, torch.tensor(0.5))
+    assert torch.allclose(fitted, torch.tensor(0.5))
+    assert time.process_time() - started < 4
+    assert memory("VmHWM") - before < photo.nbytes // 2
+
+
 def test_black_image_becomes_the_normalised_grey_of_the_unconditional_branch():
-    pytest.importorskip("kornia")
     found = clip_preprocess(torch.zeros(1, 3, 320, 512))
     assert found.shape == (1, 3, 224, 224)
     expected = torch.tensor([0.0685, 0.1615, 0.3324])  # (0.5 - mean) / std
@@ -153,7 +181,6 @@ def test_strips_cost_no_more_than_pictures(size, strip, fit):
 @pytest.mark.parametrize("strip", STRIPS, ids=str)
 def test_strips_reach_the_image_encoder(strip, fit):
     """A square of bars around 10000 pixels would take three minutes."""
-    pytest.importorskip("kornia")
     started = time.process_time()
     found = clip_preprocess(square_image(torch.zeros(1, 3, *strip), fit) * 2 - 1)
     assert found.shape == (1, 3, 224, 224)
