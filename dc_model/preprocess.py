@@ -65,6 +65,11 @@ def fit_image(image: Tensor, height: int, width: int, fit: Fit) -> Tensor:
     raise ValueError(f"fit is {fit!r}; choose crop, pad or stretch.")
 
 
+def eight_bit(frames: Tensor) -> Tensor:
+    """Pixels as files hold them: any shape, [-1, 1] to uint8, rounded to nearest."""
+    return ((frames + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
 def square_image(image: Tensor, fit: Fit) -> Tensor:
     """What CLIP's squash to a square sees: `[B, C, H, W]` in [0, 1].
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+
+from dc_model.preprocess import eight_bit, fit_image
 
 from .store import write_whole
 
@@ -65,7 +66,7 @@ def read_clip(path: Path, shape: ClipShape) -> Tensor:
             f"{path.name} gives {len(kept)} of {shape.frames} frames at stride {shape.stride}."
         )
     video = torch.stack(kept).permute(0, 3, 1, 2).float() / 255  # [T, 3, H, W]
-    return cover(video, shape.resolution)
+    return fit_image(video, *shape.resolution, "crop")
 
 
 def read_image(path: Path, resolution: tuple[int, int]) -> Tensor:
@@ -79,14 +80,13 @@ def read_image(path: Path, resolution: tuple[int, int]) -> Tensor:
             pixels = np.asarray(opened.convert("RGB"))
     except (OSError, UnidentifiedImageError) as error:
         raise VideoError(f"{path.name} cannot be decoded ({error}).") from error
-    return cover(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255, resolution)[
-        0
-    ]
+    image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255  # [1, 3, H, W]
+    return fit_image(image, *resolution, "crop")[0]
 
 
 def write_video(path: Path, frames: Tensor) -> None:
     """`[T, 3, H, W]` in [-1, 1] as a lossless H.264 file, whole or not at all."""
-    pixels = ((frames + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    pixels = eight_bit(frames).permute(0, 2, 3, 1).numpy()
     write_whole(path, lambda part: _encode(part, pixels))
 
 
@@ -102,15 +102,3 @@ def _encode(path: Path, pixels: NDArray[np.uint8]) -> None:
                 container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)
-
-
-def cover(video: Tensor, resolution: tuple[int, int]) -> Tensor:
-    """Resize the shorter side to fit and cut the centre: `[T, 3, H, W]`, bilinear, antialias."""
-    height, width = resolution
-    scale = max(height / video.shape[-2], width / video.shape[-1])
-    size = [max(height, round(video.shape[-2] * scale)), max(width, round(video.shape[-1] * scale))]
-    options: dict[str, Any] = {"mode": "bilinear", "antialias": True}
-    if tuple(size) != tuple(video.shape[-2:]):
-        video = F.interpolate(video, size, **options)
-    top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    return video[..., top : top + height, left : left + width]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dc_model.preprocess import eight_bit
 from dc_model.vdg import fold_frames
 
 from .batch import Batch
@@ -86,7 +87,7 @@ def gif(frames: torch.Tensor, fps: int = 8) -> bytes:
     """`[T, 3, H, W]` in [-1, 1] as an animated GIF."""
     from PIL import Image
 
-    pixels = ((frames + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    pixels = eight_bit(frames).permute(0, 2, 3, 1).numpy()
     images = [Image.fromarray(p) for p in pixels]
     out = io.BytesIO()
     images[0].save(

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from patterns import checkerboard
 from safetensors.torch import load_file
 
 from dc_model.preprocess import clip_preprocess, clip_squash, fit_image, square_image
@@ -105,6 +106,18 @@ def test_crop_equals_the_published_resize_and_cut(old, new):
     assert found.shape == expected.shape == (1, 3, *new)
     # The published script rounds to 8 bits before and after resizing.
     assert (found - expected).abs().max() < 1.6 / 255
+
+
+@pytest.mark.parametrize("old", [(720, 1280), (301, 533), (333, 1000), (100, 179)], ids=str)
+@pytest.mark.parametrize("new", [(96, 128), (97, 129), (64, 113)], ids=str)
+def test_crop_of_a_checkerboard_equals_torchvisions(old, new):
+    """Its squares show a shift by a third of a pixel, in the scale and in the cut."""
+    functional = pytest.importorskip("torchvision.transforms.functional")
+    image = checkerboard(*old).permute(2, 0, 1)[None].float() / 255
+    # The published way: the shorter side to the target's, the longer one rounded down.
+    expected = functional.center_crop(functional.resize(image, [new[0]], antialias=True), [*new])
+    found = fit_image(image, new[0], new[1], "crop")
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])

@@ -10,6 +10,7 @@ import torch
 pytest.importorskip("accelerate", reason="the training extra is not installed")
 pytest.importorskip("av")
 
+from dc_model.preprocess import clip_preprocess
 from dc_model.variants import VARIANTS
 from evaluation import checkpoint
 from evaluation.checkpoint import Generator, generate_set, require_known_words
@@ -24,7 +25,6 @@ from training.encoders import Encoders
 from training.small_world.dataset import SmallWorld
 from training.small_world.extractor import SmallExtractor, export
 from training.small_world.preset import new_model
-from training.small_world.train_towers import clip_pixels
 from training.small_world.vocabulary import tokenize
 
 SHAPE = ClipShape(resolution=(64, 64))
@@ -32,7 +32,7 @@ SHAPE = ClipShape(resolution=(64, 64))
 
 @pytest.fixture(scope="module")
 def generator() -> Generator:
-    encoders = Encoders(Autoencoder(), Towers(), tokenize, clip_pixels)
+    encoders = Encoders(Autoencoder(), Towers(), tokenize, clip_preprocess)
     return Generator(new_model(0).eval(), encoders, VARIANTS["512"], steps=2)
 
 

@@ -4,10 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from patterns import checkerboard
 
+from evaluation import videos
 from evaluation.command import EvaluationError
 from evaluation.compare import VideoSet, compare, extract_videos
-from evaluation.videos import ClipShape, VideoError, cover, list_videos, read_clip, read_image
+from evaluation.videos import ClipShape, VideoError, list_videos, read_clip, read_image
 
 av = pytest.importorskip("av")
 
@@ -133,9 +135,22 @@ def test_a_folder_that_is_missing_or_empty_is_named(tmp_path):
         list_videos(tmp_path)
 
 
-def test_cover_cuts_the_centre():
-    video = torch.arange(8.0).expand(1, 3, 4, 8)
-    assert cover(video, (4, 4))[0, 0, 0].tolist() == [2.0, 3.0, 4.0, 5.0]
+@pytest.mark.parametrize("size", [(720, 1280), (301, 533), (533, 301)], ids=str)
+def test_pictures_and_clips_are_cut_as_the_published_preprocessing_does(size, tmp_path):
+    from PIL import Image
+    from torchvision.transforms.functional import center_crop, resize
+
+    board = checkerboard(*size)
+    Image.fromarray(board.numpy()).save(tmp_path / "a.png")
+    videos.write_video(tmp_path / "a.mp4", board.permute(2, 0, 1)[None].float() / 127.5 - 1)
+    expected = board.permute(2, 0, 1).float() / 255
+    expected = center_crop(resize(expected, [96], antialias=True), [96, 96])
+    shape = ClipShape(frames=1, resolution=(96, 96))
+    for found in (
+        read_image(tmp_path / "a.png", (96, 96)),
+        read_clip(tmp_path / "a.mp4", shape)[0],
+    ):
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
 def test_read_image_takes_pictures_and_first_frames(folders, tmp_path):

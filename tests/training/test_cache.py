@@ -4,12 +4,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dc_model.preprocess import clip_preprocess
 from training.autoencoder import Autoencoder
 from training.cache import DiskCache, digest, fingerprint
 from training.clip import Towers
 from training.data.clip import Clip
 from training.encoders import Encoders
-from training.small_world.train_towers import clip_pixels
 from training.small_world.vocabulary import tokenize
 
 Parts = tuple[Autoencoder, Towers]
@@ -39,7 +39,7 @@ class Counted(Encoders):
 
 
 def encoders(parts: Parts, folder: Path, precision: str = "no") -> Counted:
-    made = Counted(*parts, tokenize, clip_pixels)
+    made = Counted(*parts, tokenize, clip_preprocess)
     made.use_disk(folder, precision)
     return made
 
@@ -61,7 +61,7 @@ def test_a_second_run_reads_what_the_first_wrote(parts: Parts, tmp_path: Path):
     read = encode(second, clip(key="the same pixels under another name"))
     assert second.made == 0
     assert all(torch.equal(a, b) for a, b in zip(written, read, strict=True))
-    plain = Encoders(*parts, tokenize, clip_pixels, keep=True)
+    plain = Encoders(*parts, tokenize, clip_preprocess, keep=True)
     torch.testing.assert_close(written[0], plain.latents(clip(), torch.Generator()))
     torch.testing.assert_close(written[2], plain.text(["a red ring", ""]), atol=2e-3, rtol=2e-3)
 

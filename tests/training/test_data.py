@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from patterns import checkerboard
 
 from training.config import DataConfig
 from training.data.sources import open_source
@@ -127,6 +128,17 @@ def test_fit_covers_and_cuts_the_centre():
     fitted = fit_clip(ramp, (4, 4))
     expected = torch.tensor([2.0, 3.0, 4.0, 5.0]) / 127.5 - 1
     torch.testing.assert_close(fitted[0, 0, 0], expected)
+
+
+@pytest.mark.parametrize("size", [(720, 1280), (301, 533), (533, 301)], ids=str)
+def test_clips_are_cut_as_at_inference(size):
+    """By a pattern that shows a third of a pixel."""
+    from torchvision.transforms.functional import center_crop, resize
+
+    frames = checkerboard(*size)[None]
+    expected = frames.permute(0, 3, 1, 2).float() / 127.5 - 1
+    expected = center_crop(resize(expected, [96], antialias=True), [96, 96])
+    torch.testing.assert_close(fit_clip(frames, (96, 96)), expected, atol=1e-4, rtol=0)
 
 
 def test_windows_are_a_fixed_few_of_each_video(folder: Path):

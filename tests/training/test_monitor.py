@@ -6,6 +6,7 @@ import torch
 from accelerate import Accelerator
 from training_helpers import tiny_config, tiny_trainer
 
+from dc_model.preprocess import clip_preprocess
 from dc_model.variants import VARIANTS
 from training.autoencoder import Autoencoder
 from training.batch import BatchMaker
@@ -15,7 +16,6 @@ from training.monitor import Monitor, gif
 from training.objective import schedule_of
 from training.small_world.dataset import SmallWorld
 from training.small_world.preset import new_model
-from training.small_world.train_towers import clip_pixels
 from training.small_world.vocabulary import tokenize
 from training.stages import STAGES
 from training.trainer import Trainer
@@ -41,7 +41,7 @@ def test_samples_are_written_as_videos(tmp_path: Path):
     config = tiny_config(tmp_path, conditioning={"concat": {"first": 1.0}})
     variant = VARIANTS["512"]
     maker = BatchMaker(
-        encoders=Encoders(Autoencoder(), Towers(), tokenize, clip_pixels),
+        encoders=Encoders(Autoencoder(), Towers(), tokenize, clip_preprocess),
         schedule=schedule_of(variant),
         variant=variant,
         stage=STAGES["full"],

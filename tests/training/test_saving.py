@@ -8,6 +8,7 @@ from training_helpers import tiny_config, tiny_model
 
 from dc_model.checkpoint import shapes, split_checkpoint
 from dc_model.detect import detect_unet_arch, detect_variant, read_metadata
+from dc_model.preprocess import clip_preprocess
 from dc_model.projection import detect_projection_arch
 from dc_model.variants import VARIANTS
 from training.autoencoder import Autoencoder
@@ -20,14 +21,13 @@ from training.lora import add_lora, lora_tensors
 from training.objective import schedule_of
 from training.saving import checkpoint_tensors, save_checkpoint, write_whole
 from training.small_world.preset import PROJECTOR, UNET, new_model
-from training.small_world.train_towers import clip_pixels
 from training.small_world.vocabulary import tokenize
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("demo") / "demo.safetensors"
-    encoders = Encoders(Autoencoder(), Towers(), tokenize, clip_pixels)
+    encoders = Encoders(Autoencoder(), Towers(), tokenize, clip_preprocess)
     tensors = checkpoint_tensors(new_model(0), encoders, schedule_of(VARIANTS["512"]))
     save_checkpoint(path, tensors, {"variant": "512", "head_dim": {"unet": 64}})
     return path

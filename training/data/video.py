@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from dc_model.preprocess import fit_image
 
 VIDEO_SUFFIXES = {".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v"}
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
@@ -76,13 +77,8 @@ def draw_window(frames: int, count: int, strides: tuple[int, int], draw: int) ->
 
 def fit_clip(frames: Tensor, size: tuple[int, int]) -> Tensor:
     """uint8 `[T, H, W, 3]` to `[T, 3, h, w]` in [-1, 1]: cover the size, cut the centre."""
-    height, width = size
-    video = frames.permute(0, 3, 1, 2).float() / 127.5 - 1  # [T, 3, H, W]
-    scale = max(height / video.shape[-2], width / video.shape[-1])
-    new = [max(height, round(video.shape[-2] * scale)), max(width, round(video.shape[-1] * scale))]
-    video = F.interpolate(video, new, mode="bilinear", antialias=True).clamp(-1, 1)
-    top, left = (new[0] - height) // 2, (new[1] - width) // 2
-    return video[..., top : top + height, left : left + width]
+    video = frames.permute(0, 3, 1, 2).float() / 255  # [T, 3, H, W]
+    return fit_image(video, *size, "crop") * 2 - 1
 
 
 def is_clip(path: Path, num_frames: int) -> bool:

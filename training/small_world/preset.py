@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dc_model.checkpoint import CheckpointParts
+from dc_model.preprocess import clip_preprocess
 from dc_model.projection import ProjectionArch, Resampler
 from dc_model.unet import DynamiCrafterUNet
 from dc_model.variants import UNetArch
@@ -16,7 +17,6 @@ from ..autoencoder import Autoencoder, detect_autoencoder
 from ..clip import Towers, detect_towers
 from ..encoders import Encoders
 from ..model import VideoModel, fused_attention, initialize
-from .train_towers import clip_pixels
 from .vocabulary import tokenize
 
 UNET = UNetArch(
@@ -70,4 +70,4 @@ def _encoders(
     vae.load_state_dict(vae_state)
     towers = Towers(detect_towers({k: tuple(v.shape) for k, v in towers_state.items()}))
     towers.load_state_dict(towers_state)
-    return Encoders(vae, towers, tokenize, clip_pixels, keep=keep)
+    return Encoders(vae, towers, tokenize, clip_preprocess, keep=keep)

@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dc_model.preprocess import clip_preprocess
+
 from ..clip import Towers
 from .render import render_frame
 from .scenes import COLOURS, KINDS, MOTIONS, Scene, make_scene
@@ -28,18 +30,6 @@ log = logging.getLogger(__name__)
 PEAK_RATE = 1e-3
 # Captions without pictures in every step: sentences are cheap, images are not.
 EXTRA_CAPTIONS = 112
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
-
-def clip_pixels(images: Tensor) -> Tensor:
-    """`[B, 3, H, W]` in [-1, 1], not larger than 224, to the image tower's input.
-
-    Enlarging needs no blur, so this equals `dc_model.preprocess.clip_preprocess` there.
-    """
-    big = F.interpolate(images.float(), (224, 224), mode="bicubic", align_corners=True)
-    mean, std = (big.new_tensor(v).view(1, 3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
-    return ((big + 1) / 2 - mean) / std
 
 
 class AttributeHeads(nn.Module):
@@ -80,7 +70,7 @@ def pair_loss(
     """The contrastive loss of captions and clips, and the attributes read off first frames."""
     tokens = tokenize([s.caption for s in scenes])
     frames = np.stack([render_frame(s, t) for t in (0.0, 1.0) for s in scenes])
-    seen = towers.visual(clip_pixels(torch.from_numpy(frames) * 2 - 1)).float()
+    seen = towers.visual(clip_preprocess(torch.from_numpy(frames) * 2 - 1)).float()
     first, last = towers.visual.embed(seen).chunk(2)
     text = said(tokens, towers.text(tokens).float(), generator)
     kind, colour, _ = labels(scenes)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dc_model import vdg
+from dc_model.preprocess import eight_bit
 from dc_model.variants import VARIANTS
 
 from ...encoders import Encoders
@@ -94,8 +95,7 @@ def sample(
         with torch.autocast("cpu", torch.bfloat16):
             latents = _latents(model, arm, encoders, part, take, plan, generator)
             frames = encoders.vae.decode(vdg.fold_frames(latents)).float().clamp(-1, 1)
-        frames = ((frames + 1) * 127.5).round().to(torch.uint8)
-        out.append(frames.unflatten(0, (len(part), plan.num_frames)).numpy())
+        out.append(eight_bit(frames).unflatten(0, (len(part), plan.num_frames)).numpy())
     model.image_scales = None
     return np.concatenate(out)
 
