@@ -19,6 +19,7 @@ from ..dc_model.analytic_init import (
 )
 from ..dc_model.vdg import fold_frames, unfold_frames
 from .checks import require_latent
+from .door import checked
 from .errors import InputError
 from .guider import require_model
 from .loader import FOLDERS, checkpoint_path
@@ -120,6 +121,7 @@ class AnalyticInitNode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: Any,

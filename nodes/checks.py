@@ -1,17 +1,23 @@
 """Checks of images, numbers and latents, in the style of `errors`.
 
-A NaN that reaches the network costs the whole run and tells nothing, so that every stage looks at
-what it takes in and gives out.
+A NaN that reaches the network costs the whole run and shows nowhere, so every stage looks at what
+it takes in and gives out.
 """
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 import comfy.model_management
 import torch
 from torch import Tensor
 
 from .errors import LATENT_CHANNELS, InputError
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+# Light beyond white is common, 255 is another scale.
+LARGEST_PIXEL = 16.0
+LARGEST_LATENT = 1e4
 
 # What usually made a stage's numbers overflow, and the setting to change.
 DECODING = (
@@ -33,13 +39,14 @@ CONTEXT = (
 def require_images(image: Any, name: str) -> Tensor:
     """Colour images `[B, H, W, 3]`; grey ones get three channels, alpha is left away.
 
-    Raises InputError for another shape, an empty batch or side, and pixels that are not finite.
+    Raises InputError for another shape or kind of numbers, an empty batch or side, and pixels that
+    are not finite or far from 0 to 1.
     """
-    if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
-        found = f"shape {list(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
+    _require_plain(image, name, "images [B, H, W, 3]", "connect an IMAGE such as Load Image gives")
+    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
         raise InputError(
-            f"{name} has {found}; expected a batch of images [B, H, W, 3], connect an IMAGE such "
-            "as Load Image gives."
+            f"{name} has shape {list(image.shape)}; expected a batch of images [B, H, W, 3], "
+            "connect an IMAGE such as Load Image gives."
         )
     if image.numel() == 0:
         batch, height, width, _ = image.shape
@@ -47,37 +54,92 @@ def require_images(image: Any, name: str) -> Tensor:
             f"{name} is empty, {batch} images of {width} x {height} pixels; connect at least one "
             "image of at least 1 x 1."
         )
-    if not _all_finite(image):
+    low, high = _extent(image)
+    if not math.isfinite(low + high):
         raise InputError(
             f"{name} has pixels that are not finite (NaN or infinite), {_where(image)}; look at "
             "the node that made it, often a decoder in half precision."
         )
+    if max(-low, high) > LARGEST_PIXEL:
+        raise InputError(
+            f"{name} has pixels from {low:.3g} to {high:.3g}; expected 0 to 1: divide those of 0 "
+            "to 255 by 255, clamp others."
+        )
     return image.expand(*image.shape[:-1], 3) if image.shape[-1] == 1 else image[..., :3]
 
 
-def require_numbers(**values: float) -> None:
-    """InputError unless every value is finite: NaN passes the host's limits of a widget."""
-    for name, value in values.items():
-        if not math.isfinite(value):
-            raise InputError(f"{name} is {value}, no finite number; set it to one.")
-
-
-def require_latent(latent: Any) -> Tensor:
-    """The samples `[N*T, 4, h, w]` of a LATENT, or InputError when they are another model's."""
-    samples = latent["samples"]
-    shape = list(samples.shape)
-    if samples.ndim != 4 or samples.shape[1] != LATENT_CHANNELS or 0 in shape:
+def require_latent_samples(latent: Any, name: str = "The latent") -> Tensor:
+    """The samples of a LATENT of any model, a plain tensor of floats; InputError for others."""
+    source = "connect the latent of Visual Detail Guidance or of a DynamiCrafter sampler"
+    if not isinstance(latent, Mapping) or "samples" not in latent:
+        raise InputError(f"{name} is a {type(latent).__name__} without samples; {source}.")
+    samples = _require_plain(latent["samples"], name, "latents [frames, 4, h, w]", source)
+    if samples.ndim != 4 or samples.numel() == 0:
+        _refuse_latent(samples, name)
+    low, high = _extent(require_finite(samples, f"{name} input", LATENTS))
+    if max(-low, high) > LARGEST_LATENT:
         raise InputError(
-            f"The latent has shape {shape}; expected [frames, {LATENT_CHANNELS}, height / 8, "
-            "width / 8]: connect the latent of Visual Detail Guidance or of a DynamiCrafter "
-            "sampler."
+            f"{name} has numbers from {low:.3g} to {high:.3g}, where a VAE's lie within "
+            f"100; {source}."
         )
-    return require_finite(samples, "The latent input", LATENTS)
+    mask = latent.get("noise_mask")
+    if mask is not None:
+        _require_plain(mask, f"{name}'s noise mask", "a mask", "connect Set Latent Noise Mask")
+    return samples
+
+
+def require_latent(latent: Any, name: str = "The latent") -> Tensor:
+    """The samples `[N*T, 4, h, w]` of a LATENT, or InputError when they are another model's."""
+    samples = require_latent_samples(latent, name)
+    if samples.shape[1] != LATENT_CHANNELS:
+        _refuse_latent(samples, name)
+    return samples
+
+
+def _refuse_latent(samples: Tensor, name: str) -> NoReturn:
+    raise InputError(
+        f"{name} has shape {list(samples.shape)}; expected [frames, {LATENT_CHANNELS}, height / "
+        "8, width / 8]: connect the latent of Visual Detail Guidance or of a DynamiCrafter "
+        "sampler."
+    )
+
+
+def require_conditioning(conditioning: Any, name: str) -> Any:
+    """A CONDITIONING: one or more prompts, each `[B, tokens, channels]` with its settings.
+
+    Raises InputError for anything else.
+    """
+    source = "connect CLIP Text Encode, or a node that passes its CONDITIONING on"
+    if not isinstance(conditioning, list | tuple) or not conditioning:
+        found = f"a {type(conditioning).__name__}" if conditioning else "empty"
+        raise InputError(f"{name} is {found}; {source}.")
+    for entry in conditioning:
+        if not isinstance(entry, list | tuple) or len(entry) != 2 or not isinstance(entry[1], dict):
+            raise InputError(f"{name} has an entry that is no prompt with its settings; {source}.")
+        text = _require_plain(entry[0], name, "prompts [B, tokens, channels]", source)
+        if text.ndim != 3 or text.numel() == 0:
+            raise InputError(
+                f"{name} has a prompt of shape {list(text.shape)}; expected [B, tokens, channels]: "
+                f"{source}."
+            )
+        require_finite(text, name, CONTEXT)
+    return conditioning
+
+
+def require_noise(noise: Any, samples: Tensor) -> Tensor:
+    """What a NOISE drew for `samples`, or InputError unless it has their shape."""
+    source = "connect RandomNoise, Analytic-Init Noise or nothing"
+    _require_plain(noise, "noise", f"a number for each of the latent's {samples.numel()}", source)
+    if noise.shape != samples.shape:
+        raise InputError(
+            f"noise has shape {list(noise.shape)}, the latent {list(samples.shape)}; {source}."
+        )
+    return noise
 
 
 def require_finite(values: Tensor, what: str, cause: str) -> Tensor:
     """`values` `[B, ...]`, or InputError with the likely cause and the setting to change."""
-    if not _all_finite(values):
+    if values.numel() and not math.isfinite(sum(_extent(values))):
         raise InputError(
             f"{what} has numbers that are not finite (NaN or infinite), {_where(values)}; probably "
             f"{cause}."
@@ -99,9 +161,26 @@ def require_room(videos: int, length: int, height: int, width: int) -> None:
         )
 
 
-def _all_finite(values: Tensor) -> bool:
-    # A sum carries every NaN and infinity; it may also overflow, so that only a doubt costs more.
-    return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
+def _require_plain(value: Any, name: str, expected: str, remedy: str) -> Tensor:
+    """`value`, or InputError unless it is a dense tensor of floats with data."""
+    if not isinstance(value, Tensor):
+        found = f"a {type(value).__name__}" if value is not None else "nothing"
+    elif value.is_meta:
+        found = "a tensor without data (device meta)"
+    elif value.is_nested or value.layout != torch.strided:
+        found = "a nested tensor" if value.is_nested else f"a {value.layout} tensor"
+    elif value.dtype not in FLOATS:
+        found = f"a tensor of {value.dtype}"
+    else:
+        return value
+    kinds = "float16, bfloat16, float32 or float64"
+    raise InputError(f"{name} is {found}; expected {expected} of {kinds}: {remedy}.")
+
+
+def _extent(values: Tensor) -> tuple[float, float]:
+    """The smallest and the largest value; NaN where there is one. Takes no memory."""
+    low, high = torch.aminmax(values)
+    return float(low), float(high)
 
 
 def _where(values: Tensor) -> str:

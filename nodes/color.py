@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..dc_model.color_match import match_colors
-from .checks import require_images, require_numbers
+from .door import checked
 from .types import CATEGORY
 
 
@@ -55,18 +55,17 @@ class ColorMatch(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls, images: Tensor, reference: Tensor, method: Any, source: Any, strength: float
     ) -> io.NodeOutput:
-        require_numbers(strength=strength)
-        video, picture = require_images(images, "images"), require_images(reference, "reference")
-        bar = comfy.utils.ProgressBar(len(video))
+        bar = comfy.utils.ProgressBar(len(images))
 
         def on_frame() -> None:
             comfy.model_management.throw_exception_if_processing_interrupted()
             bar.update(1)
 
-        matched = match_colors(video, picture, method, source, strength, on_frame)
+        matched = match_colors(images, reference, method, source, strength, on_frame)
         return io.NodeOutput(matched)
 
 

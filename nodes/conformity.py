@@ -20,7 +20,7 @@ from ..dc_model.conformity import (
 )
 from ..dc_model.preprocess import Fit, fit_image
 from ..dc_model.protocol import Conformity
-from .checks import require_images
+from .door import checked
 from .errors import REMEDIES, InputError, require
 from .metrics import claim_device, to_videos, watched
 from .types import CATEGORY
@@ -81,6 +81,7 @@ class InputConformity(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         images: Tensor,
@@ -90,15 +91,14 @@ class InputConformity(io.ComfyNode):
         fit: str,
         clip_vision: Any = None,
     ) -> io.NodeOutput:
-        frames, inputs = require_images(images, "images"), require_images(image, "image")
-        videos = to_videos(frames, num_frames or frames_of_each(frames, inputs), "images")
-        if len(inputs) not in (1, len(videos)):
+        videos = to_videos(images, num_frames or frames_of_each(images, image), "images")
+        if len(image) not in (1, len(videos)):
             raise InputError(
-                f"{len(inputs)} input images came with {len(videos)} videos; connect 1, or one for "
+                f"{len(image)} input images came with {len(videos)} videos; connect 1, or one for "
                 "each video."
             )
         pictures = fit_image(
-            inputs.float().clamp(0, 1).movedim(-1, 1),
+            image.float().clamp(0, 1).movedim(-1, 1),
             videos.shape[-2],
             videos.shape[-1],
             cast(Fit, fit),

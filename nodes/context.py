@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ..dc_model.preprocess import CLIP_SIZE, clip_normalise, clip_squash, square_image
 from . import keys
-from .checks import CONTEXT, require_finite, require_images
-from .errors import REMEDIES, InputError, require, require_text_width
+from .checks import CONTEXT, require_finite
+from .door import checked
+from .errors import REMEDIES, InputError, require_text_width
 from .types import CATEGORY, Projector
 from .widgets import conditioning_outputs
 
@@ -97,10 +98,10 @@ class ContextEncode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, clip_vision: Any, image: Tensor, fit: Any) -> io.NodeOutput:
-        require(clip_vision, "CLIP_VISION", REMEDIES["CLIP_VISION"])
         require_image_size(clip_vision)
-        rgb = require_images(image, "The image").movedim(-1, 1)  # [B, 3, H, W]
+        rgb = image.movedim(-1, 1)  # [B, 3, H, W]
         pixels = clip_normalise(clip_squash(square_image(rgb, fit)) * 2 - 1)
         grey = clip_normalise(torch.zeros(1, *pixels.shape[1:]))
         return io.NodeOutput(encode_images(clip_vision, pixels), encode_images(clip_vision, grey))
@@ -141,6 +142,7 @@ class ContextProjection(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         positive: Any,
@@ -150,7 +152,6 @@ class ContextProjection(io.ComfyNode):
         null_clip_vision_output: Any,
         frame_tokens: str,
     ) -> io.NodeOutput:
-        require(projector, "projector", REMEDIES["projector"])
         for conditioning in (positive, negative):
             require_text_width(conditioning, projector.model.arch.output_dim)
         image = project(projector, clip_vision_output)

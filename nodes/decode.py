@@ -8,7 +8,8 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from .checks import DECODING, require_finite, require_latent
-from .errors import InputError, require_vae
+from .door import checked
+from .errors import InputError
 from .toon import require_dual_reference
 from .types import CATEGORY, frames_per_video
 
@@ -111,6 +112,7 @@ class VideoDecode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         vae: Any,
@@ -121,7 +123,6 @@ class VideoDecode(io.ComfyNode):
         first_image: Tensor | None = None,
         last_image: Tensor | None = None,
     ) -> io.NodeOutput:
-        require_vae(vae)
         latent = require_latent(samples)
         frames = frames_per_video(samples)
         if drop_last_frame and frames < 2:

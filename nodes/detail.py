@@ -15,9 +15,10 @@ from torch import Tensor
 from ..dc_model import vdg
 from ..dc_model.preprocess import fit_image
 from . import keys
-from .checks import ENCODING, require_finite, require_images, require_room
-from .errors import REMEDIES, InputError, require_count, require_multiple_of_8, require_vae
-from .types import CATEGORY, Keyframe, Keyframes, keyframes
+from .checks import ENCODING, require_finite, require_room
+from .door import checked
+from .errors import REMEDIES, InputError, require_count, require_multiple_of_8
+from .types import CATEGORY, Keyframe, Keyframes
 from .widgets import conditioning_outputs, fit_input, size_inputs, video_inputs
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def empty_latent(videos: int, length: int, height: int, width: int) -> dict[str,
 
 def encode_fitted(vae: Any, image: Tensor, height: int, width: int, fit: Any) -> Tensor:
     """Unscaled latents `[K, 4, h, w]` of images `[K, H, W, C]`, posterior mode."""
-    rgb = require_images(image, "The image").movedim(-1, 1)  # [K, 3, H, W]
+    rgb = image.movedim(-1, 1)  # [K, 3, H, W]
     fitted = fit_image(rgb, height, width, fit).movedim(1, -1)  # [K, height, width, 3]
     latents = vae.encode(fitted)
     if latents.ndim != 4 or latents.shape[1] != 4 or latents.shape[-1] != width // 8:
@@ -168,6 +169,7 @@ class VisualDetailGuidance(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         positive: Any,
@@ -185,7 +187,6 @@ class VisualDetailGuidance(io.ComfyNode):
         end_image: Tensor | None = None,
         **optional: Any,
     ) -> io.NodeOutput:
-        require_vae(vae)
         require_multiple_of_8(width=width, height=height)
         require_room(batch_size, length, height, width)
         _warn_of_unused(mode, end_image=end_image, keyframes=optional.get("keyframes"))
@@ -193,7 +194,7 @@ class VisualDetailGuidance(io.ComfyNode):
         if mode == "interpolate":
             video = interpolate(encode, image, end_image, length, batch_size)
         elif mode == "keyframes":
-            given = keyframes(optional.get("keyframes"))
+            given = optional.get("keyframes") or ()
             video = place_keyframes(encode, image, given, length, batch_size)
         else:
             assemble = {"animate": animate, "loop": loop, "per_frame": per_frame}[mode]
@@ -237,10 +238,10 @@ class KeyframeNode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, image: Tensor, frame: int, **optional: Any) -> io.NodeOutput:
-        image = require_images(image, "The keyframe")
         require_count(image.shape[0], (1,), "images", "a keyframe is one image")
-        return io.NodeOutput((*keyframes(optional.get("keyframes")), Keyframe(frame, image)))
+        return io.NodeOutput((*(optional.get("keyframes") or ()), Keyframe(frame, image)))
 
 
 class EmptyVideo(io.ComfyNode):
@@ -274,6 +275,7 @@ class EmptyVideo(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         positive: Any,

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ..dc_model import vdg
 from . import keys
-from .checks import require_images, require_latent
+from .checks import require_latent
 from .detail import SPEED_TOOLTIP, encode_fitted
-from .errors import InputError, require_count, require_multiple_of_8, require_vae
+from .door import checked
+from .errors import InputError, require_count, require_multiple_of_8
 from .types import CATEGORY, frames_per_video
 from .widgets import conditioning_outputs
 
@@ -110,6 +111,7 @@ class Extend(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         positive: Any,
@@ -122,8 +124,6 @@ class Extend(io.ComfyNode):
         image_only: Any = None,
         samples: Any = None,
     ) -> io.NodeOutput:
-        require_vae(vae)
-        images = require_images(images, "images")
         require_multiple_of_8(width=images.shape[2], height=images.shape[1])
         limit = min(images.shape[0], length - 1)
         if overlap > limit:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..dc_model.schedule import is_published_ending
 from . import keys
+from .door import checked
 from .errors import InputError
 from .guider import require_model
 from .model import DynamiCrafterSampling
@@ -122,6 +123,7 @@ class PinFirstFrame(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, model: Any, frames: str) -> io.NodeOutput:
         if require_model(model).arch.in_channels <= 4:
             raise InputError(

@@ -14,7 +14,7 @@ from ..dc_model.transformers import SpatialTransformer
 from ..dc_model.unet import DynamiCrafterUNet
 from . import keys
 from .charts import bar_chart
-from .checks import require_numbers
+from .door import checked
 from .errors import InputError
 from .guider import require_model
 from .types import CATEGORY
@@ -89,7 +89,6 @@ def multipliers(
 
     Raises InputError when `per_layer` is no list of as many numbers as there are layers.
     """
-    require_numbers(outer_layers=outer, middle_layers=middle)
     layers = spatial_layers(unet)
     if not per_layer.strip():
         return tuple(middle if is_middle else outer for _, is_middle, _ in layers)
@@ -137,6 +136,7 @@ class Lambda(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls, model: Any, outer_layers: float, middle_layers: float, per_layer: str
     ) -> io.NodeOutput:
@@ -164,6 +164,7 @@ class LambdaPlot(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, model: Any) -> io.NodeOutput:
         unet = require_model(model).diffusion_model
         gates = image_gates(model)

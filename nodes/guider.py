@@ -12,19 +12,19 @@ from torch import Tensor
 
 from ..dc_model.guidance import classifier_free, rescale_guidance, two_scale
 from ..dc_model.vdg import fold_frames, unfold_frames
-from .checks import require_numbers
 from .errors import InputError
 from .model import DynamiCrafterModel, DynamiCrafterSampling
 
 
 def require_model(patcher: Any) -> DynamiCrafterModel:
     """The model behind a MODEL wire; InputError when it is of another family."""
-    if not isinstance(patcher.model, DynamiCrafterModel):
+    model = getattr(patcher, "model", None)
+    if not isinstance(model, DynamiCrafterModel):
+        found = "nothing" if patcher is None else f"a {type(model or patcher).__name__}"
         raise InputError(
-            f"The model is a {type(patcher.model).__name__}; this node needs one from Load "
-            "DynamiCrafter Checkpoint."
+            f"The model is {found}; this node needs one from Load DynamiCrafter Checkpoint."
         )
-    return patcher.model
+    return model
 
 
 class DualGuider(comfy.samplers.CFGGuider):
@@ -39,7 +39,6 @@ class DualGuider(comfy.samplers.CFGGuider):
 
     def set_scales(self, cfg: float, image_cfg: float, guidance_rescale: float) -> None:
         """guidance_rescale: 0 to 1; negative = the model's own."""
-        require_numbers(cfg=cfg, image_cfg=image_cfg, guidance_rescale=guidance_rescale)
         self.cfg, self.image_cfg = cfg, image_cfg
         own = require_model(self.model_patcher).variant.guidance_rescale
         self.guidance_rescale = own if guidance_rescale < 0 else guidance_rescale
@@ -147,8 +146,8 @@ def build_guider(
     Raises InputError when the model is of another family or a conditioning lacks what it needs.
     """
     inner = require_model(model)
-    for conditioning in (positive, negative, image_only):
-        inner.require_conditioning(conditioning or ())
+    for conditioning in (positive, negative, image_only or ()):
+        inner.require_conditioning(conditioning)
     guider = DualGuider(model)
     guider.set_all_conds(positive, negative, image_only)
     guider.set_scales(cfg, image_cfg, guidance_rescale)

@@ -24,6 +24,7 @@ from ..dc_model.detect import (
 from ..dc_model.schedule import NoiseSchedule
 from ..dc_model.variants import VARIANTS, Variant
 from .bare_parameters import patch_on_load
+from .door import checked
 from .encoders import (
     core_patcher,
     load_image_encoder,
@@ -301,6 +302,7 @@ class CheckpointLoader(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, ckpt_name: str, variant: str, weight_dtype: str) -> io.NodeOutput:
         return io.NodeOutput(*load_checkpoint(checkpoint_path(ckpt_name), variant, weight_dtype))
 

@@ -18,7 +18,8 @@ from tqdm.auto import tqdm
 
 from ..dc_model.ddim import sample_ddim
 from ..dc_model.schedule import NoiseSchedule, ddim_sigmas, timesteps
-from .checks import SAMPLING, require_finite, require_latent, require_numbers
+from .checks import SAMPLING, require_finite, require_latent, require_noise
+from .door import checked
 from .errors import InputError
 from .guider import DualGuider, build_guider, require_model
 from .model import DynamiCrafterSampling
@@ -44,7 +45,6 @@ def make_sigmas(
 ) -> Tensor:
     """SIGMAS of the published grid; `auto` spacing is the variant's."""
     variant = require_model(model).variant
-    require_numbers(denoise=denoise)
     schedule = schedule_of(model.get_model_object("model_sampling"))
     chosen: Any = variant.spacing if spacing == "auto" else spacing
     return ddim_sigmas(schedule, timesteps(steps, chosen, start_timestep, denoise), ending)
@@ -106,7 +106,6 @@ def sample_dynamicrafter_ddim(
 
 def ddim_sampler(eta: float) -> Any:
     """SAMPLER of the published DDIM."""
-    require_numbers(eta=eta)
     return comfy.samplers.KSAMPLER(sample_dynamicrafter_ddim, {"eta": eta})
 
 
@@ -119,7 +118,7 @@ def run(
     latent = {**latent, "samples": samples}
     require_latent(latent)
     result = guider.sample(
-        noise.generate_noise(latent),
+        require_noise(noise.generate_noise(latent), samples),
         samples,
         ddim_sampler(eta),
         sigmas,
@@ -187,6 +186,7 @@ class Scheduler(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: Any,
@@ -214,6 +214,7 @@ class DDIM(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, eta: float) -> io.NodeOutput:
         return io.NodeOutput(ddim_sampler(eta))
 
@@ -254,6 +255,7 @@ class Sampler(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: Any,
@@ -304,6 +306,7 @@ class Guider(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: Any,

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..dc_model.prompt_schedule import frame_texts, parse_schedule, segment_weights
 from . import keys
-from .errors import REMEDIES, require
+from .door import checked
 from .types import CATEGORY
 
 
@@ -63,8 +63,8 @@ class PromptSchedule(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, clip: Any, prompts: str, length: int, blend_frames: int) -> io.NodeOutput:
-        require(clip, "CLIP", REMEDIES["CLIP"])
         return io.NodeOutput(encode_schedule(clip, prompts, length, blend_frames))
 
 

@@ -28,7 +28,7 @@ from ..dc_model.sketch_controlnet import (
 )
 from ..dc_model.vdg import unfold_frames
 from . import keys
-from .checks import require_images, require_numbers
+from .door import checked
 from .encoders import core_patcher, fitting, load_strictly
 from .errors import InputError
 from .files import read_tensors
@@ -263,6 +263,7 @@ class SketchControlNode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         positive: Any,
@@ -275,7 +276,6 @@ class SketchControlNode(io.ComfyNode):
         end_percent: float,
         image_only: Any = None,
     ) -> io.NodeOutput:
-        require_numbers(strength=strength, start_percent=start_percent, end_percent=end_percent)
         length = video_length(positive)
         numbers = parse_frames(frames, sketches.shape[0], length)
         path = folder_paths.get_full_path_or_raise(FOLDER, control_net_name)
@@ -284,7 +284,7 @@ class SketchControlNode(io.ComfyNode):
         except CheckpointError as error:
             raise CheckpointError(f"{control_net_name}: {error}") from error
         _check_text(positive, patcher.model)
-        grey = require_images(sketches, "sketches").mean(dim=-1).unsqueeze(1)  # [K, 1, H, W]
+        grey = sketches.mean(dim=-1).unsqueeze(1)  # [K, 1, H, W]
         control = SketchControl(patcher, grey, numbers, length)
         control.set_cond_hint(None, strength, (start_percent, end_percent))
         return io.NodeOutput(*_controlled([positive, negative, image_only], control))

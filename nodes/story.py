@@ -11,28 +11,18 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..dc_model.overlap import join
-from .checks import require_images
 from .context import ContextEncode, ContextProjection
 from .decode import VideoDecode
 from .detail import SPEED_TOOLTIP, VisualDetailGuidance
-from .errors import REMEDIES, InputError, require, require_count
+from .door import checked
+from .errors import InputError, require_count
 from .extend import Extend
 from .sampling import Sampler
 from .toon import ToonVAE
-from .types import CATEGORY, Projector
+from .types import CATEGORY, Projector, Shot, Shots
 from .widgets import eta_input, fit_input, guidance_inputs, seed_input, size_inputs, steps_input
 
-Shots = io.Custom("DC_SHOTS")
 MODES = ["animate", "interpolate"]
-
-
-class Shot(NamedTuple):
-    """One shot; without an image `[1, H, W, C]` it goes on from the shot before."""
-
-    prompt: str
-    length: int
-    fps: int
-    image: Tensor | None
 
 
 class Take(NamedTuple):
@@ -196,11 +186,11 @@ class ShotNode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls, prompt: str, length: int, fps: int, image: Tensor | None = None, shots: Any = None
     ) -> io.NodeOutput:
         if image is not None:
-            image = require_images(image, "The shot's image")
             require_count(image.shape[0], (1,), "images", "a shot starts from one image")
         return io.NodeOutput((*(shots or ()), Shot(prompt, length, fps, image)))
 
@@ -256,6 +246,7 @@ class Storyboard(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: Any,
@@ -275,9 +266,6 @@ class Storyboard(io.ComfyNode):
         cfg: float,
         eta: float,
     ) -> io.NodeOutput:
-        for part, value in (("CLIP", clip), ("VAE", vae), ("CLIP_VISION", clip_vision)):
-            require(value, part, REMEDIES[part])
-        require(projector, "projector", REMEDIES["projector"])
         check_shots(shots, mode, overlap)
         sampling = {
             "steps": steps,

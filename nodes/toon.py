@@ -22,7 +22,6 @@ from ..dc_model.dual_reference_vae import (
     detect_dual_reference_arch,
 )
 from ..dc_model.preprocess import fit_image
-from .checks import require_images
 from .errors import InputError, require_count
 from .model import attend
 
@@ -171,7 +170,7 @@ class ToonVAE(comfy.sd.VAE):
 
     def _prepared(self, image: Tensor, videos: int, height: int, width: int) -> Tensor:
         require_count(image.shape[0], (1, videos), "reference images", "give 1 or one per video")
-        images = require_images(image, "The reference image").movedim(-1, 1)  # [K, 3, H', W']
+        images = image.movedim(-1, 1)  # [K, 3, H', W']
         rgb = fit_image(images, height, width, "crop")  # [K, 3, H, W]
         rgb = self.process_input(rgb).to(device=self.device, dtype=self.vae_dtype)
         return rgb.expand(videos, -1, -1, -1)

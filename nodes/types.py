@@ -11,6 +11,9 @@ Projector = io.Custom("DC_PROJECTOR")
 # A tuple of `Keyframe`.
 Keyframes = io.Custom("DC_KEYFRAMES")
 
+# A tuple of `Shot`.
+Shots = io.Custom("DC_SHOTS")
+
 CATEGORY = "DynamiCrafter"
 
 
@@ -21,16 +24,20 @@ class Keyframe(NamedTuple):
     image: Tensor
 
 
+class Shot(NamedTuple):
+    """One shot; without an image `[1, H, W, C]` it goes on from the shot before."""
+
+    prompt: str
+    length: int
+    fps: int
+    image: Tensor | None
+
+
 def frames_per_video(latent: Mapping[str, Any]) -> int:
     """T of a LATENT `[N*T, 4, h, w]`; all of its rows where its `num_frames` does not divide them.
 
     Stock nodes that pick or join frames leave the number as it was.
     """
     rows = latent["samples"].shape[0]
-    frames = latent.get("num_frames") or rows
-    return rows if rows % frames else frames
-
-
-def keyframes(value: Any) -> tuple[Keyframe, ...]:
-    """What came over a DC_KEYFRAMES wire; nothing connected is an empty tuple."""
-    return tuple(value or ())
+    frames = latent.get("num_frames")
+    return frames if isinstance(frames, int) and frames > 0 and rows % frames == 0 else rows

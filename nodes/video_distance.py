@@ -14,7 +14,7 @@ from ..dc_model.feature_distance import MIN_CLIPS, frechet_distance, kernel_dist
 from ..dc_model.protocol import Distances, Protocol
 from ..dc_model.torchscript import ScriptError
 from ..dc_model.video_features import Preprocessing, ScriptedExtractor, extract
-from .checks import require_images
+from .door import checked
 from .errors import InputError
 from .metrics import claim_device, to_videos, watched
 from .types import CATEGORY
@@ -110,6 +110,7 @@ class VideoDistance(io.ComfyNode):
         return True
 
     @classmethod
+    @checked
     def execute(
         cls,
         real_images: Tensor,
@@ -119,12 +120,8 @@ class VideoDistance(io.ComfyNode):
         num_frames: int,
         real_stride: int,
     ) -> io.NodeOutput:
-        real = to_videos(
-            require_images(real_images, "real_images")[::real_stride], num_frames, "real_images"
-        )
-        generated = to_videos(
-            require_images(generated_images, "generated_images"), num_frames, "generated_images"
-        )
+        real = to_videos(real_images[::real_stride], num_frames, "real_images")
+        generated = to_videos(generated_images, num_frames, "generated_images")
         require_comparable(real, generated)
         result = measure_distances(
             real, generated, extractor_path(extractor_name), preprocessing, real_stride

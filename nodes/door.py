@@ -1,0 +1,193 @@
+"""What may enter a node: every input is checked by its kind, before anything is done with it.
+
+The host checks what a person types, but not what comes over a wire.
+"""
+
+import functools
+import inspect
+import numbers
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..dc_model.projection import Resampler
+from ..dc_model.shown import shown
+from .checks import require_conditioning, require_images, require_latent_samples
+from .errors import REMEDIES, InputError, require, require_vae
+from .guider import require_model
+from .types import Keyframe, Shot
+
+
+def checked(execute: Callable[..., Any]) -> Callable[..., Any]:
+    """A node's `execute` that first checks its arguments against the node's schema.
+
+    Images reach it as `[B, H, W, 3]`. An optional input that is not connected stays None. Raises
+    InputError for the first argument that is not what its input is for.
+    """
+    parameters = inspect.signature(execute)
+
+    @functools.wraps(execute)
+    def at_the_door(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        bound = parameters.bind(cls, *args, **kwargs)
+        bound.apply_defaults()
+        rest = bound.arguments.pop("optional", {})
+        given = {**bound.arguments, **rest}
+        for entry in cls.define_schema().inputs:
+            value = given.get(entry.id)
+            if value is not None or not entry.optional:
+                given[entry.id] = _admit(entry, value)
+        return execute(**given)
+
+    return at_the_door
+
+
+def _admit(entry: Any, value: Any) -> Any:
+    """What the node gets for `value`; InputError unless it is of the input's kind."""
+    kind = _KINDS.get(entry.get_io_type())
+    return value if kind is None else kind(value, entry)
+
+
+def _image(value: Any, entry: Any) -> Any:
+    return require_images(value, entry.id)
+
+
+def _latent(value: Any, entry: Any) -> Any:
+    require_latent_samples(value, entry.id)
+    return value
+
+
+def _conditioning(value: Any, entry: Any) -> Any:
+    return require_conditioning(value, entry.id)
+
+
+def _model(value: Any, entry: Any) -> Any:
+    del entry
+    require_model(value)
+    return value
+
+
+def _vae(value: Any, entry: Any) -> Any:
+    del entry
+    return _made_of(require_vae(value), "VAE", "encode", "decode")
+
+
+def _clip(value: Any, entry: Any) -> Any:
+    del entry
+    return _made_of(value, "CLIP", "tokenize", "encode_from_tokens")
+
+
+def _clip_vision(value: Any, entry: Any) -> Any:
+    del entry
+    return _made_of(value, "CLIP_VISION", "model", "patcher", "encode_image")
+
+
+def _made_of(value: Any, part: str, *attributes: str) -> Any:
+    require(value, part, REMEDIES[part])
+    if not all(hasattr(value, name) for name in attributes):
+        raise InputError(f"This node got a {type(value).__name__} for {part}; {REMEDIES[part]}.")
+    return value
+
+
+def _clip_vision_output(value: Any, entry: Any) -> Any:
+    tokens = getattr(value, "last_hidden_state", None)
+    if getattr(tokens, "ndim", 0) != 3:
+        raise InputError(
+            f"{entry.id} is {_kind_of(value)} without image tokens [images, tokens, channels]; "
+            "connect CLIP-Vision Context Encode."
+        )
+    return value
+
+
+def _projector(value: Any, entry: Any) -> Any:
+    del entry
+    require(value, "projector", REMEDIES["projector"])
+    if not isinstance(getattr(value, "model", None), Resampler):
+        raise InputError(
+            f"This node got {_kind_of(value)} for the projector; {REMEDIES['projector']}."
+        )
+    return value
+
+
+def _noise(value: Any, entry: Any) -> Any:
+    if not hasattr(value, "generate_noise") or not hasattr(value, "seed"):
+        raise InputError(
+            f"{entry.id} is {_kind_of(value)}, which draws no noise; connect RandomNoise or "
+            "Analytic-Init Noise."
+        )
+    return value
+
+
+def _keyframes(value: Any, entry: Any) -> Any:
+    return _records(value, entry, Keyframe)
+
+
+def _shots(value: Any, entry: Any) -> Any:
+    return _records(value, entry, Shot)
+
+
+def _records(value: Any, entry: Any, record: type) -> Any:
+    if not isinstance(value, tuple) or not all(isinstance(one, record) for one in value):
+        raise InputError(f"{entry.id} is {_kind_of(value)}; connect {record.__name__} nodes.")
+    return value
+
+
+def _int(value: Any, entry: Any) -> Any:
+    if not isinstance(value, numbers.Integral) or not entry.min <= value <= entry.max:
+        raise InputError(
+            f"{entry.id} is {shown(value)}; expected a whole number from {entry.min} to "
+            f"{entry.max}: set it to one."
+        )
+    return int(value)
+
+
+def _float(value: Any, entry: Any) -> Any:
+    # NaN is in no range.
+    if not isinstance(value, numbers.Real) or not entry.min <= value <= entry.max:
+        raise InputError(
+            f"{entry.id} is {shown(value)}; expected a number from {entry.min:g} to "
+            f"{entry.max:g}: set it to one."
+        )
+    return float(value)
+
+
+def _combo(value: Any, entry: Any) -> Any:
+    if value not in entry.options:
+        some = ", ".join(shown(option) for option in entry.options[:20])
+        raise InputError(f"{entry.id} is {shown(value)}; choose one of {some}.")
+    return value
+
+
+def _string(value: Any, entry: Any) -> Any:
+    if not isinstance(value, str):
+        raise InputError(f"{entry.id} is {_kind_of(value)}; connect or write a text.")
+    return value
+
+
+def _boolean(value: Any, entry: Any) -> Any:
+    if not isinstance(value, bool | numbers.Integral):
+        raise InputError(f"{entry.id} is {_kind_of(value)}; set it to true or false.")
+    return bool(value)
+
+
+def _kind_of(value: Any) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+_KINDS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "IMAGE": _image,
+    "LATENT": _latent,
+    "CONDITIONING": _conditioning,
+    "MODEL": _model,
+    "VAE": _vae,
+    "CLIP": _clip,
+    "CLIP_VISION": _clip_vision,
+    "CLIP_VISION_OUTPUT": _clip_vision_output,
+    "DC_PROJECTOR": _projector,
+    "DC_KEYFRAMES": _keyframes,
+    "DC_SHOTS": _shots,
+    "NOISE": _noise,
+    "INT": _int,
+    "FLOAT": _float,
+    "COMBO": _combo,
+    "STRING": _string,
+    "BOOLEAN": _boolean,
+}
