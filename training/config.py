@@ -1,30 +1,89 @@
-"""A stage's configuration: typed, validated, read from YAML; unknown keys are refused."""
+"""A stage's configuration: typed, checked, read from YAML; unknown keys are refused."""
 
-import dataclasses
-import types
+import difflib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from dc_model.shown import shown
+from dc_model.variants import VARIANTS
 
 from .conditioning import ConcatMode
 from .objective import TimestepSampling
 from .stages import StageName
 
+# The file says which variant it is.
+AUTO = "auto"
+
+Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+# The VAE makes one value of 8 pixels.
+Side = Annotated[int, Field(ge=8, multiple_of=8)]
+NonEmpty = Annotated[str, Field(min_length=1)]
+
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used; the message names the key."""
+    """A configuration or data that cannot be used; the message names the key or the file."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelConfig:
+def _ordered(strides: tuple[int, int]) -> tuple[int, int]:
+    if strides[0] > strides[1]:
+        raise ValueError("write the smaller stride first")
+    return strides
+
+
+def _drawable(weights: dict[ConcatMode, float]) -> dict[ConcatMode, float]:
+    if not any(weights.values()):
+        raise ValueError("give at least one mode a weight above 0")
+    return weights
+
+
+def _known_variant(name: str) -> str:
+    if name not in (AUTO, *VARIANTS):
+        raise ValueError(f"choose one of {', '.join((AUTO, *VARIANTS))}")
+    return name
+
+
+def _as_text(value: Any) -> Any:
+    """YAML reads `512` without quotes as a number."""
+    return str(value) if type(value) is int else value
+
+
+VariantName = Annotated[str, BeforeValidator(_as_text), AfterValidator(_known_variant)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: types are never bent, unknown keys are refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
+    )
+
+
+class ModelConfig(Section):
     """Where the weights come from.
 
     checkpoint: a full checkpoint of this family (all five parts are read from it). preset: a new
     model by name instead (`small_world`). encoders: a second file for the VAE and both towers, for
     pruned checkpoints. new_image_stream: give a text-to-video model a new query transformer, image
     cross-attention and concat input where it lacks them. tokenizer: a folder with CLIP's
-    `vocab.json` and `merges.txt`; empty = the small world's own words.
+    `vocab.json` and `merges.txt`; empty = the small world's own words. variant: what to train it
+    as; "auto" = what the file says.
     """
 
     checkpoint: str = ""
@@ -32,11 +91,16 @@ class ModelConfig:
     encoders: str = ""
     new_image_stream: bool = False
     tokenizer: str = ""
-    variant: str = "512"
+    variant: VariantName = AUTO
+
+    @model_validator(mode="after")
+    def _one_start(self) -> "ModelConfig":
+        if bool(self.checkpoint) == bool(self.preset):
+            raise ValueError("model needs either `checkpoint` or `preset`, one of the two")
+        return self
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataConfig:
+class DataConfig(Section):
     """The clips. kind: how `path` is to be read. frame_strides: drawn uniformly, both inclusive.
 
     pool: clips of the small world. second_tier: the share of them that shows its second tier.
@@ -46,185 +110,157 @@ class DataConfig:
 
     kind: Literal["folder", "table", "shards", "small_world"] = "folder"
     path: str = ""
-    size: tuple[int, int] = (320, 512)
-    num_frames: int = 16
-    frame_strides: tuple[int, int] = (1, 6)
-    pool: int = 2000
-    second_tier: float = 0.0
-    windows: int = 0
-    workers: int = 0
+    size: tuple[Side, Side] = (320, 512)
+    num_frames: Count = 16
+    frame_strides: Annotated[tuple[Count, Count], AfterValidator(_ordered)] = (1, 6)
+    pool: Count = 2000
+    second_tier: Share = 0.0
+    windows: CountOrNone = 0
+    workers: CountOrNone = 0
     cache: bool = False
     cache_folder: str = ""
 
+    @model_validator(mode="after")
+    def _cache_meets_its_clips_again(self) -> "DataConfig":
+        if (self.cache or self.cache_folder) and not (self.windows or self.kind == "small_world"):
+            raise ValueError(
+                "a cache of stretches that never come again only grows; set data.windows, as to 4 "
+                "a video, or turn data.cache and data.cache_folder off"
+            )
+        return self
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConditioningConfig:
+
+class ConditioningConfig(Section):
     """Conditions. drop_probability: p of the published rule (text alone, both, image alone).
 
     concat: weight of each concat mode. cil_noise: conditional image leakage's TimeNoise.
     motion_captions: share of samples whose caption is cut to its motion words (DCP).
     """
 
-    drop_probability: float = 0.05
-    concat: dict[ConcatMode, float] = field(default_factory=lambda: {"random": 1.0})
+    # Three cases share it.
+    drop_probability: Annotated[float, Field(ge=0, le=1 / 3)] = 0.05
+    concat: Annotated[dict[ConcatMode, Amount], AfterValidator(_drawable)] = {"random": 1.0}
     cil_noise: bool = False
-    motion_captions: float = 0.0
+    motion_captions: Share = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OptimizerConfig:
+class OptimizerConfig(Section):
     """AdamW and its rate. decay: "cosine" falls to a twentieth over the second half of the run."""
 
-    rate: float = 1e-5
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.01
-    warmup_steps: int = 0
+    rate: Positive = 1e-5
+    betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
+    weight_decay: Amount = 0.01
+    warmup_steps: CountOrNone = 0
     decay: Literal["constant", "cosine"] = "constant"
-    clip_norm: float = 0.5
+    clip_norm: Amount = 0.5
     timesteps: TimestepSampling = "uniform"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunConfig:
-    """The run. batch_size: per process and micro-batch. time_limit: minutes, 0 = none."""
+class RunConfig(Section):
+    """The run. batch_size: per process and micro-batch. time_limit: minutes, 0 = none.
 
-    steps: int = 1000
-    batch_size: int = 1
-    accumulate: int = 1
+    save_every, sample_every: steps, 0 = never on the way. ema_decay: 0 = no averaged weights.
+    """
+
+    steps: Count = 1000
+    batch_size: Count = 1
+    accumulate: Count = 1
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
     gradient_checkpointing: bool = False
-    ema_decay: float = 0.999
-    seed: int = 0
-    log_every: int = 10
-    save_every: int = 500
-    sample_every: int = 0
-    time_limit: float = 0.0
-    dropout: float = 0.1
+    ema_decay: BelowOne = 0.999
+    seed: CountOrNone = 0
+    log_every: Count = 10
+    save_every: CountOrNone = 500
+    sample_every: CountOrNone = 0
+    time_limit: Amount = 0.0
+    dropout: BelowOne = 0.1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoraConfig:
+class LoraConfig(Section):
     """Low-rank adapters for the stage `lora`. targets: endings of layer names."""
 
-    rank: int = 16
-    alpha: float = 16.0
-    targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+    rank: Count = 16
+    alpha: Positive = 16.0
+    targets: Annotated[tuple[NonEmpty, ...], Field(min_length=1)] = (
+        "to_q",
+        "to_k",
+        "to_v",
+        "to_out.0",
+    )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainConfig:
-    """One stage of training."""
+class TrainConfig(Section):
+    """One stage of training. output: the folder for all that the run writes."""
 
     stage: StageName
-    output: str
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    run: RunConfig = field(default_factory=RunConfig)
-    lora: LoraConfig = field(default_factory=LoraConfig)
-
-    def __post_init__(self) -> None:
-        if bool(self.model.checkpoint) == bool(self.model.preset):
-            raise ConfigError("model needs either `checkpoint` or `preset`, one of the two.")
-        for name, value in (
-            ("run.steps", self.run.steps),
-            ("run.batch_size", self.run.batch_size),
-            ("run.accumulate", self.run.accumulate),
-            ("data.num_frames", self.data.num_frames),
-            ("optimizer.rate", self.optimizer.rate),
-        ):
-            if value <= 0:
-                raise ConfigError(f"{name} is {value}; it must be positive.")
-        for name, value in (
-            ("data.second_tier", self.data.second_tier),
-            ("conditioning.motion_captions", self.conditioning.motion_captions),
-        ):
-            if not 0 <= value <= 1:
-                raise ConfigError(f"{name} is {value}; it is a share, so choose 0 to 1.")
-        caches = self.data.cache or self.data.cache_folder
-        if caches and not self.data.windows and self.data.kind != "small_world":
-            raise ConfigError(
-                "A cache of stretches that never come again only grows; set data.windows, as to 4 "
-                "a video, or turn data.cache and data.cache_folder off."
-            )
-        if not 0 <= self.conditioning.drop_probability <= 1 / 3:
-            raise ConfigError(
-                f"conditioning.drop_probability is {self.conditioning.drop_probability}; three "
-                "cases share it, so choose 0 to 1/3."
-            )
+    output: NonEmpty
+    model: ModelConfig
+    data: DataConfig = DataConfig()
+    conditioning: ConditioningConfig = ConditioningConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    run: RunConfig = RunConfig()
+    lora: LoraConfig = LoraConfig()
 
 
 def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
     """Read a YAML file; `overrides` are dotted keys (`run.steps`). Raises ConfigError."""
-    import yaml
+    from .yaml12 import read_yaml
 
-    loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        loaded = read_yaml(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"The configuration {path} cannot be read: {error.strerror}.") from None
+    except ValueError as error:  # UnicodeDecodeError is one, too.
+        raise ConfigError(f"{path} is not YAML: {shown(error)}.") from None
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path} holds no mapping; see training/configs for examples.")
     for dotted, value in (overrides or {}).items():
-        *parents, last = dotted.split(".")
-        target = loaded
-        for parent in parents:
-            target = target.setdefault(parent, {})
-        target[last] = value
-    return build(TrainConfig, loaded, "")
+        _override(loaded, dotted, value)
+    return read_config(loaded)
 
 
-def build(kind: Any, value: Any, where: str) -> Any:
-    """`value` as `kind`: a dataclass, a literal, a tuple, a dict or a plain type.
-
-    Raises ConfigError that names the dotted key `where`.
-    """
-    if dataclasses.is_dataclass(kind):
-        return _build_dataclass(kind, value, where)
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        if value not in arguments:
-            raise ConfigError(
-                f"{where} is {value!r}; choose one of {', '.join(map(str, arguments))}."
-            )
-        return value
-    if origin is tuple:
-        return _build_tuple(arguments, value, where)
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where} is {value!r}; expected a mapping.")
-        return {
-            build(arguments[0], k, where): build(arguments[1], v, f"{where}.{k}")
-            for k, v in value.items()
-        }
-    if origin in (Union, types.UnionType):
-        raise ConfigError(f"{where} has an unsupported type {kind}.")
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
-        raise ConfigError(f"{where} is {value!r}; expected {kind.__name__}.")
-    return value
+def _override(values: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    target: Any = values
+    for depth, parent in enumerate(parents, 1):
+        target = target.setdefault(parent, {})
+        if not isinstance(target, dict):
+            section = ".".join(parents[:depth])
+            raise ConfigError(f"{dotted} cannot be set: {section} is a value, not a section.")
+    target[last] = value
 
 
-def _build_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
-    if not isinstance(value, list | tuple):
-        raise ConfigError(f"{where} is {value!r}; expected a list.")
-    if len(arguments) == 2 and arguments[1] is Ellipsis:
-        return tuple(build(arguments[0], v, where) for v in value)
-    if len(value) != len(arguments):
-        raise ConfigError(f"{where} has {len(value)} entries; expected {len(arguments)}.")
-    return tuple(build(a, v, where) for a, v in zip(arguments, value, strict=True))
-
-
-def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where or 'The configuration'} is {value!r}; expected a mapping.")
-    hints = get_type_hints(kind)
-    names = {f.name for f in dataclasses.fields(kind)}
-    prefix = f"{where}." if where else ""
-    unknown = sorted(set(map(str, value)) - names)
-    if unknown:
-        raise ConfigError(
-            f"Unknown key {prefix}{unknown[0]}; known here are {', '.join(sorted(names))}."
-        )
+def read_config(values: Mapping[str, Any]) -> TrainConfig:
+    """The checked configuration. Raises ConfigError with a line for each fault."""
     try:
-        return kind(**{k: build(hints[k], v, f"{prefix}{k}") for k, v in value.items()})
-    except TypeError as error:
-        raise ConfigError(f"{where or 'The configuration'}: {error}.") from None
+        # As JSON, a list serves for a tuple, and nothing else is bent.
+        return TrainConfig.model_validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        faults = [_sentence(fault) for fault in error.errors(include_url=False)]
+        raise ConfigError("\n".join(dict.fromkeys(faults))) from None
+
+
+def _sentence(fault: Any) -> str:
+    where = ".".join(str(part) for part in fault["loc"] if part != "[key]")
+    found = f"{where} is {shown(repr(fault['input']))}"
+    reason = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        return _unknown(fault["loc"])
+    if fault["type"] == "missing":
+        return f"{where} is missing; see training/configs for examples."
+    if fault["type"] == "literal_error":
+        return f"{found}; choose one of {fault['ctx']['expected'].replace(' or ', ', ')}."
+    if fault["type"] == "value_error" and len(fault["loc"]) == 1:  # About keys of one section.
+        return f"{reason[0].upper()}{reason[1:]}."
+    return f"{found}; {reason.replace('Input should', 'it should')}."
+
+
+def _unknown(place: tuple[str | int, ...]) -> str:
+    section: Any = TrainConfig
+    for part in place[:-1]:
+        section = section.model_fields[str(part)].annotation
+    known, name = sorted(section.model_fields), str(place[-1])
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]}? Known" if near else "known"
+    dotted = shown(".".join(map(str, place)))
+    return f"Unknown key {dotted}; {hint} here are {', '.join(known)}."

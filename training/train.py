@@ -92,14 +92,17 @@ def export(trainer: Trainer, path: Path) -> None:
 
 def parse_overrides(pairs: list[str]) -> dict[str, Any]:
     """`["run.steps=10"]` to `{"run.steps": 10}`; values are YAML. Raises ConfigError."""
-    import yaml
+    from .yaml12 import read_yaml
 
     out = {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator:
             raise ConfigError(f"--set {pair} has no '='; write KEY=VALUE.")
-        out[key] = yaml.safe_load(value)
+        try:
+            out[key] = read_yaml(value)
+        except ValueError as error:
+            raise ConfigError(f"--set {pair} is not YAML: {error}.") from None
     return out
 
 

@@ -8,7 +8,7 @@ from dc_model.projection import ProjectionArch
 from dc_model.variants import QUERIES_PER_FRAME, UNetArch
 
 from ...conditioning import ConcatMode
-from ...config import TrainConfig, build
+from ...config import TrainConfig, read_config
 from ...stages import STAGES, Stage
 from ..preset import PROJECTOR, UNET
 
@@ -92,7 +92,7 @@ def settings(
     values: dict[str, Any] = {
         "stage": "joint",
         "output": str(output),
-        "model": {"preset": "small_world"},
+        "model": {"preset": "small_world", "variant": "512"},
         "data": {
             "kind": "small_world",
             "pool": plan.pool,
@@ -116,4 +116,4 @@ def settings(
             "save_every": 200,
         },
     }
-    return build(TrainConfig, values, "")
+    return read_config(values)
