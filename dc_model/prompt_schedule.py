@@ -4,14 +4,18 @@ The U-Net's spatial cross-attention works frame by frame, so each frame can list
 """
 
 import math
-import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-_NUMBERED = re.compile(r"^\s*(-?\d+)\s*:\s*(.*)$")
+from .prompt_syntax import read_entries
+from .shown import shown
+
+# How often prompts of unlike length may be repeated to meet; the host's own limit is 4 as well.
+MOST_REPEATS = 4
 
 
 class Segment(NamedTuple):
@@ -24,37 +28,38 @@ class Segment(NamedTuple):
 def parse_schedule(text: str, num_frames: int) -> list[Segment]:
     """Segments of a prompt schedule, in order, the first from frame 0.
 
-    text: one prompt per line, empty lines ignored. `frame: prompt` sets where a segment starts, a
-    negative frame counts from the end; without any number the segments share the frames evenly.
-    Raises ValueError for an empty schedule, numbers on some lines only, and frames that are
-    outside the video or not ascending.
+    text: one prompt per line, empty lines ignored. `frame: prompt` (or another form that
+    `read_entries` knows) sets where a segment starts, a negative frame counts from the end; without
+    any number the segments share the frames evenly.
+    Raises ValueError for an empty schedule, lines that are not understood, numbers on some lines
+    only, and frames that are outside the video or not ascending.
     """
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines:
+    entries = read_entries(text, num_frames)
+    if not entries:
         raise ValueError("The prompt schedule is empty; write one prompt per line.")
-    matches = [_NUMBERED.match(line) for line in lines]
-    if not any(matches):
-        if len(lines) > num_frames:
+    prompts = [entry.prompt for entry in entries]
+    if all(entry.frame is None for entry in entries):
+        if len(prompts) > num_frames:
             raise ValueError(
-                f"The prompt schedule has {len(lines)} lines for {num_frames} frames; give at most "
-                "one prompt per frame."
+                f"The prompt schedule has {len(prompts)} lines for {num_frames} frames; give at "
+                "most one prompt per frame."
             )
-        starts = [i * num_frames // len(lines) for i in range(len(lines))]
-        return [Segment(*pair) for pair in zip(starts, lines, strict=True)]
+        starts = [i * num_frames // len(prompts) for i in range(len(prompts))]
+        return [Segment(*pair) for pair in zip(starts, prompts, strict=True)]
     segments = []
-    for line, match in zip(lines, matches, strict=True):
-        if match is None:
+    for frame, prompt in entries:
+        if frame is None:
             raise ValueError(
-                f"The line {line!r} of the prompt schedule has no frame, while others do; write "
-                "`frame: prompt` on every line or on none."
+                f"The line '{shown(prompt, 60)}' of the prompt schedule has no frame, while others "
+                "do; write `frame: prompt` on every line or on none."
             )
-        segments.append(Segment(_frame(int(match[1]), num_frames), match[2]))
-    starts = [segment.start for segment in segments]
-    if starts != sorted(set(starts)):
-        raise ValueError(
-            f"The prompt schedule starts its segments at frames {starts}; list them in ascending "
-            "order, each once."
-        )
+        segments.append(Segment(_frame(frame, num_frames), prompt))
+    for before, segment in pairwise(segments):
+        if before.start >= segment.start:
+            raise ValueError(
+                f"The prompt schedule has frame {segment.start} after frame {before.start}; list "
+                "the frames in ascending order, each once."
+            )
     return [segments[0]._replace(start=0), *segments[1:]]
 
 
@@ -66,6 +71,11 @@ def _frame(given: int, num_frames: int) -> int:
             f"{-num_frames} to {num_frames - 1}."
         )
     return frame
+
+
+def _listed(numbers: Sequence[int], most: int = 6) -> str:
+    dots = ", ..." if len(numbers) > most else ""
+    return ", ".join(map(str, numbers[:most])) + dots
 
 
 def segment_weights(starts: Sequence[int], num_frames: int, blend_frames: int) -> Tensor:
@@ -89,8 +99,16 @@ def frame_texts(texts: Sequence[Tensor], weights: Tensor) -> Tensor:
     """Text tokens of every frame `[T, L, C]`, mixed by `weights` `[T, K]`.
 
     texts: K embeddings `[1, L_k, C]`. Unlike lengths are repeated up to a common one, which leaves
-    attention over them as it was.
+    attention over them as it was. ValueError where that would be more than `MOST_REPEATS` times the
+    longest.
     """
-    length = math.lcm(*(text.shape[1] for text in texts))
+    lengths = sorted({text.shape[1] for text in texts})
+    length = math.lcm(*lengths)
+    if length > MOST_REPEATS * lengths[-1]:
+        raise ValueError(
+            f"The prompt schedule has prompts of {_listed(lengths)} tokens, which have no common "
+            f"length below {length}; bring the long ones to the same length, best below "
+            f"{lengths[0]} tokens (about one for each word)."
+        )
     stacked = torch.cat([text.repeat(1, length // text.shape[1], 1) for text in texts])
     return torch.einsum("tk,klc->tlc", weights.to(stacked), stacked)

@@ -74,3 +74,19 @@ def test_unlike_lengths_repeat_to_a_common_one() -> None:
     mixed = frame_texts([short, long], torch.eye(2))
     torch.testing.assert_close(mixed[0], short[0].repeat(3, 1))
     torch.testing.assert_close(mixed[1], long[0])
+
+
+@pytest.mark.parametrize(("chunks", "common"), [((1, 4), 4), ((3, 4), 12), ((4, 5), 20)])
+def test_lengths_that_meet_soon_are_repeated(chunks: tuple[int, ...], common: int) -> None:
+    texts = [torch.zeros(1, 77 * n, 2) for n in chunks]
+    assert frame_texts(texts, torch.eye(len(chunks))).shape[1] == 77 * common
+
+
+@pytest.mark.parametrize("chunks", [(3, 4, 5, 7), (5, 6), tuple(range(1, 40))])
+def test_lengths_that_only_meet_far_out_are_refused(chunks: tuple[int, ...]) -> None:
+    """210, 280, 350 and 490 words came to 2 GB of repeated text."""
+    texts = [torch.zeros(1, 77 * n, 2) for n in chunks]
+    with pytest.raises(ValueError, match="no common length") as caught:
+        frame_texts(texts, torch.eye(len(chunks)))
+    assert f"{77 * chunks[0]}, {77 * chunks[1]}" in str(caught.value)
+    assert len(str(caught.value)) < 400
