@@ -18,7 +18,8 @@ _SIGN = r"\s*(?:[:\uff1a](?!\d)|[=\uff1d])(?![:=>])\s*"
 _ENTRY = re.compile(rf"({_QUOTE}?)([-+]?\d{{1,9}}){_QUOTE}?{_SIGN}")
 _SECOND_ENTRY = re.compile(rf"[,;|]\s*{_ENTRY.pattern}")
 _QUOTED = re.compile(
-    r'"((?:[^"\\]|\\.)*)"' "|'((?:[^'\\\\]|\\\\.)*)'|\u201c([^\u201d]*)\u201d|\u2018([^\u2018]*)\u2019"
+    r'"((?:[^"\\]|\\.)*)"'
+    "|'((?:[^'\\\\]|\\\\.)*)'|\u201c([^\u201d]*)\u201d|\u2018([^\u2018]*)\u2019"
 )
 _OPENED = re.compile(rf"{_QUOTE}|[\[{{]\s*{_QUOTE}")
 _AFTER_QUOTED = re.compile(rf"\s*(?:[,;]\s*)?(?:$|#|//|(?={_ENTRY.pattern}))")
@@ -55,9 +56,7 @@ def read_entries(text: str, num_frames: int) -> list[Entry]:
     text = text.encode("utf-8", "replace").decode().lstrip("\ufeff")
     lines = [line.strip() for line in _without_blocks(text).splitlines()]
     lines = [line for line in lines if line and not line.startswith(("#", "//"))]
-    return [
-        entry for line in _without_braces(lines) for entry in _read_line(line, num_frames)
-    ]
+    return [entry for line in _without_braces(lines) for entry in _read_line(line, num_frames)]
 
 
 def _without_blocks(text: str) -> str:
