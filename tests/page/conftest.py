@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from browser import Browser, find_chromium
 from comfy_server import ComfyServer
+from page import open_page
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +29,9 @@ def pictures(chromium: str, server: ComfyServer, root: Path) -> None:
 def browser(chromium: str, pictures: None) -> Iterator[Browser]:
     with Browser(chromium) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, server: ComfyServer) -> Browser:
+    open_page(browser, server)
+    return browser

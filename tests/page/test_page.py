@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from browser import Browser, BrowserError
 from comfy_server import ComfyServer
+from page import open_page
 from PIL import Image
 from workflow_api import to_api
 
@@ -17,7 +18,6 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
-SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False}
 
 # What the page shows, in the words of a workflow file.
 GRAPH = """({
@@ -63,21 +63,6 @@ FIT_TO_WINDOW = """(() => {
   // Drawn once the frame after the next begins.
   return new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))));
 })()"""
-
-
-def open_page(browser: Browser, server: ComfyServer, **settings: Any) -> None:
-    """Loads the page anew with these settings and waits until it has the pack's nodes."""
-    for name, value in {**SETTINGS, "Comfy.Locale": "en", **settings}.items():
-        server._request(f"/api/settings/{name}", value)
-    browser.open(server.url)
-    ready = "LiteGraph.registered_node_types['DynamiCrafterSampler']"
-    browser.wait_for(f"window.app?.graph && window.LiteGraph && {ready} && app.canvas?.canvas")
-
-
-@pytest.fixture(scope="module")
-def page(browser: Browser, server: ComfyServer) -> Browser:
-    open_page(browser, server)
-    return browser
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,17 @@
+"""ComfyUI's own page, opened with chosen settings."""
+
+from typing import Any
+
+from browser import Browser
+from comfy_server import ComfyServer
+
+SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False}
+
+
+def open_page(browser: Browser, server: ComfyServer, **settings: Any) -> None:
+    """Loads the page anew with these settings and waits until it has the pack's nodes."""
+    for name, value in {**SETTINGS, "Comfy.Locale": "en", **settings}.items():
+        server._request(f"/api/settings/{name}", value)
+    browser.open(server.url)
+    ready = "LiteGraph.registered_node_types['DynamiCrafterSampler']"
+    browser.wait_for(f"window.app?.graph && window.LiteGraph && {ready} && app.canvas?.canvas")
