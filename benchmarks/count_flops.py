@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from dc_model.unet import DynamiCrafterUNet
+from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import VARIANTS, UNetArch
 
 # One forward pass of the published code: 16 frames, batch 1, TFLOP.

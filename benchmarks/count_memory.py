@@ -27,10 +27,10 @@ from torch.utils._pytree import tree_flatten
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from dc_model.dual_reference_vae import DualReferenceArch, DualReferenceVAE
 from dc_model.projection import ProjectionArch, Resampler
-from dc_model.sketch_controlnet import SketchControlArch, SketchControlNet
-from dc_model.unet import DynamiCrafterUNet
+from dc_model.toon.dual_reference_vae import DualReferenceArch, DualReferenceVAE
+from dc_model.toon.sketch_controlnet import SketchControlArch, SketchControlNet
+from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import VARIANTS, UNetArch
 
 MIB = 1024**2

@@ -24,11 +24,11 @@ Layers and attention come from outside (`ops`), so that a host or a trainer pass
 are `[B, C, T, H, W]`. Nothing here knows ComfyUI.
 """
 
-from .checkpoint import CheckpointParts, split_checkpoint
-from .detect import CheckpointError, detect_unet_arch, detect_variant
+from .checkpoint.detect import CheckpointError, detect_unet_arch, detect_variant
+from .checkpoint.layout import CheckpointParts, split_checkpoint
 from .projection import Resampler
-from .schedule import NoiseSchedule
-from .unet import DynamiCrafterUNet
+from .sampling.schedule import NoiseSchedule
+from .unet.unet import DynamiCrafterUNet
 from .variants import VARIANTS, UNetArch, Variant
 
 __all__ = [

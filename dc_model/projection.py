@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .ops import Operations, cast_like
+from .unet.ops import Operations, cast_like
 from .variants import QUERIES_PER_FRAME
 
 MOST_LAYERS = 64  # published: 4

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from .frames import check_num_frames, unfold_frames
+
 
 def animate(first: Tensor, num_frames: int) -> Tensor:
     """The image's latent at every frame: `[N, C, h, w]` to `[N, C, T, h, w]`."""
-    _check_num_frames(num_frames)
+    check_num_frames(num_frames)
     return first.unsqueeze(2).repeat(1, 1, num_frames, 1, 1)
 
 
@@ -77,33 +79,7 @@ def per_frame(latents: Tensor, num_frames: int | None = None) -> Tensor:
     return unfold_frames(latents, len(latents) if num_frames is None else num_frames)
 
 
-def fold_frames(video: Tensor) -> Tensor:
-    """Frames into the batch, frame fastest: `[B, C, T, H, W]` to `[B*T, C, H, W]`."""
-    if video.ndim != 5:
-        raise ValueError(f"A video has shape [B, C, T, H, W]; found {list(video.shape)}.")
-    return video.transpose(1, 2).flatten(0, 1)  # [B*T, C, H, W]
-
-
-def unfold_frames(frames: Tensor, num_frames: int) -> Tensor:
-    """Inverse of `fold_frames`: `[B*T, C, H, W]` to `[B, C, T, H, W]`.
-
-    Raises ValueError if the batch is not a whole number of videos.
-    """
-    _check_num_frames(num_frames)
-    if frames.ndim != 4 or len(frames) == 0 or len(frames) % num_frames:
-        raise ValueError(
-            f"Found frames of shape {list(frames.shape)}; videos of {num_frames} frames need "
-            f"[N*{num_frames}, C, H, W]. Change the length or the number of images."
-        )
-    return frames.unflatten(0, (-1, num_frames)).transpose(1, 2)  # [B, C, T, H, W]
-
-
 def _empty(like: Tensor, num_frames: int) -> Tensor:
-    _check_num_frames(num_frames)
+    check_num_frames(num_frames)
     count, channels, height, width = like.shape
     return like.new_zeros(count, channels, num_frames, height, width)
-
-
-def _check_num_frames(num_frames: int) -> None:
-    if num_frames < 1:
-        raise ValueError(f"The video's length is {num_frames} frames; it needs at least 1.")

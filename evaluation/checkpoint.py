@@ -20,9 +20,10 @@ from safetensors import safe_open
 from torch import Tensor
 
 from dc_model import vdg
-from dc_model.checkpoint import CheckpointParts
-from dc_model.conformity import MissingDreamSim
-from dc_model.detect import detect_variant, read_metadata
+from dc_model.checkpoint.detect import detect_variant, read_metadata
+from dc_model.checkpoint.layout import CheckpointParts
+from dc_model.frames import fold_frames
+from dc_model.metrics.pic import MissingDreamSim
 from dc_model.variants import VARIANTS, Variant
 from training.config import DataConfig, ModelConfig
 from training.data.clip import Clip, ClipSource
@@ -88,7 +89,7 @@ class Generator:
             eta=self.eta,
             generator=generator,
         )
-        return self.encoders.vae.decode(vdg.fold_frames(latents.float())).clamp(-1, 1).cpu()
+        return self.encoders.vae.decode(fold_frames(latents.float())).clamp(-1, 1).cpu()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from dc_model.conformity import MissingDreamSim
+from dc_model.metrics.pic import MissingDreamSim
 
 T = TypeVar("T")
 

@@ -17,9 +17,9 @@ from typing import Protocol as Interface
 import torch
 from torch import Tensor
 
-from dc_model.feature_distance import MIN_CLIPS, frechet_distance, kernel_distance
-from dc_model.protocol import Distances, Protocol
-from dc_model.video_features import ScriptedExtractor
+from dc_model.metrics.features import ScriptedExtractor
+from dc_model.metrics.fvd import MIN_CLIPS, frechet_distance, kernel_distance
+from dc_model.metrics.report import Distances, Protocol
 
 from .command import EvaluationError, run, show, take_part
 from .store import identity, kept

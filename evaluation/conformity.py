@@ -15,13 +15,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dc_model.conformity import (
+from dc_model.metrics.pic import (
     PerceptualDistance,
     dreamsim_distance,
     perceptual_input_conformity,
     pixel_distance,
 )
-from dc_model.protocol import Conformity
+from dc_model.metrics.report import Conformity
 
 from .command import EvaluationError, run, show, take_part
 from .store import identity, kept

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dc_model.protocol import PUBLISHED_CLIPS
+from dc_model.metrics.report import PUBLISHED_CLIPS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

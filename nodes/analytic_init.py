@@ -11,21 +11,21 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..dc_model.analytic_init import (
+from ..dc_model.frames import fold_frames, unfold_frames
+from ..dc_model.sampling.analytic_init import (
     AnalyticInit,
     analytic_init_noise,
     measure_analytic_init,
     read_analytic_init,
 )
-from ..dc_model.vdg import fold_frames, unfold_frames
 from .checks import require_latent
 from .door import checked
 from .errors import InputError
-from .guider import require_model
-from .loader import FOLDERS, checkpoint_path
+from .host.guider import require_model
+from .inputs import seed_input
+from .load import FOLDERS, checkpoint_path
 from .sampling import VideoNoise, schedule_of
 from .types import CATEGORY, frames_per_video
-from .widgets import seed_input
 
 BUILT_IN = "built-in"
 

@@ -7,7 +7,7 @@ import comfy.utils
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..dc_model.color_match import match_colors
+from ..dc_model.video.color_match import match_colors
 from .door import checked
 from .types import CATEGORY
 

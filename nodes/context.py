@@ -13,12 +13,12 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..dc_model.preprocess import CLIP_SIZE, clip_normalise, clip_squash, square_image
-from . import keys
 from .checks import CONTEXT, require_finite
 from .door import checked
 from .errors import REMEDIES, InputError, require_text_width
+from .host import keys
+from .inputs import conditioning_outputs
 from .types import CATEGORY, Projector
-from .widgets import conditioning_outputs
 
 
 def encode_images(clip_vision: Any, pixels: Tensor) -> Any:

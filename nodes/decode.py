@@ -10,7 +10,7 @@ from torch import Tensor
 from .checks import DECODING, require_finite, require_latent
 from .door import checked
 from .errors import InputError
-from .toon import require_dual_reference
+from .host.toon_vae import require_dual_reference
 from .types import CATEGORY, frames_per_video
 
 

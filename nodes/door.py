@@ -13,7 +13,7 @@ from ..dc_model.projection import Resampler
 from ..dc_model.shown import shown
 from .checks import require_conditioning, require_images, require_latent_samples
 from .errors import REMEDIES, InputError, require, require_vae
-from .guider import require_model
+from .host.guider import require_model
 from .types import Keyframe, Shot
 
 

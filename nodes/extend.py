@@ -9,13 +9,14 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..dc_model import vdg
-from . import keys
+from ..dc_model.frames import fold_frames
 from .checks import require_latent
-from .detail import SPEED_TOOLTIP, encode_fitted
 from .door import checked
 from .errors import InputError, require_count, require_multiple_of_8
+from .host import keys
+from .inputs import conditioning_outputs
 from .types import CATEGORY, frames_per_video
-from .widgets import conditioning_outputs
+from .visual_detail import SPEED_TOOLTIP, encode_fitted
 
 
 def last_latents(vae: Any, images: Tensor, samples: Any, overlap: int) -> Tensor:
@@ -133,7 +134,7 @@ class Extend(io.ComfyNode):
             )
         known = last_latents(vae, images, samples, overlap)
         values = {
-            keys.CONCAT_LATENT: vdg.fold_frames(vdg.animate(known[-1:], length)),
+            keys.CONCAT_LATENT: fold_frames(vdg.animate(known[-1:], length)),
             keys.NUM_FRAMES: length,
             keys.SPEED: fps,
             keys.MODE: "animate",

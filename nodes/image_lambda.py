@@ -10,13 +10,13 @@ import comfy.lora
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..dc_model.transformers import SpatialTransformer
-from ..dc_model.unet import DynamiCrafterUNet
-from . import keys
-from .charts import bar_chart
+from ..dc_model.unet.transformers import SpatialTransformer
+from ..dc_model.unet.unet import DynamiCrafterUNet
 from .door import checked
 from .errors import InputError
-from .guider import require_model
+from .host import keys
+from .host.charts import bar_chart
+from .host.guider import require_model
 from .types import CATEGORY
 
 # Where the host's MODEL has the network.

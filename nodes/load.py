@@ -13,19 +13,25 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..dc_model.checkpoint import CheckpointParts, StateDict, split_checkpoint, stated_variant
-from ..dc_model.detect import (
+from ..dc_model.checkpoint.detect import (
     CheckpointError,
     detect_unet_arch,
     detect_variant,
     head_dims,
     read_metadata,
 )
-from ..dc_model.schedule import NoiseSchedule
+from ..dc_model.checkpoint.layout import (
+    CheckpointParts,
+    StateDict,
+    split_checkpoint,
+    stated_variant,
+)
+from ..dc_model.sampling.schedule import NoiseSchedule
 from ..dc_model.variants import VARIANTS, Variant
-from .bare_parameters import patch_on_load
 from .door import checked
-from .encoders import (
+from .errors import REMEDIES, InputError
+from .host.bare_parameters import patch_on_load
+from .host.encoders import (
     core_patcher,
     load_image_encoder,
     load_projector,
@@ -33,12 +39,11 @@ from .encoders import (
     load_text_encoder,
     load_vae,
 )
-from .errors import REMEDIES, InputError
-from .files import read_checkpoint
-from .model import DynamiCrafterConfig
+from .host.files import read_checkpoint
+from .host.model import DynamiCrafterConfig
+from .host.window_hints import WRAPPER_KEY, slice_hints
+from .host.windows import check_overlap
 from .types import CATEGORY, Projector
-from .window_hints import WRAPPER_KEY, slice_hints
-from .windows import check_overlap
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import folder_paths
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..dc_model.conformity import (
+from ..dc_model.metrics.pic import (
     MissingDreamSim,
     PerceptualDistance,
     dreamsim_distance,
@@ -18,13 +18,13 @@ from ..dc_model.conformity import (
     perceptual_input_conformity,
     pixel_distance,
 )
+from ..dc_model.metrics.report import Conformity
 from ..dc_model.preprocess import Fit, fit_image
-from ..dc_model.protocol import Conformity
 from .door import checked
 from .errors import REMEDIES, InputError, require
+from .inputs import fit_input
 from .metrics import claim_device, to_videos, watched
 from .types import CATEGORY
-from .widgets import fit_input
 
 FRAMES_AT_ONCE = 8
 DISTANCES = {

@@ -7,12 +7,12 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..dc_model.schedule import is_published_ending
-from . import keys
+from ..dc_model.sampling.schedule import is_published_ending
 from .door import checked
 from .errors import InputError
-from .guider import require_model
-from .model import DynamiCrafterSampling
+from .host import keys
+from .host.guider import require_model
+from .host.model import DynamiCrafterSampling
 from .types import CATEGORY
 
 WRAPPER_KEY = "dynamicrafter_pin_frames"

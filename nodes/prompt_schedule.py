@@ -4,9 +4,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..dc_model.prompt_schedule import frame_texts, parse_schedule, segment_weights
-from . import keys
+from ..dc_model.sampling.prompt_schedule import frame_texts, parse_schedule, segment_weights
 from .door import checked
+from .host import keys
 from .types import CATEGORY
 
 

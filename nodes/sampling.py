@@ -16,15 +16,15 @@ from comfy_api.latest import io
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..dc_model.ddim import sample_ddim
-from ..dc_model.schedule import NoiseSchedule, ddim_sigmas, timesteps
+from ..dc_model.sampling.ddim import sample_ddim
+from ..dc_model.sampling.schedule import NoiseSchedule, ddim_sigmas, timesteps
 from .checks import SAMPLING, require_finite, require_latent, require_noise
 from .door import checked
 from .errors import InputError
-from .guider import DualGuider, build_guider, require_model
-from .model import DynamiCrafterSampling
+from .host.guider import DualGuider, build_guider, require_model
+from .host.model import DynamiCrafterSampling
+from .inputs import eta_input, guidance_inputs, seed_input, steps_input
 from .types import CATEGORY, frames_per_video
-from .widgets import eta_input, guidance_inputs, seed_input, steps_input
 
 SPACINGS = ["auto", "uniform_trailing", "uniform"]
 ENDINGS = ["clean", "published"]

@@ -16,26 +16,26 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..dc_model.checkpoint import StateDict, shapes
-from ..dc_model.detect import CheckpointError
+from ..dc_model.checkpoint.detect import CheckpointError
+from ..dc_model.checkpoint.layout import StateDict, shapes
+from ..dc_model.frames import unfold_frames
 from ..dc_model.preprocess import fit_image
-from ..dc_model.sketch_controlnet import (
+from ..dc_model.toon.sketch_controlnet import (
     STRENGTH,
     SketchControlNet,
     detect_sketch_control_arch,
     frame_indices,
     sketch_control,
 )
-from ..dc_model.vdg import unfold_frames
-from . import keys
 from .door import checked
-from .encoders import core_patcher, fitting, load_strictly
 from .errors import InputError
-from .files import read_tensors
-from .model import DynamiCrafterModel, attend
+from .host import keys
+from .host.encoders import core_patcher, fitting, load_strictly
+from .host.files import read_tensors
+from .host.model import DynamiCrafterModel, attend
+from .host.windows import window_indices
+from .inputs import conditioning_outputs
 from .types import CATEGORY
-from .widgets import conditioning_outputs
-from .windows import window_indices
 
 FOLDER = "controlnet"
 PREFIX = "control_model."

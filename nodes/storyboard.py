@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..dc_model.overlap import join
+from ..dc_model.video.join import join
 from .context import ContextEncode, ContextProjection
 from .decode import VideoDecode
-from .detail import SPEED_TOOLTIP, VisualDetailGuidance
 from .door import checked
 from .errors import InputError, require_count
 from .extend import Extend
+from .host.toon_vae import ToonVAE
+from .inputs import eta_input, fit_input, guidance_inputs, seed_input, size_inputs, steps_input
 from .sampling import Sampler
-from .toon import ToonVAE
 from .types import CATEGORY, Projector, Shot, Shots
-from .widgets import eta_input, fit_input, guidance_inputs, seed_input, size_inputs, steps_input
+from .visual_detail import SPEED_TOOLTIP, VisualDetailGuidance
 
 MODES = ["animate", "interpolate"]
 

@@ -10,10 +10,10 @@ import folder_paths
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..dc_model.feature_distance import MIN_CLIPS, frechet_distance, kernel_distance
-from ..dc_model.protocol import Distances, Protocol
-from ..dc_model.torchscript import ScriptError
-from ..dc_model.video_features import Preprocessing, ScriptedExtractor, extract
+from ..dc_model.metrics.features import Preprocessing, ScriptedExtractor, extract
+from ..dc_model.metrics.fvd import MIN_CLIPS, frechet_distance, kernel_distance
+from ..dc_model.metrics.report import Distances, Protocol
+from ..dc_model.metrics.torchscript import ScriptError
 from .door import checked
 from .errors import InputError
 from .metrics import claim_device, to_videos, watched

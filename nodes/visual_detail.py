@@ -13,13 +13,14 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..dc_model import vdg
+from ..dc_model.frames import fold_frames
 from ..dc_model.preprocess import fit_image
-from . import keys
 from .checks import ENCODING, require_finite, require_room
 from .door import checked
 from .errors import REMEDIES, InputError, require_count, require_multiple_of_8
+from .host import keys
+from .inputs import conditioning_outputs, fit_input, size_inputs, video_inputs
 from .types import CATEGORY, Keyframe, Keyframes
-from .widgets import conditioning_outputs, fit_input, size_inputs, video_inputs
 
 logger = logging.getLogger(__name__)
 
@@ -200,7 +201,7 @@ class VisualDetailGuidance(io.ComfyNode):
             assemble = {"animate": animate, "loop": loop, "per_frame": per_frame}[mode]
             video = assemble(encode, image, length, batch_size)
         values = {
-            keys.CONCAT_LATENT: vdg.fold_frames(video),
+            keys.CONCAT_LATENT: fold_frames(video),
             keys.NUM_FRAMES: length,
             keys.SPEED: fps,
             keys.MODE: mode,

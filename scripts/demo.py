@@ -31,17 +31,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from comfy_client import ServerError
-from comfy_server import ComfyServer
-from comfy_setup import PACK, SCRIPTS, Host, find_host
-from user_cache import SetupError, say
-from workflow_api import WorkflowError, to_api
-from workflow_settings import Prompt, pictures, set_end_image, set_image, set_value, set_words
+from comfyui.cache import SetupError, say
+from comfyui.client import ServerError
+from comfyui.server import ComfyServer
+from comfyui.setup import PACK, SCRIPTS, Host, find_host
+from comfyui.workflow_api import WorkflowError, to_api
+from comfyui.workflow_settings import (
+    Prompt,
+    pictures,
+    set_end_image,
+    set_image,
+    set_value,
+    set_words,
+)
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 SETTINGS = ("seed", "steps", "width", "height", "frames", "fps")
 ASSETS = PACK / "assets"
-EMBEDDED = PACK / "training" / "weights" / "small_world.safetensors"
+EMBEDDED = PACK / "assets" / "demo" / "small_world.safetensors"
 # What the embedded model was trained on (docs/demo_model.md).
 EXAMPLES = {
     ASSETS / "small_world_circle.png": "a large red circle moves left on a plain background",
@@ -303,7 +310,7 @@ def free_stem(folder: Path, name: str) -> Path:
 
 
 def _media(host: Host, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [str(host.python), str(SCRIPTS / "demo_media.py"), *arguments]
+    command = [str(host.python), str(SCRIPTS / "comfyui" / "media.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True)
 
 

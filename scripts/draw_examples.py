@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw, ImageFilter
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from training.small_world.examples import EXAMPLES
-from training.small_world.render import render_frame
-from training.small_world.scenes import Scene
+from research.small_world.world.examples import EXAMPLES
+from research.small_world.world.render import render_frame
+from research.small_world.world.scenes import Scene
 
 WIDTH, HEIGHT = 512, 320
 SAMPLES = 4  # drawn larger by this, then scaled down: smooth edges

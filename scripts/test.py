@@ -18,8 +18,8 @@ import os
 import signal
 import subprocess
 
-from comfy_setup import PACK, find_host, install_tools
-from user_cache import SetupError
+from comfyui.cache import SetupError
+from comfyui.setup import PACK, find_host, install_tools
 
 # Each starts a server of its own, of about 1.5 GB.
 MOST_WORKERS = 4

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from checkout import ROOT, import_package
-from comfy_server import ComfyServer
+from comfyui.server import ComfyServer
 from servers import pack_server
 
 import_package("dc_model")

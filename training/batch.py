@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dc_model.schedule import NoiseSchedule
+from dc_model.sampling.schedule import NoiseSchedule
 from dc_model.variants import Variant
 
 from .conditioning import (

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .autoencoder import Autoencoder
+from dc_model.encoders.autoencoder import Autoencoder
+from dc_model.encoders.clip import Towers
+
 from .cache import DiskCache, digest, fingerprint
-from .clip import Towers
 from .data.clip import Clip
 
 Tokenize = Callable[[list[str]], Tensor]

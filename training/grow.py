@@ -11,10 +11,10 @@ import torch
 from accelerate.utils import set_seed
 from torch import Tensor
 
-from dc_model.checkpoint import CheckpointParts, shapes
-from dc_model.detect import detect_unet_arch
+from dc_model.checkpoint.detect import detect_unet_arch
+from dc_model.checkpoint.layout import CheckpointParts, shapes
 from dc_model.projection import ProjectionArch, Resampler
-from dc_model.unet import DynamiCrafterUNet
+from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import QUERIES_PER_FRAME
 
 FIRST_CONVOLUTION = "input_blocks.0.0.weight"

@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dc_model.checkpoint import CheckpointParts, shapes, split_checkpoint
-from dc_model.detect import detect_unet_arch
+from dc_model.checkpoint.detect import detect_unet_arch
+from dc_model.checkpoint.layout import CheckpointParts, shapes, split_checkpoint
+from dc_model.encoders.autoencoder import Autoencoder, detect_autoencoder
+from dc_model.encoders.clip import CONTEXT_LENGTH, Towers, detect_towers
 from dc_model.preprocess import clip_preprocess
 from dc_model.projection import Resampler, detect_projection_arch
-from dc_model.unet import DynamiCrafterUNet
+from dc_model.unet.unet import DynamiCrafterUNet
 
-from .autoencoder import Autoencoder, detect_autoencoder
-from .clip import CONTEXT_LENGTH, Towers, detect_towers
 from .config import ConfigError, ModelConfig
 from .encoders import Encoders, Tokenize
 from .model import VideoModel, fused_attention
@@ -125,7 +125,7 @@ def clip_tokenizer(folder: str) -> Tokenize:
     Raises ConfigError when the folder holds no vocabulary.
     """
     if not folder:
-        from .small_world.vocabulary import tokenize
+        from research.small_world.world.vocabulary import tokenize
 
         return tokenize
     if not (Path(folder) / "vocab.json").is_file():

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dc_model.checkpoint import UNET_PREFIX
+from dc_model.checkpoint.layout import UNET_PREFIX
 
 from .config import LoraConfig
 from .distributed import gathered

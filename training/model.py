@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dc_model.projection import Resampler
-from dc_model.unet import DynamiCrafterUNet
+from dc_model.unet.unet import DynamiCrafterUNet
 
 # Layers that start at zero, so that a new block or input changes nothing at first.
 ZERO_ENDINGS = ("temopral_conv.conv4.3", "out_layers.3", "fps_embedding.2", "out.2")
@@ -16,7 +16,7 @@ ZERO_ENDINGS = ("temopral_conv.conv4.3", "out_layers.3", "fps_embedding.2", "out
 def fused_attention(
     q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: Mapping[str, Any]
 ) -> Tensor:
-    """`dc_model.ops.Attention` whose backward is fast on CPUs.
+    """`dc_model.unet.ops.Attention` whose backward is fast on CPUs.
 
     PyTorch's own fused attention takes a third of a small model's CPU training step.
     """

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dc_model.frames import fold_frames
 from dc_model.preprocess import eight_bit
-from dc_model.vdg import fold_frames
 
 from .batch import Batch
 from .config import RunConfig

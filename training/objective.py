@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dc_model.schedule import NoiseSchedule
+from dc_model.sampling.schedule import NoiseSchedule
 from dc_model.variants import Variant
 
 TimestepSampling = Literal["uniform", "late"]

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from dc_model.ddim import sample_ddim
-from dc_model.guidance import classifier_free, rescale_guidance, two_scale
-from dc_model.schedule import NoiseSchedule, ddim_sigmas, timesteps
+from dc_model.sampling.ddim import sample_ddim
+from dc_model.sampling.guidance import classifier_free, rescale_guidance, two_scale
+from dc_model.sampling.schedule import NoiseSchedule, ddim_sigmas, timesteps
 from dc_model.variants import Spacing
 
 from .model import VideoModel

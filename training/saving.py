@@ -10,15 +10,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dc_model.checkpoint import (
+from dc_model.checkpoint.detect import METADATA_KEY
+from dc_model.checkpoint.layout import (
     PROJECTOR_PREFIX,
     TEXT_PREFIX,
     UNET_PREFIX,
     VAE_PREFIX,
     VISION_PREFIX,
 )
-from dc_model.detect import METADATA_KEY
-from dc_model.schedule import NoiseSchedule
+from dc_model.sampling.schedule import NoiseSchedule
 
 from .distributed import gathered
 from .model import VideoModel
@@ -122,6 +122,6 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     """A checkpoint's tensors from safetensors or a pickled state dict."""
     if path.suffix == ".safetensors":
         return load_file(path)
-    from dc_model.checkpoint import unwrap
+    from dc_model.checkpoint.layout import unwrap
 
     return unwrap(torch.load(path, map_location="cpu", weights_only=True))

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from torch import nn
 
-from dc_model.layers import TemporalConv
-from dc_model.transformers import TemporalTransformer
+from dc_model.unet.blocks import TemporalConv
+from dc_model.unet.transformers import TemporalTransformer
 
 StageName = Literal[
     "text_to_image",

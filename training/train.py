@@ -11,7 +11,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from dc_model.checkpoint import CheckpointError
+from dc_model.checkpoint.layout import CheckpointError
 from dc_model.variants import VARIANTS
 
 from .batch import BatchMaker
@@ -40,7 +40,7 @@ def make_trainer(config: TrainConfig, accelerator: Accelerator) -> Trainer:
             f"model.variant is {config.model.variant!r}; choose one of {', '.join(VARIANTS)}."
         )
     if config.model.preset:
-        raise ConfigError("Presets are trained by `python -m training.small_world.chain`.")
+        raise ConfigError("Presets are trained by `python -m research.small_world.train.chain`.")
     variant = VARIANTS[config.model.variant]
     source = open_source(config.data, config.run.seed)
     tokenize = clip_tokenizer(config.model.tokenizer)

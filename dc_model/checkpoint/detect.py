@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from .variants import VARIANTS, UNetArch
+from ..variants import VARIANTS, UNetArch
 
 Shapes = Mapping[str, tuple[int, ...]]
 

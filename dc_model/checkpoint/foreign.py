@@ -11,8 +11,8 @@ from itertools import islice
 
 import torch
 
+from ..unet.unet import DynamiCrafterUNet
 from .detect import CheckpointError, brief, detect_unet_arch
-from .unet import DynamiCrafterUNet
 
 Shapes = Mapping[str, tuple[int, ...]]
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from .detect import CheckpointError, brief
-from .pickle_program import LARGEST_PICKLE, check_program
+from .pickles import LARGEST_PICKLE, check_program
 
 SAFETENSORS_SUFFIXES = (".safetensors", ".sft")
 DOWNLOAD_AGAIN = "the download broke off or is of something else; download the file again"

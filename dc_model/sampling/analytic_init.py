@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from .detect import CheckpointError
-from .inspect_file import inspect_file, load_pickle
+from ..checkpoint.detect import CheckpointError
+from ..checkpoint.inspect import inspect_file, load_pickle
 
 _EXPECTATION = "Expectation_X0"
 _TRACE = "Tr_Cov_d"

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from ..variants import Parameterization
 from .schedule import NoiseSchedule, is_published_ending
-from .variants import Parameterization
 
 # (y, sigma) -> guided clean latent.
 Denoise = Callable[[Tensor, Tensor], Tensor]

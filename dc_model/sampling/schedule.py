@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .variants import FinalScale, Parameterization, Spacing
+from ..variants import FinalScale, Parameterization, Spacing
 
 NUM_TIMESTEPS = 1000
 RESCALE_TURNING_STEP = 400

@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .ops import Attention, Operations, sdpa
+from ..frames import fold_frames, unfold_frames
+from ..unet.ops import Attention, Operations, sdpa
 from .vae_layers import (
     FUSION_HEADS,
     LayerFactory,
@@ -27,7 +28,6 @@ from .vae_layers import (
     SpatialResBlock,
     VideoResBlock,
 )
-from .vdg import fold_frames, unfold_frames
 
 # Frames that the published code decodes at once.
 CHUNK_FRAMES = 16
@@ -195,7 +195,7 @@ def _middle(block: type[SpatialResBlock], channels: int, make: LayerFactory) -> 
 class DualReferenceVAE(nn.Module):
     """Images to latents, and latents with two reference frames to a video.
 
-    operations and attention come from the host or the trainer (`dc_model.ops`).
+    operations and attention come from the host or the trainer (`dc_model.unet.ops`).
     """
 
     def __init__(

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .attention import Conditions
-from .detect import CheckpointError, Shapes, encoder_levels
-from .layers import Downsample, ResBlock
-from .ops import Attention, Operations, sdpa, timestep_embedding
-from .transformers import SpatialTransformer
-from .vdg import fold_frames
+from ..checkpoint.detect import CheckpointError, Shapes, encoder_levels
+from ..frames import fold_frames
+from ..unet.attention import Conditions
+from ..unet.blocks import Downsample, ResBlock
+from ..unet.ops import Attention, Operations, sdpa, timestep_embedding
+from ..unet.transformers import SpatialTransformer
 
 # The published default of the residuals' weight.
 STRENGTH = 0.6
@@ -78,7 +78,7 @@ def detect_sketch_control_arch(shapes: Shapes, head_dim: int = 64) -> SketchCont
 class SketchControlNet(nn.Module):
     """Residuals for the U-Net's skips and middle block, frame by frame.
 
-    operations and attention come from the host or the trainer (`dc_model.ops`).
+    operations and attention come from the host or the trainer (`dc_model.unet.ops`).
     """
 
     def __init__(

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .ops import Attention, Operations, cast_like
-from .vdg import fold_frames, unfold_frames
+from ..frames import fold_frames, unfold_frames
+from ..unet.ops import Attention, Operations, cast_like
 
 # The published code gives the reference attention 8 heads at every width.
 FUSION_HEADS = 8

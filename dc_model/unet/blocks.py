@@ -7,8 +7,8 @@ unfold them. Source: spec/model.md section 2.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..frames import fold_frames, unfold_frames
 from .ops import Operations
-from .vdg import fold_frames, unfold_frames
 
 
 class TemporalConv(nn.Module):

@@ -10,10 +10,10 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..frames import fold_frames, unfold_frames
 from .attention import Conditions, DualCrossAttention, SelfAttention, per_row
 from .ops import Attention, Operations
 from .patches import TransformerOptions, apply_each, attention_options, patches, replacement
-from .vdg import fold_frames, unfold_frames
 
 
 class FeedForward(nn.Module):

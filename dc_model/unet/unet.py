@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..frames import fold_frames, unfold_frames
+from ..variants import QUERIES_PER_FRAME, UNetArch
 from .attention import Conditions
-from .layers import Downsample, ResBlock, Upsample
+from .blocks import Downsample, ResBlock, Upsample
 from .ops import Attention, Operations, sdpa, timestep_embedding
 from .patches import Control, TransformerOptions, add_control, apply_each, patches
 from .transformers import SpatialTransformer, TemporalTransformer
-from .variants import QUERIES_PER_FRAME, UNetArch
-from .vdg import fold_frames, unfold_frames
 
 FrameTokens = Literal["auto", "shared", "resample"]
 
@@ -51,7 +51,7 @@ def frame_image_context(tokens: Tensor, num_frames: int, mode: FrameTokens) -> T
 class DynamiCrafterUNet(nn.Module):
     """Noise or velocity prediction for a video, by text, image tokens and concatenated latents.
 
-    operations and attention come from the host or the trainer (`dc_model.ops`).
+    operations and attention come from the host or the trainer (`dc_model.unet.ops`).
     """
 
     def __init__(

@@ -23,10 +23,10 @@ import comfy.utils
 import folder_paths
 import torch
 
-from ..dc_model.checkpoint import StateDict, shapes
-from ..dc_model.detect import CheckpointError
-from ..dc_model.projection import Resampler, detect_projection_arch
-from .toon import ToonVAE, is_dual_reference
+from ...dc_model.checkpoint.detect import CheckpointError
+from ...dc_model.checkpoint.layout import StateDict, shapes
+from ...dc_model.projection import Resampler, detect_projection_arch
+from .toon_vae import ToonVAE, is_dual_reference
 
 logger = logging.getLogger(__name__)
 

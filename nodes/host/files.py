@@ -2,8 +2,8 @@
 
 import comfy.utils
 
-from ..dc_model.checkpoint import StateDict, refuse_foreign, shapes, unwrap
-from ..dc_model.inspect_file import FileContent, inspect_file, load_pickle
+from ...dc_model.checkpoint.inspect import FileContent, inspect_file, load_pickle
+from ...dc_model.checkpoint.layout import StateDict, refuse_foreign, shapes, unwrap
 
 
 def read_checkpoint(path: str) -> tuple[StateDict, dict[str, str]]:

@@ -10,9 +10,9 @@ import comfy.model_patcher
 import comfy.samplers
 from torch import Tensor
 
-from ..dc_model.guidance import classifier_free, rescale_guidance, two_scale
-from ..dc_model.vdg import fold_frames, unfold_frames
-from .errors import InputError
+from ...dc_model.frames import fold_frames, unfold_frames
+from ...dc_model.sampling.guidance import classifier_free, rescale_guidance, two_scale
+from ..errors import InputError
 from .model import DynamiCrafterModel, DynamiCrafterSampling
 
 

@@ -19,14 +19,14 @@ import torch
 from comfy.ldm.modules import attention as host_attention
 from torch import Tensor
 
-from ..dc_model.checkpoint import PROJECTOR_PREFIX, VARIANT_BUFFER, encode_variant
-from ..dc_model.schedule import NoiseSchedule
-from ..dc_model.unet import DynamiCrafterUNet
-from ..dc_model.variants import UNetArch, Variant
-from ..dc_model.vdg import fold_frames, unfold_frames
+from ...dc_model.checkpoint.layout import PROJECTOR_PREFIX, VARIANT_BUFFER, encode_variant
+from ...dc_model.frames import fold_frames, unfold_frames
+from ...dc_model.sampling.schedule import NoiseSchedule
+from ...dc_model.unet.unet import DynamiCrafterUNet
+from ...dc_model.variants import UNetArch, Variant
+from ..errors import InputError, require_text_width
 from . import keys
 from .conds import PerVideo, PerVideoText, PerVideoTokens
-from .errors import InputError, require_text_width
 from .windows import resize_for_window
 
 # What an image-to-video model needs in every conditioning, and the node that puts it there.

@@ -14,15 +14,15 @@ import comfy.sd
 import torch
 from torch import Tensor
 
-from ..dc_model.checkpoint import StateDict, shapes
-from ..dc_model.detect import CheckpointError
-from ..dc_model.dual_reference_vae import (
+from ...dc_model.checkpoint.detect import CheckpointError
+from ...dc_model.checkpoint.layout import StateDict, shapes
+from ...dc_model.preprocess import fit_image
+from ...dc_model.toon.dual_reference_vae import (
     CHUNK_FRAMES,
     DualReferenceVAE,
     detect_dual_reference_arch,
 )
-from ..dc_model.preprocess import fit_image
-from .errors import InputError, require_count
+from ..errors import InputError, require_count
 from .model import attend
 
 REFINEMENT = "decoder.attn_refinement."

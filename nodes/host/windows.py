@@ -10,9 +10,9 @@ import comfy.context_windows
 import torch
 from torch import Tensor
 
-from ..dc_model.variants import QUERIES_PER_FRAME
+from ...dc_model.variants import QUERIES_PER_FRAME
+from ..errors import InputError
 from .conds import PerVideo, PerVideoTokens
-from .errors import InputError
 
 
 def check_overlap(executor: Any, model: Any, noise_shape: Any, *args: Any, **kwargs: Any) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from web_socket import WebSocket
+from .web_socket import WebSocket
 
 _LAST_EVENTS = ("execution_success", "execution_error", "execution_interrupted")
 # Seconds that a server may take to answer: one that loads a model, on a busy machine, takes many.

@@ -1,7 +1,7 @@
 """Pictures for the demo, with the host's Python (Pillow, PyAV).
 
-python demo_media.py check PICTURE...         exit 1 and one sentence for one that is broken
-python demo_media.py sheet VIDEO WEBP PNG     an animation and a contact sheet of the video's frames
+python media.py check PICTURE...         exit 1 and one sentence for one that is broken
+python media.py sheet VIDEO WEBP PNG     an animation and a contact sheet of the video's frames
 """
 
 import math

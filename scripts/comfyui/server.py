@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from comfy_client import ComfyClient, ServerError
+from .client import ComfyClient, ServerError
 
 _HOST = "127.0.0.1"
 _HAS_GPU = """

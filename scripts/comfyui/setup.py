@@ -23,9 +23,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from user_cache import SetupError, cache_folder, say, whole_or_absent
+from .cache import SetupError, cache_folder, say, whole_or_absent
 
-SCRIPTS = Path(__file__).resolve().parent
+SCRIPTS = Path(__file__).resolve().parents[1]
 PACK = SCRIPTS.parent
 
 

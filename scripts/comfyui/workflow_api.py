@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from workflow_widgets import widget_values
+from .workflow_widgets import widget_values
 
 _MUTED, _BYPASSED = 2, 4
 _SUBGRAPH_INPUT = -10

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from workflow_api import WorkflowError
+from .workflow_api import WorkflowError
 
 LOADER = "DynamiCrafterCheckpointLoader"
 DETAIL = "DynamiCrafterVisualDetailGuidance"

@@ -17,7 +17,7 @@ from checkpoint_files import TENSORS
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dc_model.unet import DynamiCrafterUNet
+from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import UNetArch
 
 

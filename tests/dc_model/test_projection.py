@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dc_model.checkpoint import PROJECTOR_PREFIX, shapes
+from dc_model.checkpoint.layout import PROJECTOR_PREFIX, shapes
 from dc_model.projection import ProjectionArch, Resampler, detect_projection_arch
 
 HEAD_DIM = 16  # of the golden items; published ones have 64

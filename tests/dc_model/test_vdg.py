@@ -3,15 +3,8 @@
 import pytest
 import torch
 
-from dc_model.vdg import (
-    animate,
-    fold_frames,
-    interpolate,
-    keyframes,
-    loop,
-    per_frame,
-    unfold_frames,
-)
+from dc_model.frames import fold_frames, unfold_frames
+from dc_model.vdg import animate, interpolate, keyframes, loop, per_frame
 
 
 def latents(count: int) -> torch.Tensor:

@@ -1,6 +1,7 @@
-"""Makes `evaluation` and `training` importable."""
+"""Makes `evaluation`, and what it measures, importable."""
 
 from checkout import import_package
 
 import_package("evaluation")
 import_package("training")
+import_package("research")

@@ -10,6 +10,8 @@ import torch
 pytest.importorskip("accelerate", reason="the training extra is not installed")
 pytest.importorskip("av")
 
+from dc_model.encoders.autoencoder import Autoencoder
+from dc_model.encoders.clip import Towers
 from dc_model.preprocess import clip_preprocess
 from dc_model.variants import VARIANTS
 from evaluation import checkpoint
@@ -17,15 +19,13 @@ from evaluation.checkpoint import Generator, generate_set, require_known_words
 from evaluation.command import EvaluationError, run
 from evaluation.published import PUBLISHED
 from evaluation.videos import ClipShape, read_clip, write_video
-from training.autoencoder import Autoencoder
-from training.clip import Towers
+from research.small_world.train.extractor import SmallExtractor, export
+from research.small_world.train.preset import new_model
+from research.small_world.world.dataset import SmallWorld
+from research.small_world.world.vocabulary import tokenize
 from training.data.clip import Clip
 from training.data.order import item_of
 from training.encoders import Encoders
-from training.small_world.dataset import SmallWorld
-from training.small_world.extractor import SmallExtractor, export
-from training.small_world.preset import new_model
-from training.small_world.vocabulary import tokenize
 
 SHAPE = ClipShape(resolution=(64, 64))
 

@@ -5,7 +5,7 @@ import torch
 
 pytest.importorskip("av")
 
-from dc_model.conformity import pixel_distance
+from dc_model.metrics.pic import pixel_distance
 from evaluation.command import EvaluationError
 from evaluation.conformity import DISTANCES, input_images, measure_videos, summarize
 from evaluation.videos import ClipShape, list_videos, write_video

@@ -3,21 +3,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from dc_model.feature_distance import frechet_distance
-from dc_model.video_features import ScriptedExtractor, extract
-from training.small_world.extractor import (
+from dc_model.metrics.features import ScriptedExtractor, extract
+from dc_model.metrics.fvd import frechet_distance
+from research.small_world.train.extractor import (
     SmallExtractor,
     export,
     load_extractor,
     measure,
     render,
 )
-from training.small_world.scenes import make_scene
+from research.small_world.world.scenes import make_scene
 
 
 @pytest.fixture(scope="module")
 def extractor(root: Path) -> SmallExtractor:
-    return load_extractor(root / "training" / "weights" / "small_extractor.safetensors")
+    return load_extractor(root / "assets" / "demo" / "small_extractor.safetensors")
 
 
 def test_the_shipped_extractor_reads_unseen_clips(extractor: SmallExtractor) -> None:

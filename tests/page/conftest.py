@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, find_chromium
-from comfy_server import ComfyServer
+from comfyui.server import ComfyServer
 from page import open_page
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from browser import Browser
-from comfy_server import ComfyServer
+from comfyui.server import ComfyServer
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

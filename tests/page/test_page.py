@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from browser import Browser, BrowserError
-from comfy_server import ComfyServer
+from comfyui.server import ComfyServer
+from comfyui.workflow_api import to_api
 from page import open_page
 from PIL import Image
-from workflow_api import to_api
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from comfy_setup import Host
-from user_cache import SetupError
+from comfyui.cache import SetupError
+from comfyui.setup import Host
 
 LOOK = """
 import os, sys

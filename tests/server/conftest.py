@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from comfy_server import ComfyServer
+from comfyui.server import ComfyServer
 from graphs import Graph
 from servers import pack_server
 from studio import Studio

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from comfyui.workflow_api import to_api
 from graphs import Graph
 from studio import Studio, picture
-from workflow_api import to_api
 
 pytestmark = pytest.mark.server
 NAME = "Animate Image (DynamiCrafter)"

@@ -6,7 +6,7 @@ from events import listen
 from graphs import Graph, Node
 from studio import Studio
 
-from dc_model.color_match import match_colors
+from dc_model.video.color_match import match_colors
 
 pytestmark = pytest.mark.server
 

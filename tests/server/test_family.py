@@ -25,10 +25,10 @@ from safetensors.torch import load_file, save_file
 from studio import Animation, Studio, picture, relative_error
 from torch import Tensor
 
-from dc_model.dual_reference_vae import DualReferenceVAE
+from dc_model.frames import fold_frames, unfold_frames
 from dc_model.preprocess import fit_image
-from dc_model.sketch_controlnet import SketchControlNet, sketch_control
-from dc_model.vdg import fold_frames, unfold_frames
+from dc_model.toon.dual_reference_vae import DualReferenceVAE
+from dc_model.toon.sketch_controlnet import SketchControlNet, sketch_control
 
 pytestmark = pytest.mark.server
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from comfyui.workflow_api import to_api
 from family import LENGTH, SIZE, bare
 from graphs import Graph
 from PIL import Image
 from safetensors.torch import load_file
 from studio import PATIENCE, Studio, picture
-from workflow_api import to_api
 
 VARIANTS = {
     "videocrafter1_text_to_video": "videocrafter1_512",

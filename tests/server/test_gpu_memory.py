@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from comfy_server import ComfyServer
+from comfyui.server import ComfyServer
 from graphs import Graph
 from scene import small_scene
 from studio import Animation, Studio, relative_error
 from torch import Tensor
 
-from dc_model.unet import DynamiCrafterUNet
+from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import VARIANTS, UNetArch
 
 pytestmark = [
@@ -32,7 +32,7 @@ STREAMING = ["--disable-dynamic-vram", "--novram"]
 
 
 def gpu_server(comfyui: Path, root: Path, base: Path, arguments: list[str]) -> ComfyServer:
-    support = root / "tests" / "nodes" / "support_pack"
+    support = root / "tests" / "server" / "support_pack"
     return ComfyServer(comfyui, base, packs=[root, support], extra_args=arguments, cpu=False)
 
 

@@ -1,7 +1,7 @@
 """An interrupt ends a prompt within one model call, and the next prompt runs as ever."""
 
 import pytest
-from comfy_client import InterruptedPromptError
+from comfyui.client import InterruptedPromptError
 from graphs import Graph
 from holding import Hold
 from scene import Scene

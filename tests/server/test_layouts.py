@@ -16,7 +16,7 @@ def test_vae_and_towers_of_every_manifest(comfyui: Path, root: Path, golden: Pat
         path for path in sorted((golden / "manifests").glob("*.gz")) if "control" not in path.name
     ]
     assert len(manifests) == 9
-    script = root / "tests" / "nodes" / "host_layouts.py"
+    script = root / "tests" / "server" / "host_layouts.py"
     run = subprocess.run(
         [sys.executable, str(script), str(comfyui), str(root), *map(str, manifests)],
         capture_output=True,

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from studio import PATIENCE, Animation, Studio, relative_error
 from torch import Tensor
 
-from dc_model.checkpoint import DEEPSPEED_PREFIX, PROJECTOR_PREFIX, UNET_PREFIX, VAE_PREFIX
+from dc_model.checkpoint.layout import DEEPSPEED_PREFIX, PROJECTOR_PREFIX, UNET_PREFIX, VAE_PREFIX
 
 pytestmark = pytest.mark.server
 

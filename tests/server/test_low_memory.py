@@ -21,7 +21,7 @@ from scene import SIZE, Scene, small_scene, unit_noise
 from studio import Animation, Studio, picture, relative_error
 from torch import Tensor
 
-from dc_model.unet import DynamiCrafterUNet
+from dc_model.unet.unet import DynamiCrafterUNet
 
 pytestmark = pytest.mark.server
 

@@ -8,7 +8,7 @@ from graphs import Graph, Link
 from scene import FRAMES, SIZE, Scene, small_scene, unit_noise
 from studio import Studio, relative_error
 
-from dc_model.schedule import NoiseSchedule, ddim_sigmas, timesteps
+from dc_model.sampling.schedule import NoiseSchedule, ddim_sigmas, timesteps
 from dc_model.variants import VARIANTS
 
 pytestmark = pytest.mark.server

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from comfy_client import ComfyClient, InterruptedPromptError, PromptError
+from comfyui.client import ComfyClient, InterruptedPromptError, PromptError
+from comfyui.web_socket import WebSocket
 from graphs import Graph
 from holding import Hold
 from memory import own_memory, settled_memory
@@ -14,9 +15,8 @@ from PIL import Image
 from scene import Scene
 from studio import PATIENCE, Studio, picture
 from torch import Tensor
-from web_socket import WebSocket
 
-from dc_model.inspect_file import inspect_file
+from dc_model.checkpoint.inspect import inspect_file
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

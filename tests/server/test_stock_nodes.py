@@ -18,7 +18,7 @@ from small_checkpoint import SMALL, state_dict
 from studio import Studio, relative_error
 from torch import Tensor
 
-from dc_model.schedule import NoiseSchedule
+from dc_model.sampling.schedule import NoiseSchedule
 
 pytestmark = pytest.mark.server
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from comfyui.workflow_api import to_api
 from graphs import Graph
 from PIL import Image
 from scene import SIZE
 from studio import Studio, picture
-from workflow_api import to_api
 
 # Frames of the finished video, with the settings of SMALL.
 FRAMES = {

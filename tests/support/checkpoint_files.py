@@ -11,9 +11,9 @@ import torch
 from memory import peak_memory, reset_peak_memory
 from safetensors.torch import load_file
 
-from dc_model.checkpoint import unwrap
-from dc_model.detect import CheckpointError
-from dc_model.inspect_file import inspect_file, load_pickle
+from dc_model.checkpoint.detect import CheckpointError
+from dc_model.checkpoint.inspect import inspect_file, load_pickle
+from dc_model.checkpoint.layout import unwrap
 
 # Headers and listings are a few kilobytes here; a reader that believes a claim takes gigabytes.
 MEMORY_LIMIT = 200 * 1024**2

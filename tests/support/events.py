@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from comfy_client import ComfyClient
+from comfyui.client import ComfyClient
+from comfyui.web_socket import WebSocket
 from PIL import Image
 from studio import PATIENCE
 from torch import Tensor
-from web_socket import WebSocket
 
 _TEXT, _CLOSE, _PREVIEW = 0x1, 0x8, 1
 # A proxy that the environment names must not stand between us and a server on this machine.

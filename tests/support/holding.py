@@ -7,7 +7,7 @@ is late: a test has to know where the prompt is.
 import time
 import uuid
 
-from comfy_client import ComfyClient
+from comfyui.client import ComfyClient
 from scene import Scene
 from studio import PATIENCE
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from comfy_server import ComfyServer
+from comfyui.server import ComfyServer
 
 # The host collects garbage when ten seconds have passed since it last did.
 PATIENCE = 120.0

@@ -7,7 +7,7 @@ afterwards.
 import contextlib
 from collections.abc import Iterator
 
-from comfy_client import PromptError
+from comfyui.client import PromptError
 from graphs import Graph, Link
 from memory import peak_memory, process_of, processor_time, reset_peak_memory
 from studio import PATIENCE, Animation, Studio

@@ -3,7 +3,7 @@
 from typing import Any
 
 from browser import Browser
-from comfy_server import ComfyServer
+from comfyui.server import ComfyServer
 
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False}
 

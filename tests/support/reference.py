@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dc_model.checkpoint import shapes, split_checkpoint, unwrap
-from dc_model.detect import detect_unet_arch
-from dc_model.dual_reference_vae import DualReferenceVAE, detect_dual_reference_arch
-from dc_model.unet import DynamiCrafterUNet
-from dc_model.vdg import fold_frames, unfold_frames
+from dc_model.checkpoint.detect import detect_unet_arch
+from dc_model.checkpoint.layout import shapes, split_checkpoint, unwrap
+from dc_model.frames import fold_frames, unfold_frames
+from dc_model.toon.dual_reference_vae import DualReferenceVAE, detect_dual_reference_arch
+from dc_model.unet.unet import DynamiCrafterUNet
 
 LATENT_SCALE = 0.18215
 

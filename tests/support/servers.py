@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from comfy_server import ComfyServer
+from comfyui.server import ComfyServer
 
 
 def pack_server(comfyui: Path, root: Path, base: Path, *extra_args: str) -> ComfyServer:
@@ -11,7 +11,7 @@ def pack_server(comfyui: Path, root: Path, base: Path, *extra_args: str) -> Comf
 
     `COMFYUI_FRONTEND` names the folder of another page than the host's Python has.
     """
-    support = root / "tests" / "nodes" / "support_pack"
+    support = root / "tests" / "server" / "support_pack"
     arguments = ["--fp32-text-enc", *extra_args]
     if page := os.environ.get("COMFYUI_FRONTEND"):
         arguments += ["--front-end-root", page]

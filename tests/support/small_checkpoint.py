@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from tiny_checkpoint import schedule_buffers, weight
 from torch import Tensor
 
-from dc_model.dual_reference_vae import DualReferenceArch, DualReferenceVAE
-from dc_model.sketch_controlnet import SketchControlArch, SketchControlNet
-from dc_model.unet import DynamiCrafterUNet
+from dc_model.toon.dual_reference_vae import DualReferenceArch, DualReferenceVAE
+from dc_model.toon.sketch_controlnet import SketchControlArch, SketchControlNet
+from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import QUERIES_PER_FRAME, VARIANTS, UNetArch, Variant
 
 # Frames that get image tokens of their own.

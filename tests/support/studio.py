@@ -9,8 +9,8 @@ import pytest
 import small_checkpoint
 import tiny_checkpoint
 import torch
-from comfy_client import PromptError
-from comfy_server import ComfyServer
+from comfyui.client import PromptError
+from comfyui.server import ComfyServer
 from graphs import Graph, Link, Node
 from safetensors.torch import load_file, save
 from torch import Tensor

@@ -6,6 +6,7 @@ import pytest
 from checkout import import_file, import_package
 
 import_package("training")
+import_package("research")
 pytest.importorskip("accelerate", reason="the training extra is not installed")
 # Test modules import the shared helpers by this name.
 import_file("training_helpers", Path(__file__).with_name("helpers.py"))

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from dc_model.projection import ProjectionArch, Resampler
-from dc_model.unet import DynamiCrafterUNet
+from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import VARIANTS, UNetArch
 from training.batch import BatchMaker
 from training.config import TrainConfig, read_config

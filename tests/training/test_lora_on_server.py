@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from comfy_server import ComfyServer
+from comfyui.server import ComfyServer
 from graphs import Graph
 from reference import Reference
 from scene import Scene, unit_noise

@@ -6,17 +6,17 @@ import torch
 from accelerate import Accelerator
 from training_helpers import tiny_config, tiny_trainer
 
+from dc_model.encoders.autoencoder import Autoencoder
+from dc_model.encoders.clip import Towers
 from dc_model.preprocess import clip_preprocess
 from dc_model.variants import VARIANTS
-from training.autoencoder import Autoencoder
+from research.small_world.train.preset import new_model
+from research.small_world.world.dataset import SmallWorld
+from research.small_world.world.vocabulary import tokenize
 from training.batch import BatchMaker
-from training.clip import Towers
 from training.encoders import Encoders
 from training.monitor import Monitor, gif
 from training.objective import schedule_of
-from training.small_world.dataset import SmallWorld
-from training.small_world.preset import new_model
-from training.small_world.vocabulary import tokenize
 from training.stages import STAGES
 from training.trainer import Trainer
 

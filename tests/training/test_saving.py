@@ -6,13 +6,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from training_helpers import tiny_config, tiny_model
 
-from dc_model.checkpoint import shapes, split_checkpoint
-from dc_model.detect import detect_unet_arch, detect_variant, read_metadata
+from dc_model.checkpoint.detect import detect_unet_arch, detect_variant, read_metadata
+from dc_model.checkpoint.layout import shapes, split_checkpoint
+from dc_model.encoders.autoencoder import Autoencoder
+from dc_model.encoders.clip import Towers
 from dc_model.preprocess import clip_preprocess
 from dc_model.projection import detect_projection_arch
 from dc_model.variants import VARIANTS
-from training.autoencoder import Autoencoder
-from training.clip import Towers
+from research.small_world.train.preset import PROJECTOR, UNET, new_model
+from research.small_world.world.vocabulary import tokenize
 from training.config import ModelConfig
 from training.ema import Ema
 from training.encoders import Encoders
@@ -20,8 +22,6 @@ from training.load import build_encoders, build_model, load_parts
 from training.lora import add_lora, lora_tensors
 from training.objective import schedule_of
 from training.saving import checkpoint_tensors, save_checkpoint, write_whole
-from training.small_world.preset import PROJECTOR, UNET, new_model
-from training.small_world.vocabulary import tokenize
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from comfy_server import ComfyServer
+from comfyui.server import ComfyServer
 
 
 @pytest.fixture(scope="session")

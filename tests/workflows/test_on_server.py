@@ -10,12 +10,12 @@ from typing import Any
 import av
 import demo
 import pytest
-from comfy_client import InterruptedPromptError, PromptError, PromptTimeoutError
-from comfy_server import ComfyServer
+from comfyui.client import InterruptedPromptError, PromptError, PromptTimeoutError
+from comfyui.server import ComfyServer
+from comfyui.workflow_api import to_api
+from comfyui.workflow_settings import set_image, set_value
+from comfyui.workflow_widgets import input_type
 from studio import PATIENCE
-from workflow_api import to_api
-from workflow_settings import set_image, set_value
-from workflow_widgets import input_type
 
 pytestmark = pytest.mark.server
 WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "workflows").glob("*.json"))

@@ -144,7 +144,7 @@ def _read(shard: Path, offset: int, size: int) -> io.BytesIO:
 def open_source(config: DataConfig, seed: int) -> ClipSource:
     """The source that a configuration names. Raises ConfigError when it is empty."""
     if config.kind == "small_world":
-        from ..small_world.dataset import SmallWorld
+        from research.small_world.world.dataset import SmallWorld
 
         return SmallWorld(
             config.pool, seed, num_frames=config.num_frames, second_tier=config.second_tier

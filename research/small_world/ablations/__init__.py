@@ -1,6 +1,6 @@
 """The paper's questions, asked on the small world from one shared text-to-video base.
 
-`python -m training.small_world.experiments --folder runs/questions` trains the base, then every
+`python -m research.small_world.ablations --folder runs/questions` trains the base, then every
 arm, samples clips from each, measures them and writes `results.json`; started again it goes on
-where it stopped. `python -m training.small_world.experiments.charts` draws the results.
+where it stopped. `python -m research.small_world.ablations.charts` draws the results.
 """

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...model import VideoModel
-from ...saving import write_whole
-from ..extractor import load_extractor
-from ..render import render_clip
+from training.model import VideoModel
+from training.saving import write_whole
+
+from ..train.extractor import load_extractor
+from ..world.render import render_clip
 from .arms import ARMS, BASE, BASE_ARM, FULL, Plan
 from .figures import figures
 from .report import report

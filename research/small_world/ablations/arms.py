@@ -6,11 +6,11 @@ from typing import Any
 
 from dc_model.projection import ProjectionArch
 from dc_model.variants import QUERIES_PER_FRAME, UNetArch
+from training.conditioning import ConcatMode
+from training.config import TrainConfig, read_config
+from training.stages import STAGES, Stage
 
-from ...conditioning import ConcatMode
-from ...config import TrainConfig, read_config
-from ...stages import STAGES, Stage
-from ..preset import PROJECTOR, UNET
+from ..train.preset import PROJECTOR, UNET
 
 TEXT_TO_IMAGE = STAGES["text_to_image"]
 TEXT_TO_VIDEO = STAGES["text_to_video"]

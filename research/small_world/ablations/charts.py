@@ -1,6 +1,6 @@
 """Draws the results with Pillow.
 
-`python -m training.small_world.experiments.charts --results FILE.json --output docs/images`
+`python -m research.small_world.ablations.charts --results FILE.json --output docs/images`
 """
 
 import argparse

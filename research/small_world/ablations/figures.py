@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dc_model.feature_distance import frechet_distance, kernel_distance
-from dc_model.video_features import extract
+from dc_model.metrics.features import extract
+from dc_model.metrics.fvd import frechet_distance, kernel_distance
 
-from ..evaluate import psnr
-from ..extractor import SmallExtractor
-from ..render import render_clip
-from ..scenes import DIRECTIONS, KINDS, MOTIONS, NUM_FRAMES, Scene
-from ..tracker import Track, motion_of, nearest_colour, track
+from ..judge.evaluate import psnr
+from ..judge.tracker import Track, motion_of, nearest_colour, track
+from ..train.extractor import SmallExtractor
+from ..world.render import render_clip
+from ..world.scenes import DIRECTIONS, KINDS, MOTIONS, NUM_FRAMES, Scene
 from .takes import Take
 
 # Every figure: {"mean": of the clips, "error": standard error over them, absent for distances}.

@@ -1,6 +1,6 @@
 """Tables of the results, in Markdown.
 
-`python -m training.small_world.experiments.report --results FILE.json --document FILE.md` puts them
+`python -m research.small_world.ablations.report --results FILE.json --document FILE.md` puts them
 between the document's two marks.
 """
 

@@ -7,25 +7,25 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from dc_model.checkpoint import split_checkpoint
+from dc_model.checkpoint.layout import split_checkpoint
 from dc_model.variants import VARIANTS
+from training.batch import Batch, BatchMaker
+from training.conditioning import ConcatMode
+from training.data.clip import Clip
+from training.encoders import Encoders
+from training.model import VideoModel
+from training.objective import schedule_of
+from training.saving import load_tensors, write_whole
+from training.stages import IMAGE_ATTENTION_KEYS, Stage
+from training.trainer import Trainer
 
-from ...batch import Batch, BatchMaker
-from ...conditioning import ConcatMode
-from ...data.clip import Clip
-from ...encoders import Encoders
-from ...model import VideoModel
-from ...objective import schedule_of
-from ...saving import load_tensors, write_whole
-from ...stages import IMAGE_ATTENTION_KEYS, Stage
-from ...trainer import Trainer
-from ..chain import StepLog
-from ..dataset import SmallWorld
-from ..preset import encoders_of, new_model
+from ..train.chain import StepLog
+from ..train.preset import encoders_of, new_model
+from ..world.dataset import SmallWorld
 from .arms import ARMS, TEXT_TO_IMAGE, TEXT_TO_VIDEO, Plan, settings
 
 State = dict[str, Tensor]
-DEMO = Path(__file__).parents[2] / "weights" / "small_world.safetensors"
+DEMO = Path(__file__).resolve().parents[3] / "assets" / "demo" / "small_world.safetensors"
 
 
 @dataclass(frozen=True)

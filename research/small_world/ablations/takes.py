@@ -7,17 +7,18 @@ import torch
 from torch import Tensor
 
 from dc_model import vdg
+from dc_model.frames import fold_frames
 from dc_model.preprocess import eight_bit
 from dc_model.variants import VARIANTS
+from training.encoders import Encoders
+from training.model import VideoModel
+from training.objective import schedule_of
+from training.sampling import sample_videos
 
-from ...encoders import Encoders
-from ...model import VideoModel
-from ...objective import schedule_of
-from ...sampling import sample_videos
-from ..evaluate import OPPOSITE, central
-from ..preset import NUM_GATES
-from ..render import render_clip
-from ..scenes import MOTIONS, Scene, make_scene
+from ..judge.evaluate import OPPOSITE, central
+from ..train.preset import NUM_GATES
+from ..world.render import render_clip
+from ..world.scenes import MOTIONS, Scene, make_scene
 from .arms import FULL, Arm, Plan
 
 # Spatial transformers at the latent's own size are the outer ones, those at half of it the middle.
@@ -94,7 +95,7 @@ def sample(
         part = scenes[start : start + 12]
         with torch.autocast("cpu", torch.bfloat16):
             latents = _latents(model, arm, encoders, part, take, plan, generator)
-            frames = encoders.vae.decode(vdg.fold_frames(latents)).float().clamp(-1, 1)
+            frames = encoders.vae.decode(fold_frames(latents)).float().clamp(-1, 1)
         out.append(eight_bit(frames).unflatten(0, (len(part), plan.num_frames)).numpy())
     model.image_scales = None
     return np.concatenate(out)

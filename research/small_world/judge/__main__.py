@@ -1,6 +1,6 @@
 """Judges a demo checkpoint through the real ComfyUI server.
 
-`python -m training.small_world.judge --checkpoint demo.safetensors --clips 200 --output runs/judge`
+`python -m research.small_world.judge --checkpoint demo.safetensors --clips 200 --output runs/judge`
 
 Started again with the same folder it goes on; with more clips it makes only what is missing. A
 second process with `--backwards` on the same folder halves the time where there are cores for both.

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dc_model.checkpoint import split_checkpoint
+from dc_model.checkpoint.layout import split_checkpoint
+from dc_model.encoders.autoencoder import Autoencoder
+from training.conditioning import closed
+from training.saving import load_tensors
 
-from ...autoencoder import Autoencoder
-from ...conditioning import closed
-from ...saving import load_tensors
-from ..preset import encoders_of
-from ..render import render_clip
+from ..train.preset import encoders_of
+from ..world.render import render_clip
 from .kinds import KindClassifier
 from .measures import Record, measure
 from .pairs import Job

@@ -1,6 +1,6 @@
 """How well the demo model does on held-out scenes: motion, flipped motion, picture, ends.
 
-`python -m training.small_world.evaluate --checkpoint demo.safetensors --clips 60`
+`python -m research.small_world.judge.evaluate --checkpoint demo.safetensors --clips 60`
 """
 
 import argparse
@@ -14,17 +14,18 @@ import torch
 from torch import Tensor
 
 from dc_model import vdg
-from dc_model.checkpoint import split_checkpoint
+from dc_model.checkpoint.layout import split_checkpoint
+from dc_model.frames import fold_frames
 from dc_model.variants import VARIANTS
+from training.encoders import Encoders
+from training.model import VideoModel
+from training.objective import schedule_of
+from training.sampling import sample_videos
+from training.saving import load_tensors
 
-from ..encoders import Encoders
-from ..model import VideoModel
-from ..objective import schedule_of
-from ..sampling import sample_videos
-from ..saving import load_tensors
-from .preset import encoders_of, new_model
-from .render import render_clip
-from .scenes import MOTIONS, NUM_FRAMES, Scene, make_scene
+from ..train.preset import encoders_of, new_model
+from ..world.render import render_clip
+from ..world.scenes import MOTIONS, NUM_FRAMES, Scene, make_scene
 from .tracker import kind_of, motion_of, nearest_colour, soft_mask, track
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ class Demo:
                 eta=settings.eta,
                 generator=generator,
             )
-        frames = self.encoders.vae.decode(vdg.fold_frames(latents.float())).clamp(-1, 1)
+        frames = self.encoders.vae.decode(fold_frames(latents.float())).clamp(-1, 1)
         return ((frames + 1) / 2).unflatten(0, (len(scenes), NUM_FRAMES))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from ..scenes import MOTIONS
+from ..world.scenes import MOTIONS
 from .measures import Record
 
 STRAY = 0.15  # Of the object's area; more beside it is something else that came up.

@@ -4,7 +4,7 @@ It learned on true frames alone, roughened so that it does not hang on crisp edg
 seen a generated one. Its weights are in the repository, so that every judgement is by the same
 eyes; this makes them again, in about 80 s of a core:
 
-`python -m training.small_world.judge.kinds --output kinds.safetensors`
+`python -m research.small_world.judge.kinds --output kinds.safetensors`
 """
 
 import argparse
@@ -20,12 +20,12 @@ from accelerate.utils import set_seed
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..render import object_mask, render_frame
-from ..scenes import KINDS, SIZE, Scene, make_scene
+from ..world.render import object_mask, render_frame
+from ..world.scenes import KINDS, SIZE, Scene, make_scene
 
 log = logging.getLogger(__name__)
 
-WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "small_world_kinds.safetensors"
+WEIGHTS = Path(__file__).resolve().parents[3] / "assets" / "demo" / "small_world_kinds.safetensors"
 SCENES = 515
 STEPS = 800
 BATCH = 48

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluate import psnr
-from ..render import object_mask
-from ..scenes import COLOURS, DIRECTIONS, NUM_FRAMES, Scene
+from ..world.render import object_mask
+from ..world.scenes import COLOURS, DIRECTIONS, NUM_FRAMES, Scene
+from .evaluate import psnr
 from .follower import Trail, change, follow, motion_of
 from .kinds import VISIBLE, KindClassifier, kinds_of, visible_share
 from .pairs import Job, is_near_middle

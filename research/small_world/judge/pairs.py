@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
-from ..evaluate import OPPOSITE
-from ..render import render_frame
-from ..scenes import Scene, make_scene
+from ..world.render import render_frame
+from ..world.scenes import Scene, make_scene
+from .evaluate import OPPOSITE
 
 SCENES = 2026  # The set of scenes; training draws from others, and never the held-out ones.
 NEAR_MIDDLE = (24.0, 40.0)  # Where every motion has room.

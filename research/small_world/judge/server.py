@@ -24,11 +24,10 @@ from .pairs import Job
 # The demo's own way to a server; a script, so its folder is no package.
 sys.path.append(str(Path(__file__).resolve().parents[3] / "scripts"))
 
-from comfy_server import ComfyServer
-from comfy_setup import PACK, Host, find_host
-from demo import EMBEDDED_SETTINGS, link_checkpoint
-from workflow_api import to_api
-from workflow_settings import (
+from comfyui.server import ComfyServer
+from comfyui.setup import PACK, Host, find_host
+from comfyui.workflow_api import to_api
+from comfyui.workflow_settings import (
     LOADER,
     Prompt,
     pictures,
@@ -37,6 +36,7 @@ from workflow_settings import (
     set_value,
     set_words,
 )
+from demo import EMBEDDED_SETTINGS, link_checkpoint
 
 __all__ = [
     "EMBEDDED_SETTINGS",

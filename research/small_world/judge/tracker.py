@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .render import background, signed_distance
-from .scenes import COLOURS, KINDS, Scene
+from ..world.render import background, signed_distance
+from ..world.scenes import COLOURS, KINDS, Scene
 
 MOVED = 4.0  # pixels
 RESIZED = 0.25  # log area

@@ -1,6 +1,7 @@
 """Trains the demo model: encoders first, then the video model, resuming whatever is there.
 
-`python -m training.small_world.chain --folder runs/demo` does all of it; `--only video` one part.
+`python -m research.small_world.train.chain --folder runs/demo` does all of it; `--only video` does
+one part.
 The video model is trained whole, as the published fine-tune; `--recipe paper` trains a
 text-to-image model, then a text-to-video model, then the paper's three stages (section 3.3).
 """
@@ -15,18 +16,19 @@ from typing import Any
 from accelerate import Accelerator
 from safetensors.torch import save_file
 
-from dc_model.checkpoint import split_checkpoint
+from dc_model.checkpoint.layout import split_checkpoint
 from dc_model.variants import VARIANTS
+from training.batch import BatchMaker
+from training.config import TrainConfig, load_config
+from training.data.sources import open_source
+from training.model import VideoModel
+from training.objective import schedule_of
+from training.saving import checkpoint_tensors, load_tensors, save_checkpoint, write_whole
+from training.stages import STAGES, StageName
+from training.trainer import Trainer
 
-from ..batch import BatchMaker
-from ..config import TrainConfig, load_config
-from ..data.sources import open_source
-from ..model import VideoModel
-from ..objective import schedule_of
-from ..saving import checkpoint_tensors, load_tensors, save_checkpoint, write_whole
-from ..stages import STAGES, StageName
-from ..trainer import Trainer
-from . import train_towers, train_vae
+from . import towers as train_towers
+from . import vae as train_vae
 from .preset import encoders_of, new_model, small_encoders
 
 log = logging.getLogger(__name__)

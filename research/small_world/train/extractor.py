@@ -1,7 +1,7 @@
 """A small video network that reads kind, colour and motion off clips of the small world.
 
 Its features serve FVD and KVD there, as I3D's do for real video.
-`python -m training.small_world.extractor --output extractor.safetensors --minutes 8` trains it and
+`python -m research.small_world.train.extractor --output FILE --minutes 8` trains it and
 measures it on clips it has not seen; `--weights FILE` measures a trained one, and `--export FILE`
 also writes it as TorchScript, as the Video Distance node and `evaluation` take it.
 """
@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .render import render_clip
-from .scenes import COLOURS, KINDS, MOTIONS, NUM_FRAMES, SIZE, Scene, Split, make_scene
-from .train_towers import labels
+from ..world.render import render_clip
+from ..world.scenes import COLOURS, KINDS, MOTIONS, NUM_FRAMES, SIZE, Scene, Split, make_scene
+from .towers import labels
 
 log = logging.getLogger(__name__)
 

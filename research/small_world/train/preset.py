@@ -7,17 +7,17 @@ from accelerate.utils import set_seed
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dc_model.checkpoint import CheckpointParts
+from dc_model.checkpoint.layout import CheckpointParts
+from dc_model.encoders.autoencoder import Autoencoder, detect_autoencoder
+from dc_model.encoders.clip import Towers, detect_towers
 from dc_model.preprocess import clip_preprocess
 from dc_model.projection import ProjectionArch, Resampler
-from dc_model.unet import DynamiCrafterUNet
+from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import UNetArch
+from training.encoders import Encoders
+from training.model import VideoModel, fused_attention, initialize
 
-from ..autoencoder import Autoencoder, detect_autoencoder
-from ..clip import Towers, detect_towers
-from ..encoders import Encoders
-from ..model import VideoModel, fused_attention, initialize
-from .vocabulary import tokenize
+from ..world.vocabulary import tokenize
 
 UNET = UNetArch(
     model_channels=64,

@@ -18,12 +18,12 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dc_model.encoders.clip import Towers
 from dc_model.preprocess import clip_preprocess
 
-from ..clip import Towers
-from .render import render_frame
-from .scenes import COLOURS, KINDS, MOTIONS, Scene, make_scene
-from .vocabulary import END, known_tokens, tokenize
+from ..world.render import render_frame
+from ..world.scenes import COLOURS, KINDS, MOTIONS, Scene, make_scene
+from ..world.vocabulary import END, known_tokens, tokenize
 
 log = logging.getLogger(__name__)
 

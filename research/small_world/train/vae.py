@@ -1,6 +1,6 @@
 """Trains the small autoencoder on endless frames of the small world.
 
-`python -m training.small_world.train_vae --output vae.safetensors --minutes 30`
+`python -m research.small_world.train.vae --output vae.safetensors --minutes 30`
 Started again with the same arguments it goes on from its last state.
 """
 
@@ -15,9 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..autoencoder import Autoencoder
-from .render import object_mask, render_frame
-from .scenes import make_scene
+from dc_model.encoders.autoencoder import Autoencoder
+
+from ..world.render import object_mask, render_frame
+from ..world.scenes import make_scene
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..data.clip import Clip
+from training.data.clip import Clip
+
 from .events import EventScene, make_event
 from .render import render_clip
 from .render_events import render_event

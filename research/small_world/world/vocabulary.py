@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..clip import CONTEXT_LENGTH
+from dc_model.encoders.clip import CONTEXT_LENGTH
 
 START, END, PAD = 49406, 49407, 0
 

@@ -5,8 +5,7 @@ import json
 import pytest
 import torch
 
-from dc_model.checkpoint import UNET_PREFIX, shapes, split_checkpoint
-from dc_model.detect import (
+from dc_model.checkpoint.detect import (
     METADATA_KEY,
     CheckpointError,
     Evidence,
@@ -14,6 +13,7 @@ from dc_model.detect import (
     detect_variant,
     read_metadata,
 )
+from dc_model.checkpoint.layout import UNET_PREFIX, shapes, split_checkpoint
 from dc_model.variants import VARIANTS
 
 BUFFERLESS_NAME = "model.safetensors"

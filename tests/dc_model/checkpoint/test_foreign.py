@@ -6,9 +6,9 @@ import pytest
 import torch
 from manifests import FULL_MANIFESTS
 
-from dc_model.checkpoint import UNET_PREFIX, refuse_foreign, split_checkpoint
-from dc_model.detect import CheckpointError
-from dc_model.foreign import FOREIGN_FAMILIES, FORKS
+from dc_model.checkpoint.detect import CheckpointError
+from dc_model.checkpoint.foreign import FOREIGN_FAMILIES, FORKS
+from dc_model.checkpoint.layout import UNET_PREFIX, refuse_foreign, split_checkpoint
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 import torch
 from checkpoint_files import SUFFIX, TENSORS, read, read_or_refuse, refused
 
-from dc_model.checkpoint import shapes, unwrap
-from dc_model.inspect_file import inspect_file
+from dc_model.checkpoint.inspect import inspect_file
+from dc_model.checkpoint.layout import shapes, unwrap
 
 
 @pytest.mark.parametrize("form", list(SUFFIX))

@@ -12,13 +12,13 @@ import pytest
 import torch
 from checkpoint_files import read_or_refuse, refused, rewritten, safetensors
 
-from dc_model.checkpoint import refuse_foreign
-from dc_model.detect import CheckpointError
-from dc_model.dual_reference_vae import detect_dual_reference_arch
-from dc_model.inspect_file import inspect_file
-from dc_model.pickle_program import LARGEST_PICKLE, MOST_INSTRUCTIONS, check_program
+from dc_model.checkpoint.detect import CheckpointError
+from dc_model.checkpoint.inspect import inspect_file
+from dc_model.checkpoint.layout import refuse_foreign
+from dc_model.checkpoint.pickles import LARGEST_PICKLE, MOST_INSTRUCTIONS, check_program
 from dc_model.projection import detect_projection_arch
-from dc_model.sketch_controlnet import detect_sketch_control_arch
+from dc_model.toon.dual_reference_vae import detect_dual_reference_arch
+from dc_model.toon.sketch_controlnet import detect_sketch_control_arch
 
 UNET = "model.diffusion_model."
 

@@ -9,8 +9,8 @@ from checkpoint_files import SUFFIX, read_or_refuse, rewritten, safetensors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dc_model.checkpoint import refuse_foreign
-from dc_model.detect import CheckpointError
+from dc_model.checkpoint.detect import CheckpointError
+from dc_model.checkpoint.layout import refuse_foreign
 
 FUZZ = settings(
     max_examples=120,

@@ -7,9 +7,9 @@ import pytest
 import torch
 from checkpoint_files import entry, refused, safetensors
 
-from dc_model.checkpoint import refuse_foreign, split_checkpoint
-from dc_model.detect import CheckpointError
-from dc_model.inspect_file import inspect_file
+from dc_model.checkpoint.detect import CheckpointError
+from dc_model.checkpoint.inspect import inspect_file
+from dc_model.checkpoint.layout import refuse_foreign, split_checkpoint
 
 PETABYTE = 10**15
 HEADERS: dict[str, tuple[Any, int, str]] = {

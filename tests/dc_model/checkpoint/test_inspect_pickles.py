@@ -11,7 +11,7 @@ import pytest
 import torch
 from checkpoint_files import TENSORS, read_or_refuse, refused, rewritten
 
-from dc_model.inspect_file import inspect_file
+from dc_model.checkpoint.inspect import inspect_file
 
 
 class Runs:

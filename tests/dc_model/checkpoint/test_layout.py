@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dc_model.checkpoint import (
+from dc_model.checkpoint.detect import CheckpointError, detect_variant
+from dc_model.checkpoint.layout import (
     DEEPSPEED_PREFIX,
     UNET_PREFIX,
     CheckpointParts,
@@ -15,7 +16,6 @@ from dc_model.checkpoint import (
     stated_variant,
     unwrap,
 )
-from dc_model.detect import CheckpointError, detect_variant
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from dc_model.dual_reference_vae import DualReferenceArch, DualReferenceVAE
 from dc_model.projection import ProjectionArch, Resampler
-from dc_model.sketch_controlnet import SketchControlArch, SketchControlNet
-from dc_model.unet import DynamiCrafterUNet
+from dc_model.toon.dual_reference_vae import DualReferenceArch, DualReferenceVAE
+from dc_model.toon.sketch_controlnet import SketchControlArch, SketchControlNet
+from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import UNetArch
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.GroupNorm, nn.LayerNorm)

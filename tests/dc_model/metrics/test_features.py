@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dc_model.video_features import ScriptedExtractor, extract, file_hash, i3d_input
+from dc_model.metrics.features import ScriptedExtractor, extract, file_hash, i3d_input
 
 
 class Moments(nn.Module):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dc_model.feature_distance import (
+from dc_model.metrics.fvd import (
     Gaussian,
     fit_gaussian,
     frechet_distance,

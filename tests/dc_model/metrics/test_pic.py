@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dc_model.conformity import (
+from dc_model.metrics.pic import (
     MissingDreamSim,
     dreamsim_distance,
     embedding_distance,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dc_model.torchscript import ScriptError, inspect_script, load_script
+from dc_model.metrics.torchscript import ScriptError, inspect_script, load_script
 
 
 class Mean(nn.Module):
@@ -169,6 +169,6 @@ def test_oversized_and_damaged_archives_are_refused(
     cut.write_bytes(cut.read_bytes()[:-200])
     with pytest.raises(ScriptError, match="is no TorchScript file"):
         inspect_script(cut)
-    monkeypatch.setattr("dc_model.torchscript.LARGEST_FILE", 10)
+    monkeypatch.setattr("dc_model.metrics.torchscript.LARGEST_FILE", 10)
     with pytest.raises(ScriptError, match="unpacks to"):
         inspect_script(path)

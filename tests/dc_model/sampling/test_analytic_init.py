@@ -6,14 +6,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dc_model.analytic_init import (
+from dc_model.sampling.analytic_init import (
     AnalyticInit,
     analytic_init_noise,
     measure_analytic_init,
     read_analytic_init,
     resize_expectation,
 )
-from dc_model.schedule import NoiseSchedule
+from dc_model.sampling.schedule import NoiseSchedule
 
 
 def test_start_equals_the_published_one(golden: Path):

@@ -13,11 +13,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dc_model.ddim import PublishedStep, clean_steps, published_step, published_steps, sample_ddim
-from dc_model.detect import detect_unet_arch
-from dc_model.guidance import classifier_free, rescale_guidance, two_scale
-from dc_model.schedule import NoiseSchedule, ddim_sigmas, timesteps
-from dc_model.unet import DynamiCrafterUNet
+from dc_model.checkpoint.detect import detect_unet_arch
+from dc_model.sampling.ddim import (
+    PublishedStep,
+    clean_steps,
+    published_step,
+    published_steps,
+    sample_ddim,
+)
+from dc_model.sampling.guidance import classifier_free, rescale_guidance, two_scale
+from dc_model.sampling.schedule import NoiseSchedule, ddim_sigmas, timesteps
+from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import VARIANTS
 
 RUNS = (

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dc_model.guidance import classifier_free, rescale_guidance, two_scale
+from dc_model.sampling.guidance import classifier_free, rescale_guidance, two_scale
 
 
 def branches() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dc_model.prompt_schedule import Segment, frame_texts, parse_schedule, segment_weights
+from dc_model.sampling.prompt_schedule import Segment, frame_texts, parse_schedule, segment_weights
 
 
 def test_numbered_lines_start_where_they_say() -> None:

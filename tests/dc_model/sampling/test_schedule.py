@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dc_model.schedule import (
+from dc_model.sampling.schedule import (
     NoiseSchedule,
     ddim_sigmas,
     dynamic_rescale,

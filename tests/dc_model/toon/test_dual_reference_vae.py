@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from dc_model.checkpoint import VAE_PREFIX, shapes
-from dc_model.dual_reference_vae import (
+from dc_model.checkpoint.layout import VAE_PREFIX, shapes
+from dc_model.toon.dual_reference_vae import (
     DualReferenceArch,
     DualReferenceVAE,
     detect_dual_reference_arch,
 )
-from dc_model.ops import sdpa
+from dc_model.unet.ops import sdpa
 
 TOLERANCE = 1e-4
 

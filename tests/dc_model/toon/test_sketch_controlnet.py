@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from dc_model.checkpoint import shapes
-from dc_model.detect import CheckpointError
-from dc_model.sketch_controlnet import (
+from dc_model.checkpoint.detect import CheckpointError
+from dc_model.checkpoint.layout import shapes
+from dc_model.toon.sketch_controlnet import (
     SketchControlArch,
     SketchControlNet,
     detect_sketch_control_arch,

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from dc_model.ops import sdpa
-from dc_model.vae_layers import (
+from dc_model.toon.vae_layers import (
     LayerFactory,
     PixelAttention,
     ReferenceAddition,
@@ -13,6 +12,7 @@ from dc_model.vae_layers import (
     TimeStack,
     VideoResBlock,
 )
+from dc_model.unet.ops import sdpa
 
 CHANNELS = 32
 

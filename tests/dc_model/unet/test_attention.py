@@ -3,14 +3,9 @@
 import pytest
 import torch
 
-from dc_model.attention import (
-    Conditions,
-    DualCrossAttention,
-    SelfAttention,
-    per_row,
-)
-from dc_model.ops import sdpa
-from dc_model.transformers import SpatialTransformer, TemporalTransformer
+from dc_model.unet.attention import Conditions, DualCrossAttention, SelfAttention, per_row
+from dc_model.unet.ops import sdpa
+from dc_model.unet.transformers import SpatialTransformer, TemporalTransformer
 
 HEADS, HEAD_DIM, DIM, CONTEXT = 2, 8, 16, 12
 

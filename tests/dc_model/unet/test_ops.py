@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dc_model.ops import cast_like, sdpa, timestep_embedding
+from dc_model.unet.ops import cast_like, sdpa, timestep_embedding
 
 
 def test_sdpa_is_softmax_attention_per_head():

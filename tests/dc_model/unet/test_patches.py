@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from dc_model.ops import sdpa
-from dc_model.patches import add_control, apply_each, replacement
-from dc_model.transformers import SpatialTransformer
+from dc_model.unet.ops import sdpa
+from dc_model.unet.patches import add_control, apply_each, replacement
+from dc_model.unet.transformers import SpatialTransformer
 
 FRAMES = 4
 

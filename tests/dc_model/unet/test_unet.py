@@ -6,12 +6,12 @@ import pytest
 import torch
 from manifests import FULL_MANIFESTS
 
-from dc_model.attention import DualCrossAttention
-from dc_model.checkpoint import UNET_PREFIX, shapes
-from dc_model.detect import detect_unet_arch
-from dc_model.transformers import SpatialTransformer
-from dc_model.unet import DynamiCrafterUNet, frame_image_context
-from dc_model.vdg import fold_frames
+from dc_model.checkpoint.detect import detect_unet_arch
+from dc_model.checkpoint.layout import UNET_PREFIX, shapes
+from dc_model.frames import fold_frames
+from dc_model.unet.attention import DualCrossAttention
+from dc_model.unet.transformers import SpatialTransformer
+from dc_model.unet.unet import DynamiCrafterUNet, frame_image_context
 
 TOLERANCE = 1e-4
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dc_model.color_match import match_colors
+from dc_model.video.color_match import match_colors
 
 METHODS: list[Any] = ["mean_std", "covariance", "histogram"]
 

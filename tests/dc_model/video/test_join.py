@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dc_model.overlap import crossfade_weights, join
+from dc_model.video.join import crossfade_weights, join
 
 
 def video(*values: float) -> Tensor:

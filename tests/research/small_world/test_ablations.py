@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from training.small_world.experiments import __main__ as experiments
-from training.small_world.experiments import charts, figures, report, takes
-from training.small_world.experiments.arms import ARMS, FULL, Plan
-from training.small_world.experiments.runs import Runs
-from training.small_world.extractor import SmallExtractor
-from training.small_world.preset import NUM_GATES
-from training.small_world.render import render_clip
-from training.small_world.scenes import MOTIONS
+from research.small_world.ablations import __main__ as experiments
+from research.small_world.ablations import charts, figures, report, takes
+from research.small_world.ablations.arms import ARMS, FULL, Plan
+from research.small_world.ablations.runs import Runs
+from research.small_world.train.extractor import SmallExtractor
+from research.small_world.train.preset import NUM_GATES
+from research.small_world.world.render import render_clip
+from research.small_world.world.scenes import MOTIONS
 
 QUICK = Plan(
     image_steps=1, base_steps=1, arm_steps=3, batch_size=1, pool=2, clips=6, sampling_steps=1

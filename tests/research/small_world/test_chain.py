@@ -4,9 +4,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from training.autoencoder import Autoencoder
-from training.clip import Towers
-from training.small_world import chain
+from dc_model.encoders.autoencoder import Autoencoder
+from dc_model.encoders.clip import Towers
+from research.small_world.train import chain
 from training.stages import StageName
 
 QUICK = {"run.steps": 1, "data.pool": 4, "run.batch_size": 2}

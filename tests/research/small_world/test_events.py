@@ -5,10 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from training.config import DataConfig
-from training.data.sources import open_source
-from training.small_world.dataset import SmallWorld
-from training.small_world.events import (
+from research.small_world.world.dataset import SmallWorld
+from research.small_world.world.events import (
     EVENTS,
     Actor,
     Camera,
@@ -16,10 +14,12 @@ from training.small_world.events import (
     is_held_out,
     make_event,
 )
-from training.small_world.render import render_clip
-from training.small_world.render_events import render_event, render_event_frame
-from training.small_world.scenes import COLOURS, KINDS, make_scene
-from training.small_world.vocabulary import END, START, known_tokens, tokenize
+from research.small_world.world.render import render_clip
+from research.small_world.world.render_events import render_event, render_event_frame
+from research.small_world.world.scenes import COLOURS, KINDS, make_scene
+from research.small_world.world.vocabulary import END, START, known_tokens, tokenize
+from training.config import DataConfig
+from training.data.sources import open_source
 
 GREY = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 

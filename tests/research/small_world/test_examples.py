@@ -6,9 +6,9 @@ import demo
 import numpy as np
 from PIL import Image
 
-from training.small_world.examples import EXAMPLES
-from training.small_world.judge.pairs import picture
-from training.small_world.scenes import is_held_out
+from research.small_world.judge.pairs import picture
+from research.small_world.world.examples import EXAMPLES
+from research.small_world.world.scenes import is_held_out
 
 
 def test_the_demo_says_the_examples_own_captions(root: Path):

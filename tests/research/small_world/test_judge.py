@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from comfy_setup import Host, find_host
+from comfyui.setup import Host, find_host
 
-from training.small_world.evaluate import psnr
-from training.small_world.judge import report
-from training.small_world.judge.__main__ import judge, parse
-from training.small_world.judge.ceiling import load_vae, reconstructed, true_clip
-from training.small_world.judge.figures import figures, mean, share
-from training.small_world.judge.follower import change, follow, ground_of, motion_of
-from training.small_world.judge.kinds import WEIGHTS, kinds_of, load_classifier, visible_share
-from training.small_world.judge.measures import measure
-from training.small_world.judge.pairs import (
+from research.small_world.judge import report
+from research.small_world.judge.__main__ import judge, parse
+from research.small_world.judge.ceiling import load_vae, reconstructed, true_clip
+from research.small_world.judge.evaluate import psnr
+from research.small_world.judge.figures import figures, mean, share
+from research.small_world.judge.follower import change, follow, ground_of, motion_of
+from research.small_world.judge.kinds import WEIGHTS, kinds_of, load_classifier, visible_share
+from research.small_world.judge.measures import measure
+from research.small_world.judge.pairs import (
     Counts,
     Job,
     ends,
@@ -26,11 +26,11 @@ from training.small_world.judge.pairs import (
     picture,
     told,
 )
-from training.small_world.judge.server import load_clip, save_frames
-from training.small_world.render import background, render_clip
-from training.small_world.scenes import is_held_out, make_scene
+from research.small_world.judge.server import load_clip, save_frames
+from research.small_world.world.render import background, render_clip
+from research.small_world.world.scenes import is_held_out, make_scene
 
-CHECKPOINT = Path(__file__).resolve().parents[2] / "training" / "weights"
+CHECKPOINT = Path(__file__).resolve().parents[3] / "assets" / "demo"
 
 
 @pytest.fixture(scope="module")

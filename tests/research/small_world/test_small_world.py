@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from training.autoencoder import Autoencoder, AutoencoderArch, detect_autoencoder
-from training.clip import Towers, detect_towers
-from training.small_world.dataset import SmallWorld
-from training.small_world.render import background, render_clip, signed_distance
-from training.small_world.scenes import (
+from dc_model.encoders.autoencoder import Autoencoder, AutoencoderArch, detect_autoencoder
+from dc_model.encoders.clip import Towers, detect_towers
+from research.small_world.judge.tracker import kind_of, motion_of, nearest_colour, soft_mask, track
+from research.small_world.world.dataset import SmallWorld
+from research.small_world.world.render import background, render_clip, signed_distance
+from research.small_world.world.scenes import (
     COLOURS,
     KINDS,
     MOTIONS,
@@ -16,8 +17,7 @@ from training.small_world.scenes import (
     is_held_out,
     make_scene,
 )
-from training.small_world.tracker import kind_of, motion_of, nearest_colour, soft_mask, track
-from training.small_world.vocabulary import END, START, tokenize
+from research.small_world.world.vocabulary import END, START, tokenize
 
 
 def test_scenes_are_functions_of_their_number():

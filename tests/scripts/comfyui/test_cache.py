@@ -5,8 +5,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
-import user_cache
-from user_cache import SetupError, cache_folder, whole_or_absent
+from comfyui import cache as user_cache
+from comfyui.cache import SetupError, cache_folder, whole_or_absent
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +95,7 @@ def test_two_at_once_build_once(tmp_path: Path):
     script = textwrap.dedent("""
         import sys, time
         from pathlib import Path
-        import user_cache
+        from comfyui import cache as user_cache
 
         waits = Path(sys.argv[1])
 
@@ -114,7 +114,7 @@ def test_two_at_once_build_once(tmp_path: Path):
         user_cache.say = say
         print((user_cache.whole_or_absent("thing", build, 0) / "note").read_text())
     """)
-    environment = {**os.environ, "PYTHONPATH": str(Path(user_cache.__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(user_cache.__file__).parents[1])}
     runs = [
         subprocess.Popen(
             [sys.executable, "-c", script, str(tmp_path / "waits")],
@@ -134,10 +134,10 @@ def test_two_at_once_build_once(tmp_path: Path):
 def test_the_lock_goes_with_its_process(tmp_path: Path):
     script = textwrap.dedent("""
         import os
-        from user_cache import whole_or_absent
+        from comfyui.cache import whole_or_absent
         whole_or_absent("thing", lambda folder: os._exit(9), 0)
     """)
-    environment = {**os.environ, "PYTHONPATH": str(Path(user_cache.__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(user_cache.__file__).parents[1])}
     killed = subprocess.run([sys.executable, "-c", script], env=environment, timeout=300)
     assert killed.returncode == 9
     assert (whole_or_absent("thing", write_note, needs_gigabytes=0) / "note").exists()

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from comfy_client import ComfyClient, PromptError, PromptTimeoutError, ServerError
-from web_socket import WebSocketError
+from comfyui.client import ComfyClient, PromptError, PromptTimeoutError, ServerError
+from comfyui.web_socket import WebSocketError
 
 ENDED = {"status": {"messages": []}, "outputs": {"9": {"images": []}}}
 

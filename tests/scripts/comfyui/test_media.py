@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import av
-import demo_media
 import numpy as np
 import pytest
+from comfyui import media as demo_media
 from PIL import Image
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from comfy_client import ServerError
-from comfy_server import ComfyServer
+from comfyui.client import ServerError
+from comfyui.server import ComfyServer
 
 ANSWERS = """
 import http.server, json, sys

@@ -8,10 +8,10 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-import comfy_setup
 import pytest
-from comfy_setup import Host, Release, find_host, pinned_comfyui, python_of, surrounding_comfyui
-from user_cache import SetupError, cache_folder
+from comfyui import setup as comfy_setup
+from comfyui.cache import SetupError, cache_folder
+from comfyui.setup import Host, Release, find_host, pinned_comfyui, python_of, surrounding_comfyui
 
 BACKEND = """
 def get_requires_for_build_wheel(config_settings=None):

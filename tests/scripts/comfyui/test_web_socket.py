@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from web_socket import WebSocket, WebSocketError
+from comfyui.web_socket import WebSocket, WebSocketError
 
 Serve = Callable[[socket.socket], None]
 # Seconds that a busy machine may take for what is done at once on an idle one.

@@ -2,7 +2,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from workflow_api import WorkflowError, to_api
+from comfyui.workflow_api import WorkflowError, to_api
 
 INFO: Mapping[str, Any] = {
     "Load": {"input": {"required": {"name": [["a.ckpt"]]}}, "display_name": "Load a file"},

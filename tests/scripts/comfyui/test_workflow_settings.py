@@ -3,8 +3,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workflow_api import WorkflowError
-from workflow_settings import pictures, set_end_image, set_image, set_value, set_words
+from comfyui.workflow_api import WorkflowError
+from comfyui.workflow_settings import pictures, set_end_image, set_image, set_value, set_words
 
 Prompt = dict[str, Any]
 

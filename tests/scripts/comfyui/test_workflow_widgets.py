@@ -1,6 +1,6 @@
 from typing import Any
 
-from workflow_widgets import widget_values
+from comfyui.workflow_widgets import widget_values
 
 SEED = ["INT", {"default": 0, "control_after_generate": True}]
 STEPS = ["INT", {"default": 20}]

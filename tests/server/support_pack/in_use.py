@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from aiohttp import web
-from server import PromptServer
+from server import PromptServer  # pyright: ignore[reportAttributeAccessIssue]
 
 _FIGURES = (
     *("arena", "ordblks", "smblks", "hblks", "hblkhd"),

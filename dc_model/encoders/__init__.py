@@ -1,0 +1,1 @@
+"""What surrounds the network: the autoencoder and the two CLIP towers."""

@@ -1,0 +1,1 @@
+"""From noise to latents: schedules, DDIM, guidance, the start of the noise, prompts over time."""

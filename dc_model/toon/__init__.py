@@ -1,0 +1,1 @@
+"""ToonCrafter: the decoder with two reference frames, and the sketch ControlNet."""

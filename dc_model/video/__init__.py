@@ -1,0 +1,1 @@
+"""Finished videos: joining them, and keeping their colors."""

@@ -1,0 +1,1 @@
+"""Trains the demo model and the networks around it."""

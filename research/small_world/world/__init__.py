@@ -1,0 +1,1 @@
+"""The procedural world: scenes, their pictures, captions and clips."""

@@ -1,0 +1,1 @@
+"""A ComfyUI to run: installed, started, talked to; and workflow files turned into prompts."""
