@@ -1,6 +1,6 @@
 """The query transformer: CLIP image tokens to text-aligned context.
 
-Source: paper 3.1 (text-aligned context representation); spec/model.md section 3.
+Source: docs/method.md#query-transformer.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """The family: what tensor shapes prove (`UNetArch`) and what they cannot (`Variant`).
 
-A new relative is one entry of `VARIANTS`. Source: spec/model.md sections 2, 9, 11, 12 and 14.
+A new relative is one entry of `VARIANTS`. Source: docs/method.md#published-settings.
 """
 
 from dataclasses import dataclass, replace

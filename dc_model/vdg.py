@@ -2,7 +2,7 @@
 
 The U-Net's input is the noisy latent and this one, concatenated on channels, so that fine detail of
 the given frames reaches the video past the bottleneck of the image tokens.
-Source: DynamiCrafter paper, section 3.2; spec section 6.
+Source: docs/method.md#visual-detail-guidance.
 
 Latents are `[N, C, h, w]` per image, already multiplied by the VAE's scale factor; results are
 `[N, C, T, h, w]`. Frames that are not given are exact zeros.

@@ -19,7 +19,7 @@ class PublishedProtocol:
     resolution: tuple[int, int] = (256, 256)
 
 
-# The authors' answers in their issue tracker: spec/users.md 4.2.
+# The authors' answers in Doubiiu/DynamiCrafter, issues 6 and 10; docs/metrics.md has the protocol.
 PUBLISHED = {
     "ucf101": PublishedProtocol(dataset="UCF-101", prompt="class name"),
     "msrvtt": PublishedProtocol(dataset="MSR-VTT", prompt="caption"),

@@ -1,6 +1,6 @@
 """Analytic-Init as NOISE: where sampling starts when it starts below the last timestep.
 
-Source: spec/model.md section 14.
+Source: docs/method.md#starting-below-the-last-timestep.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Text-aligned context: CLIP image tokens, and the query transformer's projection of them.
 
-Source: paper 3.1; spec/model.md sections 3, 4 and 6.
+Source: docs/method.md#context-stream.
 """
 
 from typing import Any

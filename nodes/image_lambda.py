@@ -1,6 +1,6 @@
 """The gate lambda: how strongly each layer listens to the image.
 
-Source: paper 3.2 and Fig. 2.
+Source: docs/method.md#dual-cross-attention; DynamiCrafter, figure 2.
 """
 
 from collections.abc import Sequence

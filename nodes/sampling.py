@@ -1,6 +1,6 @@
 """Scheduler, DDIM and the whole sampler.
 
-Source: spec/model.md sections 7 and 8; spec/host.md section C.
+Source: docs/method.md#sampling; docs/comfyui.md#noise-levels.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """ToonCrafter's sketch ControlNet as the host's CONTROL: sketches of some frames guide a video.
 
-Source: spec/model.md section 11.
+Source: docs/method.md#sketch-controlnet.
 """
 
 import copy

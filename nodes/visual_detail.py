@@ -1,6 +1,6 @@
 """Visual detail guidance: the images' latents, laid out along the frames.
 
-Source: paper 3.2; spec/model.md section 6.
+Source: docs/method.md#visual-detail-guidance.
 """
 
 import logging

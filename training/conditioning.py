@@ -1,7 +1,7 @@
 """Conditions as training sees them: dropping, condition frames, concat latents, CIL's noise.
 
 Every random choice of a sample comes from that sample's own generator, so it does not depend on
-batch size, process count or where a run was resumed. Source: spec/model.md sections 6, 13 and 14.
+batch size, process count or where a run was resumed. Source: docs/method.md#dropped-conditions.
 """
 
 from dataclasses import dataclass
@@ -89,7 +89,7 @@ def cil_noise_scale(timestep: int, generator: torch.Generator) -> float:
     """Standard deviation of CIL's noise on the concat latents at `timestep` (of 1000).
 
     `beta_m * sigmoid(N(mu, 1))`, `mu = 2 (t / 1000)^5 - 1`.
-    Source: spec/model.md section 14 (conditional image leakage, TimeNoise).
+    Source: docs/method.md#noise-on-the-condition.
     """
     mean = 2 * (timestep / 1000) ** CIL_EXPONENT - 1
     z = torch.randn((), generator=generator, dtype=torch.float64) + mean

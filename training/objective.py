@@ -1,6 +1,6 @@
 """What the network is asked to predict: noised latents, targets, the loss.
 
-Source: spec/model.md sections 7 and 13; paper section 3.
+Source: docs/method.md#objective.
 """
 
 from typing import Literal

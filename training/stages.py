@@ -6,7 +6,7 @@
 (iii) `joint`: the same with visual detail guidance.
 Beside them: `full` (the published fine-tune: the whole U-Net and P), `text_to_image`,
 `text_to_video` (bases for the stages), `low_quality_video` then `high_quality_images`
-(VideoCrafter2's scheme), `lora`. Source: paper section 3.3; spec/model.md section 13.
+(VideoCrafter2's scheme), `lora`. Source: docs/method.md#training.
 """
 
 from collections.abc import Iterator

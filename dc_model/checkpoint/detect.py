@@ -1,8 +1,8 @@
 """What a checkpoint is: its U-Net's dimensions, its variant, or the foreign family it belongs to.
 
 Works on keys, shapes and two small schedule buffers, so it can run on a header before any tensor is
-read. Detection is data: a new relative is one `Signature`. Source: contract, "Variants";
-spec/model.md sections 2, 10 and 12.
+read. Detection is data: a new relative is one `Signature`. Source:
+docs/method.md#recognising-a-model.
 """
 
 import json

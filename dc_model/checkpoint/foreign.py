@@ -1,8 +1,8 @@
 """Files of other families, named and refused, so that none is half-loaded.
 
 Works on keys and shapes alone. Detection is data: another family is one `ForeignFamily`, another
-kind of fork one `Fork`. Source: spec/model.md sections 2, 10, 11 and 12 for what is ours; the key
-layouts of the others as their public files have them.
+kind of fork one `Fork`. Source: docs/method.md#checkpoint-layouts
+for what is ours; the key layouts of the others as their public files have them.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -1,6 +1,6 @@
 """Checkpoint files: unwrap, rename, split into the five parts.
 
-Source: spec/model.md sections 1 and 10.
+Source: docs/method.md#checkpoint-layouts.
 """
 
 from collections.abc import Mapping

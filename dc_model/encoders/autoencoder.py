@@ -1,6 +1,6 @@
 """The KL autoencoder in the key layout of Stable Diffusion's (`first_stage_model.`), any width.
 
-Source: spec/model.md section 5; Rombach et al. 2022, "High-Resolution Image Synthesis".
+Source: docs/method.md#latents; Rombach et al. 2022, "High-Resolution Image Synthesis".
 """
 
 from collections.abc import Mapping

@@ -3,7 +3,7 @@
 Text keys go below `cond_stage_model.model.`, image keys below `embedder.model.visual.`. As in the
 published models the text context is what comes out of the last but one block, normalised by
 `ln_final`, and the image context is every token after the last block, without `ln_post`.
-Source: spec/model.md section 4; Radford et al. 2021, "Learning Transferable Visual Models".
+Source: docs/method.md#context-stream; Radford et al. 2021, "Learning Transferable Visual Models".
 """
 
 from collections.abc import Mapping

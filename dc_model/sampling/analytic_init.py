@@ -3,7 +3,7 @@
 Starting at timestep M < 1000 leaves the network no time to copy the still image, but a plain
 Gaussian is then the wrong start. The best Gaussian has the mean of the training latents and their
 average variance. Source: Zhao et al. 2024, "Identifying and Solving Conditional Image Leakage in
-Image-to-Video Diffusion Model"; spec section 14.
+Image-to-Video Diffusion Model"; docs/method.md#starting-below-the-last-timestep.
 """
 
 import math

@@ -49,7 +49,7 @@ def published_steps(schedule: NoiseSchedule, sigmas: Tensor, eta: float) -> list
     They are computed in the published mix of precisions: with zero terminal SNR and eta 1, what
     float32 leaves of `1 - alpha_bar_next - noise^2` in the first step is visible in the result.
     Where it leaves less than nothing, the published sampler gives NaN; here it counts as 0.
-    Source: DynamiCrafter's `DDIMSampler.make_schedule` and `p_sample_ddim`; spec section 8.
+    Source: docs/method.md#ddim, docs/differences.md#no-nan-at-zero-terminal-snr.
     """
     alphas, scales = (table.numpy() for table in schedule.table_values(sigmas))
     scales[-1] = scales[-2] if schedule.final_scale == "last" else schedule.scale[0].item()

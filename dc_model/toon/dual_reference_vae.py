@@ -4,7 +4,7 @@ The encoder is Stable Diffusion's and also gives its hidden states; the decoder 
 along time after each spatial block, and takes detail from the two reference frames by attention
 (low levels) or by adding it to the first and last frame (high levels).
 
-Source: ToonCrafter, "dual-reference-based 3D decoder"; spec/model.md section 11. Differences from
+Source: docs/method.md#dual-reference-decoder. Differences from
 the published code: a video longer than a chunk is cut into chunks of equal length, and only the
 video's own first and last frame take the references' detail, not those of every chunk.
 """

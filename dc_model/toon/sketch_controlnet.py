@@ -1,7 +1,7 @@
 """ToonCrafter's sketch ControlNet: an SD 2.x encoder that sees one frame and its sketch at a time.
 
 Only frames with a sketch are run; the others get residuals of zero, so a few sketches guide a video
-of any length. Source: spec/model.md section 11.
+of any length. Source: docs/method.md#sketch-controlnet.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
 """Building blocks of the dual-reference VAE; attribute names are the checkpoints' keys.
 
-Frames travel folded into the batch, `[B*T, C, H, W]`, frame fastest. Source: spec/model.md
-section 11.
+Frames travel folded into the batch, `[B*T, C, H, W]`, frame fastest. Source:
+docs/method.md#dual-reference-decoder.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """Attention of the U-Net: dual cross-attention in space, self-attention in time.
 
-Source: paper 3.2 (dual cross-attention, learned gate lambda); spec/model.md section 2.
+Source: docs/method.md#dual-cross-attention.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Convolutional parts of the 3D U-Net.
 
 Frames travel folded into the batch, `[B*T, C, H, W]`, frame fastest; only the temporal layers
-unfold them. Source: spec/model.md section 2.
+unfold them. Source: docs/method.md#residual-block.
 """
 
 import torch.nn.functional as F

@@ -54,7 +54,7 @@ def timestep_embedding(values: Tensor, dim: int, max_period: float = 10000.0) ->
     """Sinusoidal embedding, cosines first.
 
     values: `[B]`, fractional ones allowed. Returns float32 `[B, dim]`, `dim` even.
-    Source: spec/model.md section 2, step 1.
+    Source: docs/method.md#embeddings.
     """
     half = dim // 2
     exponent = torch.arange(half, dtype=torch.float32, device=values.device) / half

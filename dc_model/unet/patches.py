@@ -2,7 +2,7 @@
 
 Stock nodes (FreeU, PerturbedAttentionGuidance, HyperTile, ToMe, ControlNet, ...) leave functions in
 `transformer_options["patches"]`, `["patches_replace"]` and residuals in `control`. This module
-reads them; without a host all of it is empty. Layout and order follow spec/host.md section A.
+reads them; without a host all of it is empty. Order: docs/comfyui.md#patches.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,6 +1,6 @@
 """Relative positions along time (VideoCrafter 1, text to video).
 
-Source: spec/model.md section 2, last paragraph.
+Source: docs/method.md#relative-positions.
 """
 
 import torch

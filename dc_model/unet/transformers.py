@@ -1,6 +1,6 @@
 """Transformers of the U-Net: over the pixels of a frame, and along the frames of a pixel.
 
-Source: paper 3.2; spec/model.md section 2.
+Source: docs/method.md#spatial-transformer, docs/method.md#temporal-transformer.
 """
 
 from collections.abc import Mapping

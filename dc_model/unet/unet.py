@@ -1,6 +1,6 @@
 """The 3D U-Net: an SD 2.x U-Net with temporal layers and a second, image cross-attention.
 
-Reads like the published forward pass (spec/model.md section 2), with three differences: text and
+Reads like the published forward pass (docs/method.md#u-net), with three differences: text and
 image tokens are separate arguments, so that a long prompt never reaches the image attention; keys
 and values are computed once per video; the decoder upsamples to the skip's size, so that any
 height and width work.
@@ -33,7 +33,7 @@ def frame_image_context(tokens: Tensor, num_frames: int, mode: FrameTokens) -> T
     tokens: `[B, M, C]`, frame-major slots of 16. Returns `[B*T, 16, C]` (a slot per frame) or
     `[B, M, C]` (all tokens to every frame). `auto` is the published rule: a slot per frame when
     there are exactly 16 tokens for each, else all to every frame; `resample` interpolates the
-    slots linearly to `num_frames`; `shared` never splits. Source: spec/model.md section 2, step 2.
+    slots linearly to `num_frames`; `shared` never splits. Source: docs/method.md#frame-tokens.
     """
     slots = tokens.shape[1] // QUERIES_PER_FRAME
     if mode == "shared" or slots * QUERIES_PER_FRAME != tokens.shape[1]:

@@ -1,6 +1,6 @@
 """Guidance with one or two scales and rescale per video, as the host's GUIDER.
 
-Source: paper 4.1; spec/model.md section 8.
+Source: docs/method.md#guidance.
 """
 
 import math

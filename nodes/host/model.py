@@ -1,6 +1,6 @@
 """DynamiCrafter as a native MODEL: config, sampling, network and conditions for ComfyUI.
 
-Source: spec/host.md sections A to C. Latents on the wire are `[N*T, 4, h, w]`, frame fastest; the
+How it fits in: docs/comfyui.md. Latents on the wire are `[N*T, 4, h, w]`, frame fastest; the
 network sees `[N, 8, T, h, w]`.
 """
 
@@ -106,7 +106,7 @@ class DynamiCrafterSampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.mo
     """The host's noise levels over our schedule: dynamic rescale is part of sigma.
 
     With `sigma = sqrt(1 - a) / (sqrt(a) * s)` the rescaled process is an ordinary one, so that
-    every stock sampler and scheduler works (spec/host.md section C).
+    every stock sampler and scheduler works (docs/method.md#two-state-spaces).
     """
 
     def __init__(self, model_config: Any = None, zsnr: bool | None = None):

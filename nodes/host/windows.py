@@ -1,6 +1,6 @@
 """What each of our conditions becomes in one of the host's context windows.
 
-A window is treated as a video of its own length. Source: spec/host.md section B.
+A window is treated as a video of its own length: docs/comfyui.md#context-windows.
 """
 
 from typing import Any

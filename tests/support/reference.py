@@ -1,6 +1,6 @@
 """The published method in a few lines over the plain networks, to hold the server's runs against.
 
-Formulas: spec/model.md sections 7, 8, 11 and 12.
+Formulas: docs/method.md#sampling.
 """
 
 from collections.abc import Sequence

@@ -7,7 +7,7 @@ from training.objective import add_noise, draw_timestep, sample_losses, schedule
 
 
 def published(variant: str) -> tuple[np.ndarray, np.ndarray]:
-    """alpha-bar and scale by the formulas of spec/model.md section 7, in NumPy."""
+    """alpha-bar and scale by the formulas of docs/method.md#noise-schedules."""
     betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     bar = np.cumprod(1 - betas)
     scale = np.ones(1000)

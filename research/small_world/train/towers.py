@@ -3,7 +3,7 @@
 A caption names a motion, which no single image shows, so the image side of a pair is the first
 frame together with what changed by the last. Beside the contrastive loss, small heads must read the
 attributes off a random position from the end token on: with 77 tokens in the U-Net's softmax every
-padding token has to carry the whole sentence (spec/small_world.md, trap 1).
+padding token has to carry the whole sentence.
 """
 
 import argparse

@@ -133,7 +133,7 @@ def test_sigmas_rise_and_every_timestep_round_trips(name):
 
 
 def test_sigma_max_of_zero_terminal_snr_models():
-    # spec/host.md C, from the host's own floor of alpha-bar.
+    # From the host's own floor of alpha-bar: docs/method.md#two-state-spaces.
     assert schedule_of("512").sigmas[-1].item() == pytest.approx(6455, rel=1e-3)
     assert schedule_of("1024").sigmas[-1].item() == pytest.approx(15063, rel=1e-3)
     assert schedule_of("512").sigmas[0].item() == pytest.approx(0.02917, rel=1e-3)

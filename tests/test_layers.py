@@ -1,0 +1,124 @@
+"""What may import what: the model knows no host, nobody but the host loads nodes, no circles.
+
+This is about folders, so no module has its name.
+"""
+
+import ast
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HOST = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "latent_preview", "node_helpers"}
+
+# A folder and those of the project's other folders that it may import.
+MAY_IMPORT: dict[str, set[str]] = {
+    "dc_model": set(),
+    "nodes": {"dc_model"},
+    "training": {"dc_model"},
+    "evaluation": {"dc_model", "training"},
+    "research": {"dc_model", "training", "evaluation"},
+    "scripts": {"research"},
+}
+
+# The trainer's built-in data, and the tokenizer that goes with it, are imported when a
+# configuration names them.
+WHEN_NAMED = {
+    ("training/data/sources.py", "research.small_world.world.dataset"),
+    ("training/load.py", "research.small_world.world.vocabulary"),
+}
+
+
+def sources(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path: Path, typing_too: bool = True) -> Iterator[str]:
+    """Absolute names of the modules, or of what is in them, that a file imports.
+
+    typing_too: also those that only type checkers see.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = set() if typing_too else set(_for_typing(tree))
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            before = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join([*before, *filter(None, [node.module])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _for_typing(tree: ast.AST) -> Iterator[int]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            yield from (id(child) for child in ast.walk(node))
+
+
+def test_every_folder_with_code_is_a_layer() -> None:
+    found = {p.parent.name for p in ROOT.glob("*/__init__.py")} - {"tests"}
+    assert found <= MAY_IMPORT.keys()
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_layers_import_only_what_is_below(folder: str) -> None:
+    forbidden = MAY_IMPORT.keys() - MAY_IMPORT[folder] - {folder}
+    if folder != "nodes":
+        forbidden |= HOST
+    faults = {
+        (path.relative_to(ROOT).as_posix(), name.rpartition(".")[0])
+        for path in sources(folder)
+        for name in imported(path)
+        if name.split(".")[0] in forbidden
+    }
+    assert faults <= WHEN_NAMED
+
+
+@pytest.mark.parametrize("folder", [f for f in MAY_IMPORT if f != "scripts"])
+def test_no_module_imports_itself_through_others(folder: str) -> None:
+    files = {module_name(path): path for path in sources(folder)}
+    graph = {name: _own(files, path) - {name} for name, path in files.items()}
+    assert circle(graph) is None
+
+
+def test_the_parts_of_the_model_have_an_order() -> None:
+    """Folders of `dc_model` as a whole: what is above is never needed below."""
+    files = {module_name(path): path for path in sources("dc_model")}
+    graph: dict[str, set[str]] = {}
+    for name, path in files.items():
+        if name != "dc_model":  # the map re-exports all
+            graph.setdefault(_part(name), set()).update(_part(n) for n in _own(files, path))
+    assert circle({part: needs - {part, "dc_model"} for part, needs in graph.items()}) is None
+
+
+def _own(files: Mapping[str, Path], path: Path) -> set[str]:
+    names = imported(path, typing_too=False)
+    return {n if n in files else n.rpartition(".")[0] for n in names} & files.keys()
+
+
+def _part(name: str) -> str:
+    return ".".join(name.split(".")[:2])
+
+
+def circle(graph: Mapping[str, set[str]]) -> list[str] | None:
+    """Names along a circle of a graph, or None."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return None
+
+
+def test_circles_are_found() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) is None
+    assert set(circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) or ()) == {"a", "b", "c"}
