@@ -1,5 +1,6 @@
 """Video Decode: latents to frames, in pieces that fit."""
 
+import logging
 from typing import Any
 
 import comfy.model_management
@@ -10,28 +11,61 @@ from torch import Tensor
 from .checks import DECODING, require_finite, require_latent
 from .door import checked
 from .errors import InputError
-from .host.toon_vae import require_dual_reference
+from .host.toon_vae import ToonVAE, require_dual_reference
 from .types import CATEGORY, frames_per_video
 
+log = logging.getLogger(__name__)
 
-def decode(vae: Any, samples: Tensor, chunk_frames: int, tile_size: int) -> Tensor:
-    """Frames `[N*T, H, W, 3]` of latents `[N*T, 4, h, w]`.
+TILES_CHANGE = (
+    "Video Decode: tiles of %d pixels change the picture, see the node's help for how much; "
+    "tile_size 0 does not."
+)
+CHUNKS_CHANGE = (
+    "Video Decode: this VAE works along time and is no ToonCrafter's, so that chunks of %d frames "
+    "change the picture; chunk_frames 0 does not."
+)
 
-    chunk_frames: frames at once, 0 = as many as fit into free memory (the host's own choice, tiles
-    when even one does not). tile_size: pixels, 0 = whole frames.
+
+def decode(vae: Any, latents: Tensor, chunk_frames: int, tile_size: int) -> Tensor:
+    """Frames `[N, T, H, W, 3]` of latents `[N, T, 4, h, w]`.
+
+    chunk_frames: frames at once, 0 = as many as fit into free memory. tile_size: pixels, 0 = whole
+    frames, as is a tile that covers the picture. Cuts that change the picture are logged.
     """
-    rows = samples.shape[0]
-    size = chunk_frames or rows
+    tile = max(8, tile_size // 8) if tile_size else 0
+    if tile >= max(latents.shape[-2:]):
+        tile = 0
+    if tile:
+        log.warning(TILES_CHANGE, tile * 8)
+    if isinstance(vae, ToonVAE) and not tile:
+        return vae.decode_video(latents, chunk_frames=chunk_frames)
+    clips, size = latents.flatten(0, 1)[None], chunk_frames  # frames that know nothing of others
+    if _works_along_time(vae):
+        clips = latents
+        if isinstance(vae, ToonVAE):
+            size = 0  # it cuts by itself
+        elif 0 < chunk_frames < latents.shape[1]:
+            log.warning(CHUNKS_CHANGE, chunk_frames)
+    frames = [_decode_clip(vae, clip, size, tile) for clip in clips]
+    return torch.cat(frames).unflatten(0, latents.shape[:2])
+
+
+def _decode_clip(vae: Any, rows: Tensor, chunk_frames: int, tile: int) -> Tensor:
+    """Frames `[T, H, W, 3]` of latents `[T, 4, h, w]`; tile: in latents, 0 = whole frames."""
     frames = []
-    for start in range(0, rows, size):
+    for chunk in rows.split(chunk_frames or len(rows)):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        chunk = samples[start : start + size]
-        if tile_size:
-            tile = max(8, tile_size // 8)
+        if tile:
             frames.append(vae.decode_tiled(chunk, tile_x=tile, tile_y=tile, overlap=tile // 4))
         else:
             frames.append(vae.decode(chunk))
-    return frames[0] if len(frames) == 1 else torch.cat(frames)
+    return torch.cat(frames)
+
+
+def _works_along_time(vae: Any) -> bool:
+    """Whether a frame depends on the frames beside it, as with ToonCrafter's and SVD's decoder."""
+    network = getattr(vae, "first_stage_model", None)
+    return network is not None and any(isinstance(m, torch.nn.Conv3d) for m in network.modules())
 
 
 def decode_with_references(
@@ -127,10 +161,10 @@ class VideoDecode(io.ComfyNode):
         frames = frames_per_video(samples)
         if drop_last_frame and frames < 2:
             raise InputError("drop_last_frame needs at least 2 frames; this video has 1.")
+        video = latent.unflatten(0, (-1, frames))  # [N, T, 4, h, w]
         if first_image is None and last_image is None:
-            images = decode(vae, latent, chunk_frames, tile_size).unflatten(0, (-1, frames))
+            images = decode(vae, video, chunk_frames, tile_size)
         else:
-            video = latent.unflatten(0, (-1, frames))  # [N, T, 4, h, w]
             images = decode_with_references(
                 vae, video, first_image, last_image, chunk_frames, tile_size
             )

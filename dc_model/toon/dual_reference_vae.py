@@ -4,21 +4,21 @@ The encoder is Stable Diffusion's and also gives its hidden states; the decoder 
 along time after each spatial block, and takes detail from the two reference frames by attention
 (low levels) or by adding it to the first and last frame (high levels).
 
-Source: docs/method.md#dual-reference-decoder. Differences from
-the published code: a video longer than a chunk is cut into chunks of equal length, and only the
-video's own first and last frame take the references' detail, not those of every chunk.
+Source: docs/method.md#dual-reference-decoder. The published code cuts a video into chunks of 16
+frames and decodes each as a video of its own; here a cut in time changes nothing (`pieces`), and
+only the video's own first and last frame take the references' detail.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..frames import fold_frames, unfold_frames
 from ..unet.ops import Attention, Operations, sdpa
+from .pieces import Pieces, per_frame
 from .vae_layers import (
     FUSION_HEADS,
     LayerFactory,
@@ -29,7 +29,7 @@ from .vae_layers import (
     VideoResBlock,
 )
 
-# Frames that the published code decodes at once.
+# Frames that a layer computes at once; the published code decodes as many.
 CHUNK_FRAMES = 16
 MOST_LAYERS = 64  # published: 4 levels of 2 blocks
 
@@ -154,34 +154,46 @@ class Decoder(nn.Module):
         self.conv_out.add_module("time_mix_conv", make.time_conv(3))
 
     def forward(
-        self, z: Tensor, references: Sequence[Tensor] | None, ends: tuple[bool, bool]
+        self,
+        z: Tensor,
+        references: Sequence[Tensor] | None = None,
+        chunk_frames: int = CHUNK_FRAMES,
+        parking: torch.device | None = None,
     ) -> Tensor:
         """z: `[B, 4, T, h, w]`; references: five of `[B, C, 2, H, W]` or None.
 
-        ends: whether z holds the video's first and last frame. Returns `[B, 3, T, 8h, 8w]`.
+        chunk_frames, parking: as in `DualReferenceVAE.decode`. Returns `[B, 3, T, 8h, 8w]`.
         """
-        frames = z.shape[2]
-
-        def refine(h: Tensor, index: int) -> Tensor:
-            if references is None:
-                return h
-            h = unfold_frames(h, frames)  # [B, C, T, H, W]
-            reference = references[index].to(h).expand(h.shape[0], -1, -1, -1, -1)
-            return fold_frames(self.attn_refinement[index](h, reference, ends))
-
-        h = self.conv_in(fold_frames(z))  # [B*T, C, h, w]
-        h = self.mid.attn_1(self.mid.block_1(h, frames))  # type: ignore[operator]
-        h = self.mid.block_2(h, frames)  # type: ignore[operator]
+        pieces = Pieces.cut(z, chunk_frames, parking)
+        pieces.apply(per_frame(self.conv_in))
+        self.mid.block_1.in_pieces(pieces)  # type: ignore[operator]
+        pieces.apply(per_frame(self.mid.attn_1))  # type: ignore[arg-type]
+        self.mid.block_2.in_pieces(pieces)  # type: ignore[operator]
         for level, stage in reversed(list(enumerate(self.up))):
             for block in stage.block:  # type: ignore[union-attr]
-                h = block(h, frames)
-            h = refine(h, level)
+                block.in_pieces(pieces)
+            self._refine(pieces, references, level)
             if hasattr(stage, "upsample"):
-                h = F.interpolate(h, scale_factor=2.0, mode="nearest")
-                h = stage.upsample.conv(h)  # type: ignore[union-attr]
-        h = refine(F.silu(self.norm_out(h)), len(self.up))
-        h = unfold_frames(self.conv_out(h), frames)  # [B, 3, T, H, W]
-        return self.conv_out.time_mix_conv(h)  # type: ignore[operator]
+                pieces.apply(per_frame(partial(_double, stage.upsample.conv)))  # type: ignore[union-attr]
+        pieces.apply(per_frame(lambda h: F.silu(self.norm_out(h))))
+        self._refine(pieces, references, len(self.up))
+        pieces.apply(per_frame(self.conv_out))
+        return self.conv_out.time_mix_conv(pieces.whole())  # type: ignore[operator]
+
+    def _refine(self, pieces: Pieces, references: Sequence[Tensor] | None, index: int) -> None:
+        if references is None:
+            return
+        layer, reference = self.attn_refinement[index], references[index]
+
+        def refine(h: Tensor, piece: int) -> Tensor:
+            both = reference.to(h).expand(h.shape[0], -1, -1, -1, -1)
+            return layer(h, both, pieces.ends(piece))
+
+        pieces.apply(refine)
+
+
+def _double(conv: nn.Module, h: Tensor) -> Tensor:
+    return conv(F.interpolate(h, scale_factor=2.0, mode="nearest"))
 
 
 def _middle(block: type[SpatialResBlock], channels: int, make: LayerFactory) -> nn.Module:
@@ -242,35 +254,37 @@ class DualReferenceVAE(nn.Module):
         latents: Tensor,
         references: Sequence[Tensor] | None = None,
         chunk_frames: int = CHUNK_FRAMES,
+        parking: torch.device | None = None,
     ) -> Tensor:
-        """Frames of a video, at most `chunk_frames` at a time.
+        """Frames of a video; the same for any `chunk_frames`, up to rounding.
 
         latents: `[B, 4, T, h, w]`, divided by 0.18215. references: of `encode_references`, for one
         video or for each; None leaves the refinement out, so frames lose detail but keep their
-        content. Returns `[B, 3, T, 8h, 8w]`, about [-1, 1]. Raises ValueError when the references
-        have another size than the video.
+        content. chunk_frames: frames that a layer computes at once. parking: where the others wait,
+        None = beside them. Returns `[B, 3, T, 8h, 8w]`, about [-1, 1]. Raises ValueError when the
+        references have another size than the video.
         """
         self._check_references(latents, references)
-        chunks = latents.tensor_split(max(1, math.ceil(latents.shape[2] / chunk_frames)), dim=2)
-        last = len(chunks) - 1
-        return torch.cat(
-            [self.decoder(z, references, (i == 0, i == last)) for i, z in enumerate(chunks)], dim=2
-        )
+        return self.decoder(latents, references, chunk_frames, parking)
 
     def decode_published(
-        self, latents: Tensor, references: Sequence[Tensor], chunk_frames: int = CHUNK_FRAMES
+        self,
+        latents: Tensor,
+        references: Sequence[Tensor],
+        chunk_frames: int = CHUNK_FRAMES,
+        parking: torch.device | None = None,
     ) -> Tensor:
         """`decode` as the published pipeline does it, in two passes, against a jump in the middle.
 
         The second pass leaves out the second and the last but one frame; its two middle frames
         replace those of the first pass. Videos of fewer than 6 frames take one pass.
         """
-        video = self.decode(latents, references, chunk_frames)
+        video = self.decode(latents, references, chunk_frames, parking)
         frames = latents.shape[2]
         if frames < 6:
             return video
         kept = [i for i in range(frames) if i not in (1, frames - 2)]
-        again = self.decode(latents[:, :, kept], references, chunk_frames)
+        again = self.decode(latents[:, :, kept], references, chunk_frames, parking)
         middle = frames // 2
         video[:, :, middle - 1 : middle + 1] = again[:, :, middle - 2 : middle]
         return video

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..frames import fold_frames, unfold_frames
 from ..unet.ops import Attention, Operations, cast_like
+from .pieces import Pieces, per_frame
 
 # The published code gives the reference attention 8 heads at every width.
 FUSION_HEADS = 8
@@ -81,6 +82,10 @@ class TimeStack(nn.Module):
         """x: `[B, C, T, H, W]`, the statistics run over T, H and W. Returns the same shape."""
         return x + self.out_layers(self.in_layers(x))
 
+    def in_pieces(self, pieces: Pieces) -> Pieces:
+        """What the convolutions add to a clip, before the residual."""
+        return pieces.over_time(self.in_layers).over_time(self.out_layers)
+
 
 class VideoResBlock(SpatialResBlock):
     """A spatial block, then a learned mix of its output with a `TimeStack` of it."""
@@ -92,9 +97,20 @@ class VideoResBlock(SpatialResBlock):
 
     def forward(self, x: Tensor, num_frames: int = 1) -> Tensor:
         """x: `[B*T, C, H, W]`. Returns `[B*T, C_out, H, W]`."""
-        h = unfold_frames(super().forward(x), num_frames)  # [B, C, T, H, W]
-        weight = torch.sigmoid(cast_like(self.mix_factor, h))
-        return fold_frames(torch.lerp(h, self.time_stack(h), weight))  # [B*T, C, H, W]
+        pieces = Pieces.cut(unfold_frames(x, num_frames), num_frames)
+        self.in_pieces(pieces)
+        return fold_frames(pieces.whole())
+
+    def in_pieces(self, pieces: Pieces) -> None:
+        """The clip's pieces `[B, C, t, H, W]`, replaced by those of the result."""
+        pieces.apply(per_frame(super().forward))
+        time = self.time_stack.in_pieces(pieces)
+
+        def mix(h: Tensor, index: int) -> Tensor:
+            weight = torch.sigmoid(cast_like(self.mix_factor, h))
+            return torch.lerp(h, h + time[index], weight)
+
+        pieces.apply(mix)
 
 
 class PixelAttention(nn.Module):

@@ -1,9 +1,10 @@
 """ToonCrafter's VAE as a VAE of the host: stock nodes encode, decode and tile with it.
 
-Without reference images it decodes like any VAE; Video Decode hands the two references over.
+The decoder works along time, and the host cuts a batch by free memory, and tiles frame by frame:
+here a clip stays whole, whoever asks. Video Decode hands the two reference images over.
 """
 
-from collections.abc import Sequence
+import logging
 from typing import Any
 
 import comfy.ldm.models.autoencoder
@@ -11,6 +12,7 @@ import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
 import comfy.sd
+import comfy.utils
 import torch
 from torch import Tensor
 
@@ -24,6 +26,8 @@ from ...dc_model.toon.dual_reference_vae import (
 )
 from ..errors import InputError, require_count
 from .model import attend
+
+log = logging.getLogger(__name__)
 
 REFINEMENT = "decoder.attn_refinement."
 
@@ -56,30 +60,15 @@ def is_dual_reference(state_dict: StateDict) -> bool:
 
 
 class HostDualReferenceVAE(DualReferenceVAE):
-    """The network behind the host's calling convention: frames in the batch, one video."""
+    """The network behind the host's calling convention."""
 
     def encode(self, images: Tensor) -> Tensor:
         """images: `[N, 3, H, W]` in [-1, 1]. Returns the posterior's mode `[N, 4, h, w]`."""
         return super().encode(images).chunk(2, dim=1)[0]
 
-    def decode(
-        self,
-        latents: Tensor,
-        references: Sequence[Tensor] | None = None,
-        chunk_frames: int = CHUNK_FRAMES,
-    ) -> Tensor:
-        """Also takes the host's batch: `[T, 4, h, w]`, the frames of a clip, to `[T, 3, 8h, 8w]`.
-
-        Five axes are a video with the references of `DualReferenceVAE.decode`.
-        """
-        if latents.ndim == 5:
-            return super().decode(latents, references, chunk_frames)
-        video = super().decode(latents.unsqueeze(0).transpose(1, 2))  # [1, 3, T, H, W]
-        return video[0].transpose(0, 1)
-
 
 class ToonVAE(comfy.sd.VAE):
-    """VAE whose decoder can look at the first and the last image again (`decode_video`)."""
+    """VAE that decodes clips, and can look at the first and the last image again."""
 
     first_stage_model: HostDualReferenceVAE
 
@@ -119,54 +108,131 @@ class ToonVAE(comfy.sd.VAE):
         self.size = None
         self.model_size()
 
-    def decode_video(
-        self, latents: Tensor, first: Tensor, last: Tensor, chunk_frames: int = 0
-    ) -> Tensor:
-        """Frames `[N, T, H, W, 3]` of videos, with detail from the two reference images.
+    def decode(self, samples_in: Tensor, vae_options: Any = None) -> Tensor:
+        """For stock nodes: latents `[T, 4, h, w]` are the frames of one clip `[T, H, W, 3]`.
 
-        latents: `[N, T, 4, h, w]`, unscaled. first, last: images `[1 or N, H', W', C]` in [0, 1],
-        brought to the video's size as Visual Detail Guidance's `crop` does. chunk_frames: frames
-        decoded at once, 0 = by free memory, at most 16. Frames that do not fit into memory are
-        decoded in smaller pieces.
+        Latents `[N, 4, T, h, w]` are clips `[N, T, H, W, 3]`.
         """
-        size = chunk_frames or self._frames_that_fit(latents.shape)
-        while True:
-            try:
-                return self._decode_video(latents, first, last, size)
-            except comfy.model_management.OOM_EXCEPTION as error:
-                comfy.model_management.raise_non_oom(error)
-                if size == 1:
-                    raise
-                size = (size + 1) // 2
-            comfy.model_management.soft_empty_cache()
+        del vae_options
+        if samples_in.ndim == 5:
+            return self.decode_video(samples_in.transpose(1, 2))
+        _say_one_clip(len(samples_in))
+        return self.decode_video(samples_in[None])[0]
 
-    def _frames_that_fit(self, shape: Sequence[int]) -> int:
-        frames = min(CHUNK_FRAMES, shape[1])
-        wanted = self._memory(shape, frames)
-        comfy.model_management.load_models_gpu([self.patcher], memory_required=wanted)
-        free = self.patcher.get_free_memory(self.device)
-        return max(1, min(frames, int(free * frames / wanted)))
+    def decode_tiled(
+        self,
+        samples: Tensor,
+        tile_x: int | None = None,
+        tile_y: int | None = None,
+        overlap: int | None = None,
+        tile_t: int | None = None,
+        overlap_t: int | None = None,
+    ) -> Tensor:
+        """A clip `[T, H, W, 3]` of latents `[T, 4, h, w]` in tiles, each with all of its frames.
 
-    def _memory(self, shape: Sequence[int], frames: int) -> float:
-        """Bytes for `frames` frames of latents of this shape."""
-        per_frame = self.memory_used_decode((1, *shape[-3:]), self.vae_dtype)
-        return per_frame * FRAME_MEMORY_FACTOR * frames
+        tile_x, tile_y, overlap: in latents. A clip is not cut in time, which would save nothing.
+        """
+        del tile_t, overlap_t
+        _say_one_clip(len(samples))
 
-    def _decode_video(self, latents: Tensor, first: Tensor, last: Tensor, size: int) -> Tensor:
-        memory = self._memory(latents.shape, size)
-        comfy.model_management.load_models_gpu([self.patcher], memory_required=memory)
-        height, width = (side * 8 for side in latents.shape[-2:])
-        ends = [self._prepared(image, len(latents), height, width) for image in (first, last)]
+        def decode_tile(tile: Tensor) -> Tensor:
+            frames = self._decode_clip(tile.unflatten(1, (-1, 4)).transpose(1, 2), None, 0)
+            return frames.transpose(1, 2).flatten(1, 2)
+
+        tiles = comfy.utils.tiled_scale(
+            samples.flatten(0, 1)[None],  # [1, T*4, h, w]
+            decode_tile,
+            tile_x or 64,
+            tile_y or 64,
+            16 if overlap is None else overlap,
+            upscale_amount=8,
+            out_channels=3 * len(samples),
+            output_device=self.output_device,
+        )
+        return self.process_output(tiles[0].unflatten(0, (-1, 3)).movedim(1, -1))
+
+    def decode_video(
+        self,
+        latents: Tensor,
+        first: Tensor | None = None,
+        last: Tensor | None = None,
+        chunk_frames: int = 0,
+    ) -> Tensor:
+        """Frames `[N, T, H, W, 3]` of videos, with detail from two reference images or without.
+
+        latents: `[N, T, 4, h, w]`, unscaled. first, last: both or none, images
+        `[1 or N, H', W', C]` in [0, 1], brought to the video's size as Visual Detail Guidance's
+        `crop` does. chunk_frames: frames computed at once, 0 = by free memory, at most 16; the
+        result is the same. What does not fit into memory is computed in smaller pieces.
+        """
+        size = [side * 8 for side in latents.shape[-2:]]
+        images = () if first is None or last is None else (first, last)
+        ends = [self._prepared(image, len(latents), *size) for image in images]
         videos = []
-        for i in range(len(latents)):
+        for i, latent in enumerate(latents):
             comfy.model_management.throw_exception_if_processing_interrupted()
-            references = self.first_stage_model.encode_references(*(end[i : i + 1] for end in ends))
-            video = latents[i : i + 1].transpose(1, 2)  # [1, 4, T, h, w]
-            video = video.to(device=self.device, dtype=self.vae_dtype)
-            frames = self.first_stage_model.decode_published(video, references, size)
-            frames = frames.to(device=self.output_device, dtype=self.vae_output_dtype())
+            pair = tuple(end[i : i + 1] for end in ends) or None
+            frames = self._decode_clip(latent[None].transpose(1, 2), pair, chunk_frames)
             videos.append(self.process_output(frames[0].movedim(0, -1)))  # [T, H, W, 3]
         return torch.stack(videos)
+
+    def _decode_clip(
+        self, clip: Tensor, ends: tuple[Tensor, ...] | None, chunk_frames: int
+    ) -> Tensor:
+        """`[1, 3, T, H, W]` of latents `[1, 4, T, h, w]`; ends: two images `[1, 3, H, W]`."""
+        clip = clip.to(device=self.device, dtype=self.vae_dtype)
+        size, parking = self._plan(clip, chunk_frames)
+        while True:
+            try:
+                frames = self._run(clip, ends, size, parking)
+                return frames.to(device=self.output_device, dtype=self.vae_output_dtype())
+            except comfy.model_management.OOM_EXCEPTION as error:
+                comfy.model_management.raise_non_oom(error)
+                if size == 1 and parking == self._main_memory():
+                    raise
+                size, parking = (min(size, clip.shape[2]) + 1) // 2, self._main_memory()
+            comfy.model_management.soft_empty_cache()
+
+    def _run(
+        self,
+        clip: Tensor,
+        ends: tuple[Tensor, ...] | None,
+        size: int,
+        parking: torch.device | None,
+    ) -> Tensor:
+        network = self.first_stage_model
+        options = {} if parking is None else {"parking": parking}
+        if ends is None:
+            return network.decode(clip, None, size, **options)
+        return network.decode_published(clip, network.encode_references(*ends), size, **options)
+
+    def _plan(self, clip: Tensor, chunk_frames: int) -> tuple[int, torch.device | None]:
+        """Frames to compute at once, and where the others wait: None = beside them."""
+        frames = clip.shape[2]
+        size = min(chunk_frames or CHUNK_FRAMES, frames)
+        shape = (1, *clip.shape[-3:])
+        frame = self.memory_used_decode(shape, self.vae_dtype) * FRAME_MEMORY_FACTOR
+        comfy.model_management.load_models_gpu([self.patcher], memory_required=frame * size)
+        free = self.patcher.get_free_memory(self.device)
+        if size == frames and (chunk_frames or frame * size <= free):
+            return size, None
+        waiting = frames * self._stored_values * clip[0, 0, 0].numel() * clip.element_size()
+        # A piece is computed between a frame of either neighbour.
+        beside, aside = (int(room / frame) - 2 for room in (free - waiting, free))
+        if chunk_frames:
+            return size, None if beside >= size else self._main_memory()
+        if beside > 0:
+            return min(size, beside), None
+        return max(1, min(size, aside)), self._main_memory()
+
+    @property
+    def _stored_values(self) -> int:
+        """Numbers for each latent of a frame while it waits: two widest feature maps."""
+        finest, *coarser = self.first_stage_model.arch.widths
+        return 64 * max([2 * finest, *coarser[:1]])
+
+    def _main_memory(self) -> torch.device | None:
+        return None if self.device.type == "cpu" else torch.device("cpu")
 
     def _prepared(self, image: Tensor, videos: int, height: int, width: int) -> Tensor:
         require_count(image.shape[0], (1, videos), "reference images", "give 1 or one per video")
@@ -174,6 +240,16 @@ class ToonVAE(comfy.sd.VAE):
         rgb = fit_image(images, height, width, "crop")  # [K, 3, H, W]
         rgb = self.process_input(rgb).to(device=self.device, dtype=self.vae_dtype)
         return rgb.expand(videos, -1, -1, -1)
+
+
+def _say_one_clip(rows: int) -> None:
+    """Stock nodes pass the latents alone, without the number of frames."""
+    if rows > CHUNK_FRAMES:
+        log.info(
+            "ToonCrafter's VAE takes these %d latents for one clip; Video Decode keeps several "
+            "videos apart.",
+            rows,
+        )
 
 
 def require_dual_reference(vae: Any) -> ToonVAE:

@@ -142,35 +142,52 @@ class TestReferences:
 
 
 class TestChunks:
+    @pytest.mark.parametrize("refined", [True, False])
+    @pytest.mark.parametrize(("frames", "batch", "chunks"), [(2, 2, [1]), (17, 1, [1, 4, 12, 16])])
+    def test_of_any_length_give_the_whole_video(self, vae, frames, batch, chunks, refined):
+        latents = random_latents(frames, batch)[..., :2, :3]
+        first, last = torch.randn(2, batch, 3, 16, 24, generator=torch.Generator().manual_seed(1))
+        references = vae.encode_references(first, last) if refined else None
+        whole = vae.decode(latents, references, chunk_frames=frames)
+        for chunk in chunks:
+            found = vae.decode(latents, references, chunk_frames=chunk)
+            torch.testing.assert_close(found, whole, atol=1e-4, rtol=0)
+
+    @pytest.mark.parametrize("chunk", [1, 3, 4])
+    def test_of_any_length_give_the_published_video(self, vae, item, latents, references, chunk):
+        for given, name in ((references, "decoded_ref"), (None, "decoded_noref")):
+            video = vae.decode(latents, given, chunk)
+            within_half_precision(frames_of(video), item.tensors[name])
+
     @pytest.mark.parametrize(
-        ("frames", "chunk", "lengths"),
-        [(1, 16, [1]), (16, 16, [16]), (17, 16, [9, 8]), (7, 3, [3, 2, 2]), (4, 1, [1] * 4)],
+        ("frames", "options", "lengths"),
+        [
+            (1, {}, [1]),
+            (16, {}, [16]),
+            (17, {}, [9, 8]),
+            (33, {}, [11, 11, 11]),
+            (7, {"chunk_frames": 3}, [3, 2, 2]),
+            (4, {"chunk_frames": 1}, [1] * 4),
+        ],
     )
-    def test_are_no_longer_than_asked_and_of_equal_length(
-        self, vae, references, frames, chunk, lengths
-    ):
+    def test_are_no_longer_than_asked_and_of_equal_length(self, vae, frames, options, lengths):
         seen = []
-        handle = vae.decoder.register_forward_pre_hook(
-            lambda _m, x: seen.append((x[0].shape[2], x[2]))
+        handle = vae.decoder.conv_in.register_forward_pre_hook(
+            lambda _m, x: seen.append(x[0].shape[0])
         )
-        video = vae.decode(random_latents(frames), references, chunk_frames=chunk)
+        video = vae.decode(random_latents(frames)[..., :1, :1], **options)
         handle.remove()
-        assert video.shape == (1, 3, frames, 48, 64)
-        assert video.isfinite().all()
-        assert [length for length, _ in seen] == lengths
-        # Only the video's own ends take the references' detail.
-        last = len(lengths) - 1
-        assert [ends for _, ends in seen] == [(i == 0, i == last) for i in range(last + 1)]
+        assert video.shape == (1, 3, frames, 8, 8)
+        assert seen == lengths
 
-    def test_do_not_matter_while_one_is_enough(self, vae, latents, references):
-        whole = vae.decode(latents, references, chunk_frames=6)
-        assert torch.equal(vae.decode(latents, references), whole)
+    def test_wait_where_they_are_parked(self, vae, latents, references):
+        """And are computed where the latents are: the meta device would lose their numbers."""
+        with pytest.raises(NotImplementedError, match="meta"):
+            vae.decode(latents, references, 2, torch.device("meta"))
 
-    def test_meet_in_order(self, vae, references):
-        video = vae.decode(random_latents(6), references, chunk_frames=3)
-        z = random_latents(6)[:, :, :3]
-        first = vae.decoder(z, references, (True, False))
-        assert torch.equal(video[:, :, :3], first)
+    def test_of_no_frame_are_refused(self, vae, latents):
+        with pytest.raises(ValueError, match="pieces of 0 frames"):
+            vae.decode(latents, chunk_frames=0)
 
 
 class TestPublishedBlend:

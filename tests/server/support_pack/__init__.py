@@ -96,9 +96,16 @@ class _ScarceMemory:
         return getattr(self.network, name)
 
     def decode_published(self, latents: Any, references: Any, chunk_frames: int) -> torch.Tensor:
-        if chunk_frames > self.frames:
-            raise torch.cuda.OutOfMemoryError("as on a small card")
+        self._take(chunk_frames)
         return self.network.decode_published(latents, references, chunk_frames)
+
+    def decode(self, latents: Any, references: Any, chunk_frames: int) -> torch.Tensor:
+        self._take(chunk_frames)
+        return self.network.decode(latents, references, chunk_frames)
+
+    def _take(self, frames: int) -> None:
+        if frames > self.frames:
+            raise torch.cuda.OutOfMemoryError("as on a small card")
 
 
 class TestScarceMemory(io.ComfyNode):
