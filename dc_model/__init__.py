@@ -3,16 +3,16 @@
 The flow, each arrow a module::
 
     image -> CLIP tokens -> projection.Resampler -> image context --+
-    image -> VAE latent  -> vdg                  -> concat latents -+-> unet.DynamiCrafterUNet
-    text  -> CLIP tokens ---------------------------------------- --+        |
-                                              schedule, guidance, ddim <-----+-> latents -> VAE
+    image -> VAE latent --> vdg ------------------> concat latents -+-> unet.DynamiCrafterUNet
+    text --> CLIP tokens -------------------------------------------+           |
+                                                      sampling <----------------+-> latents -> VAE
 
 ========================  ======================================  =============================
 paper                     here                                    checkpoint
 ========================  ======================================  =============================
 query transformer P       `projection.Resampler`                  `image_proj_model.*`
 text-aligned context      `image_context`                         -
-dual cross-attention      `attention.DualCrossAttention`          `attn2.to_k_ip`, `attn2.to_v_ip`
+dual cross-attention      `unet.attention.DualCrossAttention`     `attn2.to_k_ip`, `attn2.to_v_ip`
 gate lambda               `DualCrossAttention.image_scale`        `attn2.alpha`, lambda = tanh + 1
 visual detail guidance    `vdg`                                   input channels 4 to 7
 fps / frame stride        `speed`                                 `fps_embedding`
@@ -20,8 +20,17 @@ temporal layers           `TemporalTransformer`, `TemporalConv`   `temopral_conv
 dynamic rescale           `NoiseSchedule.scale`                   `scale_arr`
 ========================  ======================================  =============================
 
-Layers and attention come from outside (`ops`), so that a host or a trainer passes its own. Tensors
-are `[B, C, T, H, W]`. Nothing here knows ComfyUI.
+Layers and attention come from outside (`unet.ops`): a host or a trainer passes its own. Tensors are
+`[B, C, T, H, W]`. Nothing here knows ComfyUI. The method in formulas is in docs/method.md, every
+deviation from the published code in docs/differences.md.
+
+Where to change what:
+
+- the gate lambda: `unet.attention.DualCrossAttention`; the user's factor: `nodes/image_lambda.py`;
+- visual detail guidance: `vdg` lays the latents out, the host (or `training/model.py`) joins them;
+- the published sampler: `sampling.ddim`, its grids and noise levels: `sampling.schedule`;
+- a relative of the model: `variants`, and what proves it: `checkpoint.detect`;
+- a node: CONTRIBUTING.md#add-a-node.
 """
 
 from .checkpoint.detect import CheckpointError, detect_unet_arch, detect_variant
