@@ -53,7 +53,7 @@ def fit_image(image: Tensor, height: int, width: int, fit: Fit) -> Tensor:
 
     fit: "crop" covers the size and cuts the centre, as published for images of the video's aspect
         or wider; "pad" fits inside with black bars; "stretch" ignores the aspect ratio.
-    Bilinear with antialias. Raises ValueError for another `fit`.
+    Bilinear with antialias; docs/differences.md#fitting. Raises ValueError for another `fit`.
     """
     if fit == "stretch":
         return _resize(image, height, width)

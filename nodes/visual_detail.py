@@ -39,7 +39,10 @@ def empty_latent(videos: int, length: int, height: int, width: int) -> dict[str,
 
 
 def encode_fitted(vae: Any, image: Tensor, height: int, width: int, fit: Any) -> Tensor:
-    """Unscaled latents `[K, 4, h, w]` of images `[K, H, W, C]`, posterior mode."""
+    """Unscaled latents `[K, 4, h, w]` of images `[K, H, W, C]`, posterior mode.
+
+    docs/differences.md#the-posteriors-mode
+    """
     rgb = image.movedim(-1, 1)  # [K, 3, H, W]
     fitted = fit_image(rgb, height, width, fit).movedim(1, -1)  # [K, height, width, 3]
     latents = vae.encode(fitted)

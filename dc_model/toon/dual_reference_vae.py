@@ -6,7 +6,8 @@ along time after each spatial block, and takes detail from the two reference fra
 
 Source: docs/method.md#dual-reference-decoder. The published code cuts a video into chunks of 16
 frames and decodes each as a video of its own; here a cut in time changes nothing (`pieces`), and
-only the video's own first and last frame take the references' detail.
+only the video's own first and last frame take the references' detail
+(docs/differences.md#tooncrafter).
 """
 
 from collections.abc import Mapping, Sequence

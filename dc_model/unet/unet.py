@@ -1,9 +1,9 @@
 """The 3D U-Net: an SD 2.x U-Net with temporal layers and a second, image cross-attention.
 
-Reads like the published forward pass (docs/method.md#u-net), with three differences: text and
-image tokens are separate arguments, so that a long prompt never reaches the image attention; keys
-and values are computed once per video; the decoder upsamples to the skip's size, so that any
-height and width work.
+Reads like the published forward pass (docs/method.md#u-net), with three differences
+(docs/differences.md#u-net): text and image tokens are separate arguments, so a long prompt never
+reaches the image attention; keys and values are computed once per video; the decoder upsamples to
+the skip's size, so any height and width work.
 """
 
 from dataclasses import replace
