@@ -101,6 +101,15 @@ def test_the_parts_of_the_model_have_an_order() -> None:
     assert circle({part: needs - {part, "dc_model"} for part, needs in graph.items()}) is None
 
 
+def test_the_host_s_adapters_need_no_node() -> None:
+    files = {module_name(path): path for path in sources("nodes")}
+    stages = {n for n, p in files.items() if "\nNODES = [" in p.read_text(encoding="utf-8")}
+    assert stages
+    for name, path in files.items():
+        if name.startswith("nodes.host"):
+            assert _own(files, path) & stages == set(), name
+
+
 def _own(files: Mapping[str, Path], path: Path) -> set[str]:
     names = imported(path, typing_too=False)
     return {n if n in files else n.rpartition(".")[0] for n in names} & files.keys()
