@@ -103,7 +103,7 @@ class ModelConfig(Section):
 class DataConfig(Section):
     """The clips. kind: how `path` is to be read. frame_strides: drawn uniformly, both inclusive.
 
-    pool: clips of the small world. second_tier: the share of them that shows its second tier.
+    pool: clips of the small world.
     windows: of each video only so many stretches are ever cut, 0 = a new one each time. cache: keep
     what the encoders made in memory. cache_folder: keep it in files there, for the next runs too.
     """
@@ -114,7 +114,6 @@ class DataConfig(Section):
     num_frames: Count = 16
     frame_strides: Annotated[tuple[Count, Count], AfterValidator(_ordered)] = (1, 6)
     pool: Count = 2000
-    second_tier: Share = 0.0
     windows: CountOrNone = 0
     workers: CountOrNone = 0
     cache: bool = False

@@ -56,7 +56,6 @@ NO_RUN_CAN_MEAN = {
     "data.workers": [-1],
     "data.windows": [-1],
     "data.pool": [0],
-    "data.second_tier": [1.5, -0.1],
     "conditioning.concat": [{"first": -1}, {"first": 0}, {}, {"first": float("nan")}],
     "conditioning.drop_probability": [0.5, -0.01],
     "conditioning.motion_captions": [1.1],

@@ -146,9 +146,7 @@ def open_source(config: DataConfig, seed: int) -> ClipSource:
     if config.kind == "small_world":
         from research.small_world.world.dataset import SmallWorld
 
-        return SmallWorld(
-            config.pool, seed, num_frames=config.num_frames, second_tier=config.second_tier
-        )
+        return SmallWorld(config.pool, seed, num_frames=config.num_frames)
     path = Path(config.path)
     if not path.exists():
         raise ConfigError(f"data.path is {config.path!r}, which does not exist.")

@@ -13,7 +13,7 @@ from torch import Tensor
 from dc_model.metrics.features import extract
 from dc_model.metrics.fvd import frechet_distance, kernel_distance
 
-from ..judge.evaluate import psnr
+from ..judge.measures import psnr
 from ..judge.tracker import Track, motion_of, nearest_colour, track
 from ..train.extractor import SmallExtractor
 from ..world.render import render_clip

@@ -15,11 +15,10 @@ from training.model import VideoModel
 from training.objective import schedule_of
 from training.sampling import sample_videos
 
-from ..judge.evaluate import OPPOSITE, central
 from ..train.preset import NUM_GATES
 from ..world.render import render_clip
-from ..world.scenes import MOTIONS, Scene, make_scene
-from .arms import FULL, Arm, Plan
+from ..world.scenes import MOTIONS, OPPOSITE, Scene, central, make_scene
+from .arms import Arm, Plan
 
 # Spatial transformers at the latent's own size are the outer ones, those at half of it the middle.
 OUTER = (0, 5, 6)
@@ -143,4 +142,3 @@ TAKES: dict[str, Take] = {
     **lambda_trials(),
     **guidance_grid(),
 }
-EXTRA_TAKES_OF = FULL

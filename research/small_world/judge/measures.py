@@ -6,7 +6,6 @@ import numpy as np
 
 from ..world.render import object_mask
 from ..world.scenes import COLOURS, DIRECTIONS, NUM_FRAMES, Scene
-from .evaluate import psnr
 from .follower import Trail, change, follow, motion_of
 from .kinds import VISIBLE, KindClassifier, kinds_of, visible_share
 from .pairs import Job, is_near_middle
@@ -126,3 +125,8 @@ def _closing(video: np.ndarray, trail: Trail) -> dict[str, float]:
         "last_to_first": psnr(video[-1], video[0]),
         "reach": float(np.nanmax(away)) if np.isfinite(away).any() else 0.0,
     }
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB of images in [0, 1]."""
+    return float(-10 * np.log10(max(float(((a - b) ** 2).mean()), 1e-10)))

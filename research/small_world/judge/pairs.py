@@ -7,8 +7,7 @@ from typing import Literal
 import numpy as np
 
 from ..world.render import render_frame
-from ..world.scenes import Scene, make_scene
-from .evaluate import OPPOSITE
+from ..world.scenes import OPPOSITE, Scene, make_scene
 
 SCENES = 2026  # The set of scenes; training draws from others, and never the held-out ones.
 NEAR_MIDDLE = (24.0, 40.0)  # Where every motion has room.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..world.render import background, signed_distance
-from ..world.scenes import COLOURS, KINDS, Scene
+from ..world.render import background
+from ..world.scenes import COLOURS, Scene
 
 MOVED = 4.0  # pixels
 RESIZED = 0.25  # log area
@@ -76,25 +76,3 @@ def nearest_colour(rgb: np.ndarray) -> str:
     if np.isnan(rgb).any():
         return "none"
     return min(COLOURS, key=lambda name: float(np.sum((np.asarray(COLOURS[name]) - rgb) ** 2)))
-
-
-def kind_of(mask: np.ndarray, x: float, y: float) -> str:
-    """The kind whose outline overlaps a soft mask `[H, W]` best, "none" for an empty one.
-
-    Every kind is tried at the tracked centre and a few pixels around it, over all radii; the
-    overlap is the soft intersection over union.
-    """
-    if np.isnan(x) or mask.sum() < 4:
-        return "none"
-    axis = np.arange(mask.shape[-1]) + 0.5
-    grid_x, grid_y = np.meshgrid(axis - x, axis - y)
-    best, name = 0.0, "none"
-    for kind in KINDS:
-        # A triangle's centre of mass lies below its centre.
-        for shift in (-3, -2, -1, 0, 1, 2):
-            for radius in np.arange(5.0, 26.0):
-                shape = np.clip(0.5 - signed_distance(kind, grid_x, grid_y - shift, radius), 0, 1)
-                both = np.minimum(shape, mask).sum() / np.maximum(shape, mask).sum()
-                if both > best:
-                    best, name = float(both), kind
-    return name

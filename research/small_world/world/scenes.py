@@ -5,7 +5,7 @@ made again. Combinations of kind, colour and motion named by `is_held_out` never
 training split.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -28,6 +28,15 @@ SPEEDS = (8, 12, 16, 24, 30)  # frames per second; slower playback = more motion
 
 Split = Literal["train", "held_out", "all"]
 Colour = tuple[float, float, float]  # RGB in [0, 1]
+
+OPPOSITE = {
+    "left": "right",
+    "right": "left",
+    "up": "down",
+    "down": "up",
+    "grow": "shrink",
+    "shrink": "grow",
+}
 
 MOTION_WORDS = {
     "left": ("moves left", "is moving to the left", "slides left", "goes left"),
@@ -153,3 +162,8 @@ def make_scene(seed: int, index: int, split: Split = "train") -> Scene:
         fps=fps,
         wording=int(random.integers(WORDINGS)),
     )
+
+
+def central(scene: Scene) -> Scene:
+    """The scene with its object moved to where every motion has room."""
+    return replace(scene, x=float(np.clip(scene.x, 26, 38)), y=float(np.clip(scene.y, 26, 38)))

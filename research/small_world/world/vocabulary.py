@@ -1,8 +1,7 @@
 """CLIP token ids of the small world's words.
 
 CLIP's byte-pair encoding treats each word by itself, so a table of the words is the whole tokenizer
-and no merge file has to travel. `vocabulary.json` was read from CLIP's own tokenizer, as was
-`event_vocabulary.json` with what only the second tier says.
+and no merge file has to travel. `vocabulary.json` was read from CLIP's own tokenizer.
 """
 
 import json
@@ -17,26 +16,21 @@ from dc_model.encoders.clip import CONTEXT_LENGTH
 START, END, PAD = 49406, 49407, 0
 
 
-@lru_cache(maxsize=2)
-def vocabulary(second_tier: bool = False) -> dict[str, list[int]]:
-    """Word -> token ids, of the first tier or of both."""
-    words = _read("vocabulary.json")
-    return words | _read("event_vocabulary.json") if second_tier else words
+@lru_cache(maxsize=1)
+def vocabulary() -> dict[str, list[int]]:
+    """Word -> token ids."""
+    return json.loads(Path(__file__).with_name("vocabulary.json").read_text(encoding="utf-8"))
 
 
-def _read(name: str) -> dict[str, list[int]]:
-    return json.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
-
-
-def known_tokens(second_tier: bool = False) -> list[int]:
+def known_tokens() -> list[int]:
     """Every token id that can occur."""
-    ids = {i for row in vocabulary(second_tier).values() for i in row}
+    ids = {i for row in vocabulary().values() for i in row}
     return [PAD, START, END, *sorted(ids)]
 
 
 def tokenize(captions: list[str]) -> Tensor:
     """int64 `[B, 77]`: start, words, end, zeros. Raises KeyError for a word that has no entry."""
-    table = vocabulary(second_tier=True)
+    table = vocabulary()
     rows = torch.full((len(captions), CONTEXT_LENGTH), PAD, dtype=torch.long)
     for row, caption in zip(rows, captions, strict=True):
         ids = [START, *(i for word in caption.split() for i in table[word]), END]

@@ -11,11 +11,10 @@ from comfyui.setup import Host, find_host
 from research.small_world.judge import report
 from research.small_world.judge.__main__ import judge, parse
 from research.small_world.judge.ceiling import load_vae, reconstructed, true_clip
-from research.small_world.judge.evaluate import psnr
 from research.small_world.judge.figures import figures, mean, share
 from research.small_world.judge.follower import change, follow, ground_of, motion_of
 from research.small_world.judge.kinds import WEIGHTS, kinds_of, load_classifier, visible_share
-from research.small_world.judge.measures import measure
+from research.small_world.judge.measures import measure, psnr
 from research.small_world.judge.pairs import (
     Counts,
     Job,
