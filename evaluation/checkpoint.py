@@ -25,6 +25,7 @@ from dc_model.checkpoint.detect import detect_variant, read_metadata
 from dc_model.checkpoint.layout import CheckpointParts
 from dc_model.frames import fold_frames
 from dc_model.metrics.pic import MissingDreamSim
+from dc_model.shown import shown
 from dc_model.variants import VARIANTS, Variant
 from training.config import DataConfig, ModelConfig
 from training.data.clip import Clip, ClipSource
@@ -266,7 +267,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     arguments = parse()
     if not arguments.checkpoint.is_file():
-        raise EvaluationError(f"There is no checkpoint {arguments.checkpoint}.")
+        raise EvaluationError(f"There is no checkpoint {shown(arguments.checkpoint)}; give a file.")
     if not (arguments.extractor or arguments.part):
         raise EvaluationError("Give --extractor FILE; only calls with --part go without.")
     protocol, work = protocol_of(arguments), arguments.work

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from dc_model.metrics.pic import MissingDreamSim
+from dc_model.shown import shown
 
 T = TypeVar("T")
 
@@ -21,9 +22,9 @@ def take_part(items: Sequence[T], part: str | None) -> Sequence[T]:
     try:
         index, count = (int(x) for x in part.split("/"))
     except ValueError:
-        raise EvaluationError(f"--part is {part!r}; write I/N, for example 0/4.") from None
+        raise EvaluationError(f"--part is {shown(part)}; write I/N, for example 0/4.") from None
     if not 0 <= index < count:
-        raise EvaluationError(f"--part is {part!r}; I runs from 0 to N - 1.")
+        raise EvaluationError(f"--part is {shown(part)}; choose I from 0 to N - 1.")
     return items[index::count]
 
 

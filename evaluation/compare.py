@@ -20,6 +20,7 @@ from torch import Tensor
 from dc_model.metrics.features import ScriptedExtractor
 from dc_model.metrics.fvd import MIN_CLIPS, frechet_distance, kernel_distance
 from dc_model.metrics.report import Distances, Protocol
+from dc_model.shown import shown
 
 from .command import EvaluationError, run, show, take_part
 from .store import identity, kept
@@ -84,9 +85,9 @@ def compare(real: VideoSet, generated: VideoSet, work: Path, extractor: Extracto
         rows, skipped = extract_videos(which.videos, work, which.shape, extractor)
         if len(rows) < MIN_CLIPS:
             raise EvaluationError(
-                f"{which.name} gives {len(rows)} clips of {which.shape.frames} frames at stride "
-                f"{which.shape.stride} and {skipped} unreadable videos; FVD and KVD need at least "
-                f"{MIN_CLIPS} clips."
+                f"{shown(which.name)} gives {len(rows)} clips of {which.shape.frames} frames at "
+                f"stride {which.shape.stride} and {skipped} unreadable videos; FVD and KVD need at least "
+                f"{MIN_CLIPS} clips: give more videos."
             )
         features.append(torch.stack(rows))
     return Distances(

@@ -73,7 +73,7 @@ def _conformity(video: Path, image: Path, shape: ClipShape, distance: Perceptual
 def summarize(values: Sequence[float], shape: ClipShape, distance: str) -> Conformity:
     """The mean over videos with its protocol; EvaluationError when there are none."""
     if not values:
-        raise EvaluationError("No video could be read with its image; see the warnings above.")
+        raise EvaluationError("No video could be read with its image; look at the warnings above.")
     return Conformity(
         value=sum(values) / len(values),
         videos=len(values),

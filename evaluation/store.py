@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dc_model.shown import shown
+
 from .command import EvaluationError
 
 SETTINGS = "settings.json"
@@ -61,7 +63,8 @@ def require_same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     if changed:
         found = ", ".join(f"{k} {begun.get(k)!r} (now {wanted.get(k)!r})" for k in changed)
         raise EvaluationError(
-            f"{folder} was begun with {found}; choose another --work, or the same settings."
+            f"{shown(folder)} was begun with {shown(found)}; choose another --work, or the same "
+            "settings."
         )
 
 

@@ -160,7 +160,9 @@ class VideoDecode(io.ComfyNode):
         latent = require_latent(samples)
         frames = frames_per_video(samples)
         if drop_last_frame and frames < 2:
-            raise InputError("drop_last_frame needs at least 2 frames; this video has 1.")
+            raise InputError(
+                "drop_last_frame needs at least 2 frames, this video has 1; switch it off."
+            )
         video = latent.unflatten(0, (-1, frames))  # [N, T, 4, h, w]
         if first_image is None and last_image is None:
             images = decode(vae, video, chunk_frames, tile_size)

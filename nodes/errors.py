@@ -33,9 +33,7 @@ def require_multiple_of_8(**sizes: int) -> None:
     for name, size in sizes.items():
         if size < 8 or size % 8:
             nearest = max(8, round(size / 8) * 8)
-            raise InputError(
-                f"{name} is {size}; it must be a multiple of 8, for example {nearest}."
-            )
+            raise InputError(f"{name} is {size}; choose a multiple of 8, for example {nearest}.")
 
 
 def require_count(found: int, allowed: tuple[int, ...], what: str, remedy: str) -> None:

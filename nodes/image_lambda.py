@@ -10,6 +10,7 @@ import comfy.lora
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..dc_model.shown import shown
 from ..dc_model.unet.transformers import SpatialTransformer
 from ..dc_model.unet.unet import DynamiCrafterUNet
 from .door import checked
@@ -99,8 +100,8 @@ def multipliers(
         values = ()
     if len(values) != len(layers) or not all(abs(v) < 1e6 for v in values):
         raise InputError(
-            f"per_layer is {per_layer!r}; this model needs {len(layers)} comma-separated numbers, "
-            "or leave it empty."
+            f"per_layer is {shown(per_layer)}; this model needs {len(layers)} comma-separated "
+            "numbers: write them, or leave it empty."
         )
     return values
 

@@ -20,6 +20,7 @@ from ..dc_model.checkpoint.detect import CheckpointError
 from ..dc_model.checkpoint.layout import StateDict, shapes
 from ..dc_model.frames import unfold_frames
 from ..dc_model.preprocess import fit_image
+from ..dc_model.shown import shown
 from ..dc_model.toon.sketch_controlnet import (
     STRENGTH,
     SketchControlNet,
@@ -203,7 +204,8 @@ def parse_frames(text: str, sketches: int, num_frames: int) -> list[int]:
         return frame_indices(named, sketches, num_frames)
     except ValueError as error:
         raise InputError(
-            f"frames is {text!r}: {error} Give a frame number for each sketch, separated by commas."
+            f"frames is {shown(text)}: {shown(error, 300)} Give a frame number for each "
+            "sketch, separated by commas."
         ) from error
 
 
@@ -282,7 +284,7 @@ class SketchControlNode(io.ComfyNode):
         try:
             patcher = load_sketch_network(path)
         except CheckpointError as error:
-            raise CheckpointError(f"{control_net_name}: {error}") from error
+            raise CheckpointError(f"{shown(control_net_name)}: {error}") from error
         _check_text(positive, patcher.model)
         grey = sketches.mean(dim=-1).unsqueeze(1)  # [K, 1, H, W]
         control = SketchControl(patcher, grey, numbers, length)

@@ -134,7 +134,7 @@ def check_shots(shots: tuple[Shot, ...], mode: str, overlap: int) -> None:
         if len(shots) < 2:
             raise InputError(
                 "The storyboard has 1 shot, but mode interpolate needs 2 or more: each leads to "
-                "the image of the next, the last is only the image to end on."
+                "the image of the next; add a Shot with the image to end on."
             )
         missing = [i + 1 for i, shot in enumerate(shots) if shot.image is None]
         if missing:

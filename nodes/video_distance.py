@@ -14,6 +14,7 @@ from ..dc_model.metrics.features import Preprocessing, ScriptedExtractor, extrac
 from ..dc_model.metrics.fvd import MIN_CLIPS, frechet_distance, kernel_distance
 from ..dc_model.metrics.report import Distances, Protocol
 from ..dc_model.metrics.torchscript import ScriptError
+from ..dc_model.shown import shown
 from .door import checked
 from .errors import InputError
 from .metrics import claim_device, to_videos, watched
@@ -41,7 +42,7 @@ def extractor_path(name: str) -> Path:
     path = folder_paths.get_full_path(FOLDER, name) if name in extractor_names() else None
     if path is None:
         raise InputError(
-            f"There is no feature extractor {name!r}; put the I3D TorchScript file "
+            f"There is no feature extractor {shown(name)}; put the I3D TorchScript file "
             f"(i3d_torchscript.pt) into models/{FOLDER} and refresh the list."
         )
     return Path(path)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..shown import shown
 from .torchscript import last_line, load_script
 
 I3D_SIZE = 224
@@ -68,7 +69,8 @@ class ScriptedExtractor:
         """
         if self.preprocessing == "i3d" and videos.shape[1] < I3D_MIN_FRAMES:
             raise ValueError(
-                f"Clips have {videos.shape[1]} frames; I3D needs at least {I3D_MIN_FRAMES}."
+                f"Clips have {videos.shape[1]} frames; I3D needs at least {I3D_MIN_FRAMES}: set "
+                "num_frames to as many."
             )
         try:
             features = self._run(videos.to(self.device))
@@ -76,8 +78,8 @@ class ScriptedExtractor:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
             raise ValueError(
-                f"{self.file} fails on clips of shape {list(videos.shape)} ({last_line(error)}); "
-                "choose another preprocessing, clip length or size."
+                f"{shown(self.file)} fails on clips of shape {list(videos.shape)} "
+                f"({last_line(error)}); choose another preprocessing, clip length or size."
             ) from error
         return self._checked(features, len(videos))
 
@@ -89,11 +91,14 @@ class ScriptedExtractor:
     def _checked(self, features: Any, count: int) -> Tensor:
         shape = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
         if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != count:
-            raise ValueError(f"{self.file} gives {shape} for {count} clips; expected [{count}, D].")
+            raise ValueError(
+                f"{shown(self.file)} gives {shape} for {count} clips, expected [{count}, D]; choose "
+                "a network that gives one row of features per clip."
+            )
         if not bool(torch.isfinite(features).all()):
             raise ValueError(
-                f"{self.file} gives features that are not finite (NaN or infinite); check the "
-                "preprocessing and the file."
+                f"{shown(self.file)} gives features that are not finite (NaN or infinite); check "
+                "the preprocessing and the file."
             )
         return features.float().cpu()
 
@@ -116,6 +121,6 @@ def _require_i3d(module: Any, file: str) -> None:
     names = [argument.name for argument in module.forward.schema.arguments]
     if not set(I3D_ARGUMENTS) <= set(names):
         raise ValueError(
-            f"{file} takes ({', '.join(names[1:])}), the published I3D file also "
+            f"{shown(file)} takes ({shown(', '.join(names[1:]))}), the published I3D file also "
             f"{', '.join(I3D_ARGUMENTS)}; set preprocessing to none for another network."
         )

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..shown import shown
+
 # Two batches of images [B, 3, H, W] in [0, 1] -> distance [B], 0 for equal images.
 PerceptualDistance = Callable[[Tensor, Tensor], Tensor]
 
@@ -64,8 +66,8 @@ def dreamsim_distance(
         from dreamsim import dreamsim
     except ImportError as error:
         raise MissingDreamSim(
-            f"PIC was not computed, since DreamSim cannot be imported ({error}); install it into "
-            "this Python with `python -m pip install dreamsim`, then start again."
+            f"PIC was not computed, since DreamSim cannot be imported ({shown(error)}); install it "
+            "into this Python with `python -m pip install dreamsim`, then start again."
         ) from error
     model, _ = dreamsim(pretrained=True, device=str(device), cache_dir=cache_folder)
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..shown import shown
 from ..variants import FinalScale, Parameterization, Spacing
 
 NUM_TIMESTEPS = 1000
@@ -90,7 +91,7 @@ def timesteps(
     Raises ValueError for a value out of range.
     """
     if steps < 1:
-        raise ValueError(f"steps is {steps}; a schedule needs at least 1 step.")
+        raise ValueError(f"steps is {steps}; set at least 1.")
     if not 1 <= start_timestep <= NUM_TIMESTEPS:
         raise ValueError(f"start_timestep is {start_timestep}; choose 1 to {NUM_TIMESTEPS}.")
     if denoise <= 0.0:
@@ -115,7 +116,7 @@ def _published_grid(steps: int, spacing: Spacing, num_timesteps: int) -> np.ndar
         # NumPy's arange and its rounding half to even decide some entries.
         descending = np.round(np.arange(num_timesteps, 0, -(num_timesteps / steps)))
         return descending[::-1].astype(np.int64) - 1
-    raise ValueError(f"spacing is {spacing!r}; choose uniform or uniform_trailing.")
+    raise ValueError(f"spacing is {shown(spacing)}; choose uniform or uniform_trailing.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,7 +292,7 @@ def ddim_sigmas(schedule: NoiseSchedule, timesteps: Tensor, ending: Ending) -> T
     published sampler stops. No timesteps give no sigmas.
     """
     if ending not in ("clean", "published"):
-        raise ValueError(f"ending is {ending!r}; choose clean or published.")
+        raise ValueError(f"ending is {shown(ending)}; choose clean or published.")
     if len(timesteps) == 0:
         return torch.empty(0)
     last = schedule.sigmas[:1] if ending == "published" else torch.zeros(1)

@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..shown import shown
+
 Method = Literal["mean_std", "covariance", "histogram"]
 Source = Literal["each_frame", "first_frame"]
 # Maps pixels `[P, 3]` to pixels `[P, 3]`.
@@ -42,7 +44,7 @@ def match_colors(
             "one for each frame."
         )
     if method not in _TRANSFERS:
-        raise ValueError(f"method is {method!r}; choose {', '.join(_TRANSFERS)}.")
+        raise ValueError(f"method is {shown(method)}; choose {', '.join(_TRANSFERS)}.")
     matched = torch.empty_like(frames)
     transfer: Transfer | None = None
     for i, frame in enumerate(frames):

@@ -26,6 +26,7 @@ import torch
 from ...dc_model.checkpoint.detect import CheckpointError
 from ...dc_model.checkpoint.layout import StateDict, shapes
 from ...dc_model.projection import Resampler, detect_projection_arch
+from ...dc_model.shown import shown
 from .toon_vae import ToonVAE, is_dual_reference
 
 logger = logging.getLogger(__name__)
@@ -109,7 +110,8 @@ def load_image_encoder(state_dict: StateDict, head_dim: int = 80) -> Any:
     missing, _ = encoder.load_sd(converted)
     if missing:
         raise CheckpointError(
-            f"The image encoder lacks {len(missing)} tensors, first {missing[0]}."
+            f"The image encoder lacks {len(missing)} tensors, first {shown(missing[0])}; download "
+            "the checkpoint again, or choose one without an image encoder."
         )
     return encoder
 
@@ -206,10 +208,10 @@ def load_strictly(model: torch.nn.Module, tensors: StateDict, part: str) -> None
     with fitting(part):
         missing, unexpected = model.load_state_dict(tensors, strict=False, assign=True)
     if missing or unexpected:
-        first = f"missing {missing[0]}" if missing else f"unknown {unexpected[0]}"
+        first = f"missing {missing[0]}" if missing else f"unknown {shown(unexpected[0])}"
         raise CheckpointError(
             f"The {part} does not fit: {len(missing)} tensors missing, {len(unexpected)} unknown "
-            f"(first: {first}); the file is damaged or of another model."
+            f"(first: {first}); the file is damaged or of another model: download it again."
         )
 
 

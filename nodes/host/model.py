@@ -276,7 +276,7 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
         if tokens.shape[0] not in (1, videos):
             raise InputError(
                 f"The image context is of {tokens.shape[0]} images, but {videos} videos are "
-                "sampled; encode 1 image or one for each video."
+                "sampled; give 1 image or one for each video."
             )
         if tokens.shape[-1] != self.arch.context_dim:
             raise InputError(

@@ -19,6 +19,7 @@ from torch import Tensor
 from ...dc_model.checkpoint.detect import CheckpointError
 from ...dc_model.checkpoint.layout import StateDict, shapes
 from ...dc_model.preprocess import fit_image
+from ...dc_model.shown import shown
 from ...dc_model.toon.dual_reference_vae import (
     CHUNK_FRAMES,
     DualReferenceVAE,
@@ -103,7 +104,8 @@ class ToonVAE(comfy.sd.VAE):
         if missing or unexpected:
             raise CheckpointError(
                 f"The file's VAE does not fit ToonCrafter's: {len(missing)} tensors missing, "
-                f"{len(unexpected)} unknown (first: {[*missing, *unexpected][0]})."
+                f"{len(unexpected)} unknown (first: {shown([*missing, *unexpected][0])}); download "
+                "the checkpoint again."
             )
         self.size = None
         self.model_size()
