@@ -86,8 +86,8 @@ def compare(real: VideoSet, generated: VideoSet, work: Path, extractor: Extracto
         if len(rows) < MIN_CLIPS:
             raise EvaluationError(
                 f"{shown(which.name)} gives {len(rows)} clips of {which.shape.frames} frames at "
-                f"stride {which.shape.stride} and {skipped} unreadable videos; FVD and KVD need at least "
-                f"{MIN_CLIPS} clips: give more videos."
+                f"stride {which.shape.stride} and {skipped} unreadable videos; FVD and KVD need at "
+                f"least {MIN_CLIPS} clips: give more videos."
             )
         features.append(torch.stack(rows))
     return Distances(

@@ -37,7 +37,7 @@ CONTEXT = (
 
 
 def require_images(image: Any, name: str) -> Tensor:
-    """Colour images `[B, H, W, 3]`; grey ones get three channels, alpha is left away.
+    """Colour images `[B, H, W, 3]`, float32; grey ones get three channels, alpha is left away.
 
     Raises InputError for another shape or kind of numbers, an empty batch or side, and pixels that
     are not finite or far from 0 to 1.
@@ -65,7 +65,8 @@ def require_images(image: Any, name: str) -> Tensor:
             f"{name} has pixels from {low:.3g} to {high:.3g}; expected 0 to 1: divide those of 0 "
             "to 255 by 255, clamp others."
         )
-    return image.expand(*image.shape[:-1], 3) if image.shape[-1] == 1 else image[..., :3]
+    colours = image.expand(*image.shape[:-1], 3) if image.shape[-1] == 1 else image[..., :3]
+    return colours.float()
 
 
 def require_latent_samples(latent: Any, name: str = "The latent") -> Tensor:
@@ -110,9 +111,10 @@ def require_conditioning(conditioning: Any, name: str) -> Any:
     Raises InputError for anything else.
     """
     source = "connect CLIP Text Encode, or a node that passes its CONDITIONING on"
-    if not isinstance(conditioning, list | tuple) or not conditioning:
-        found = f"a {type(conditioning).__name__}" if conditioning else "empty"
-        raise InputError(f"{name} is {found}; {source}.")
+    if not isinstance(conditioning, list | tuple):
+        raise InputError(f"{name} is a {type(conditioning).__name__}; {source}.")
+    if not conditioning:
+        raise InputError(f"{name} is empty; {source}.")
     for entry in conditioning:
         if not isinstance(entry, list | tuple) or len(entry) != 2 or not isinstance(entry[1], dict):
             raise InputError(f"{name} has an entry that is no prompt with its settings; {source}.")

@@ -9,6 +9,7 @@ import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..dc_model.detect import CheckpointError
 from ..dc_model.projection import Resampler
 from ..dc_model.shown import shown
 from .checks import require_conditioning, require_images, require_latent_samples
@@ -35,7 +36,13 @@ def checked(execute: Callable[..., Any]) -> Callable[..., Any]:
             value = given.get(entry.id)
             if value is not None or not entry.optional:
                 given[entry.id] = _admit(entry, value)
-        return execute(**given)
+        try:
+            return execute(**given)
+        except (InputError, CheckpointError):
+            raise
+        except ValueError as error:
+            # How `dc_model` refuses values, in words.
+            raise InputError(str(error)) from error
 
     return at_the_door
 

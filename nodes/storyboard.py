@@ -191,7 +191,7 @@ class ShotNode(io.ComfyNode):
         cls, prompt: str, length: int, fps: int, image: Tensor | None = None, shots: Any = None
     ) -> io.NodeOutput:
         if image is not None:
-            require_count(image.shape[0], (1,), "images", "a shot starts from one image")
+            require_count(image.shape[0], (1,), "images", "give a shot the one that it starts from")
         return io.NodeOutput((*(shots or ()), Shot(prompt, length, fps, image)))
 
 

@@ -110,7 +110,7 @@ def place_keyframes(
 
 def per_frame(encode: Encoder, image: Tensor, length: int, batch_size: int) -> Tensor:
     allowed = (length, length * batch_size)
-    require_count(image.shape[0], allowed, "images", "mode per_frame takes one for each frame")
+    require_count(image.shape[0], allowed, "images", "give mode per_frame one for each frame")
     latents = vdg.per_frame(encode(image), length)
     return latents.expand(batch_size, -1, -1, -1, -1) if latents.shape[0] == 1 else latents
 
@@ -244,7 +244,7 @@ class KeyframeNode(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, image: Tensor, frame: int, **optional: Any) -> io.NodeOutput:
-        require_count(image.shape[0], (1,), "images", "a keyframe is one image")
+        require_count(image.shape[0], (1,), "images", "give one for each keyframe")
         return io.NodeOutput((*(optional.get("keyframes") or ()), Keyframe(frame, image)))
 
 

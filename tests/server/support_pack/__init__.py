@@ -11,10 +11,12 @@ import torch
 from comfy_api.latest import ComfyExtension, io
 from safetensors.torch import save_file
 
+from . import audit
 from .common import ANY, file_inputs, read_input, schema
 from .controls import TestControlNet
 from .fast_fp8 import TestFastFP8
 from .hold import TestHold
+from .hostile import TestHostile
 from .in_use import add_routes
 from .on_card import TestOnCard
 from .peak import TestPeakMemory
@@ -268,6 +270,7 @@ class TestPackExtension(ComfyExtension):
             TestEncodeTokens,
             TestSetConditioning,
             TestHold,
+            TestHostile,
             TestOnCard,
             TestFastFP8,
             TestPeakMemory,
@@ -281,4 +284,5 @@ class TestPackExtension(ComfyExtension):
 
 async def comfy_entrypoint() -> TestPackExtension:
     add_routes()
+    audit.listen()
     return TestPackExtension()

@@ -1,0 +1,213 @@
+"""Generated graphs, in which any input of any node may get anything.
+
+Each ends in a run with finite results or in one sentence with a remedy. The server answers within
+30 seconds, stays alive, takes less than 2 GB, starts no process and writes to its own folders only.
+"""
+
+import json
+import random
+import tempfile
+from typing import Any
+
+import pytest
+from comfy_client import PromptError
+from graphs import Graph
+from hostile_values import is_wrong_image, is_wrong_latent, value
+from memory import peak_memory, process_of, reset_peak_memory
+from remedies import REMEDY
+from scene import FRAMES, SIZE, Scene
+from studio import Studio
+
+pytestmark = pytest.mark.server
+
+SEEDS = range(8)
+GRAPHS_PER_SEED = 60
+ANSWER_WITHIN = 30.0
+MEMORY_LIMIT = 2 * 2**30
+OWN_ERRORS = ("InputError", "CheckpointError")
+VIDEO = {"width": SIZE, "height": SIZE, "length": FRAMES, "batch_size": 1, "fps": 0}
+GRID = {"steps": 1, "spacing": "auto", "denoise": 1.0, "ending": "clean", "start_timestep": 1000}
+SCALES = {"cfg": 7.5, "image_cfg": 7.5, "guidance_rescale": -1.0}
+
+
+def good_inputs(scene: Scene) -> dict[str, dict[str, Any]]:
+    """Inputs with which each node runs."""
+    pair = {"positive": scene.positive, "negative": scene.negative}
+    guided = {**pair, "image_only": scene.image_only}
+    tokens = [scene.encoded[i] for i in range(2)]
+    decoded = scene.picture
+    add = scene.graph.add
+    keyframe = add("DynamiCrafterKeyframe", image=scene.picture, frame=1)[0]
+    shot = add("DynamiCrafterShot", prompt="waves", length=FRAMES, fps=0, image=scene.picture)[0]
+    noise = add("RandomNoise", noise_seed=1)[0]
+    return {
+        "DynamiCrafterContextEncode": {
+            "clip_vision": scene.clip_vision,
+            "image": scene.picture,
+            "fit": "stretch",
+        },
+        "DynamiCrafterContextProjection": {
+            **pair,
+            "projector": scene.projector,
+            "clip_vision_output": tokens[0],
+            "null_clip_vision_output": tokens[1],
+            "frame_tokens": "auto",
+        },
+        "DynamiCrafterVisualDetailGuidance": {
+            **guided,
+            **VIDEO,
+            "vae": scene.vae,
+            "image": scene.picture,
+            "mode": "keyframes",
+            "fit": "crop",
+            "end_image": scene.picture,
+            "keyframes": keyframe,
+        },
+        "DynamiCrafterKeyframe": {"image": scene.picture, "frame": 1, "keyframes": keyframe},
+        "DynamiCrafterEmptyVideo": {**pair, **VIDEO},
+        "DynamiCrafterSampler": {
+            **guided,
+            **GRID,
+            **SCALES,
+            "model": scene.model,
+            "latent": scene.latent,
+            "seed": 1,
+            "eta": 0.0,
+            "noise": noise,
+        },
+        "DynamiCrafterScheduler": {"model": scene.model, **GRID},
+        "DynamiCrafterDDIM": {"eta": 0.0},
+        "DynamiCrafterGuider": {"model": scene.model, **guided, **SCALES},
+        "DynamiCrafterLambda": {
+            "model": scene.model,
+            "outer_layers": 1.0,
+            "middle_layers": 1.0,
+            "per_layer": "",
+        },
+        "DynamiCrafterLambdaPlot": {"model": scene.model},
+        "DynamiCrafterVideoDecode": {
+            "vae": scene.vae,
+            "samples": scene.latent,
+            "chunk_frames": 0,
+            "tile_size": 0,
+            "drop_last_frame": False,
+        },
+        "DynamiCrafterPinFirstFrame": {"model": scene.model, "frames": "first"},
+        "DynamiCrafterPromptSchedule": {
+            "clip": scene.clip,
+            "prompts": "0: a\n2: b",
+            "length": FRAMES,
+            "blend_frames": 1,
+        },
+        "DynamiCrafterAnalyticInit": {
+            "model": scene.model,
+            "init_file": "built-in",
+            "seed": 1,
+            "start_timestep": 940,
+            "statistics_from": None,
+        },
+        "DynamiCrafterExtend": {
+            **guided,
+            "vae": scene.vae,
+            "images": decoded,
+            "length": FRAMES,
+            "overlap": 1,
+            "fps": 0,
+            "samples": None,
+        },
+        "DynamiCrafterShot": {
+            "prompt": "waves",
+            "length": FRAMES,
+            "fps": 0,
+            "image": scene.picture,
+            "shots": shot,
+        },
+        "DynamiCrafterColorMatch": {
+            "images": scene.picture,
+            "reference": scene.picture,
+            "method": "mean_std",
+            "source": "each_frame",
+            "strength": 1.0,
+        },
+        "DynamiCrafterPIC": {
+            "images": scene.picture,
+            "image": scene.picture,
+            "distance": "pixels",
+            "num_frames": 1,
+            "fit": "crop",
+            "clip_vision": None,
+        },
+    }
+
+
+def hostile_graph(studio: Studio, draw: random.Random, wires: dict[str, Any]) -> tuple[Graph, str]:
+    """A graph around one node, one or two of whose inputs get any value, and what is known of it.
+
+    "wrong": it must be refused.
+    """
+    graph = Graph()
+    nodes = good_inputs(Scene(studio, graph))
+    node = draw.choice(list(nodes))
+    inputs = dict(nodes[node])
+    known = ""
+    for name in draw.sample(list(inputs), k=min(len(inputs), draw.choice((1, 1, 2)))):
+        given = value(draw, wires[node][name])
+        wrong = {"IMAGE": is_wrong_image, "LATENT": is_wrong_latent}.get(wires[node][name])
+        # What is not connected is no fault of an optional input.
+        if wrong is not None and given is not None and wrong(given):
+            known = "wrong"
+        inputs[name] = graph.add("TestHostile", value=json.dumps(given))[0]
+    made = graph.add(node, **inputs)
+    graph.add("TestSave", value=made[0], name="hostile")
+    return graph, known
+
+
+@pytest.fixture(scope="module")
+def wires(studio: Studio) -> dict[str, dict[str, str]]:
+    """Each node's inputs and the type of their wires."""
+    found = {}
+    for node, info in studio.server.object_info().items():
+        parts = [part for part in info["input"].values() if isinstance(part, dict)]
+        entries = [entry for part in parts for entry in part.items()]
+        found[node] = {n: e[0] if isinstance(e[0], str) else "COMBO" for n, e in entries}
+    return found
+
+
+def complaint(error: PromptError) -> str:
+    """What is wrong with a refusal; empty when nothing is."""
+    message = error.node_message
+    if error.errors:
+        return ""  # The host's own, before the run.
+    if not error.exception_type.endswith(OWN_ERRORS):
+        return f"raw {error.exception_type}"
+    if "\n" in message or len(message) > 700 or not message.isprintable():
+        return "not one short line"
+    return "" if message.endswith(".") and REMEDY.search(message) else "no sentence with a remedy"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_any_graph_ends_in_a_run_or_a_sentence(
+    studio: Studio, wires: dict[str, dict[str, str]], seed: int
+) -> None:
+    draw = random.Random(seed)
+    process = process_of(studio.server)
+    studio.server.get("/test/audit")
+    reset_peak_memory(process)
+    before, faults = peak_memory(process), []
+    for number in range(GRAPHS_PER_SEED):
+        graph, known = hostile_graph(studio, draw, wires)
+        try:
+            studio.server.prompt(graph.prompt, timeout=ANSWER_WITHIN)
+            fault = "ran" if known == "wrong" else ""
+        except PromptError as error:
+            fault = complaint(error)
+            fault = fault and f"{fault}: {error!s:.300}"
+        if fault:
+            hostile = (n for n in graph.prompt.values() if n["class_type"] == "TestHostile")
+            given = [n["inputs"]["value"][:300] for n in hostile]
+            faults.append(f"{seed}/{number}: {fault} {given}")
+    assert not faults, "\n".join(faults)
+    assert peak_memory(process) - before < MEMORY_LIMIT
+    # The image encoder's settings reach older hosts in a file.
+    own = (str(studio.server.base), tempfile.gettempdir())
+    assert [e for e in studio.server.get("/test/audit") if not any(f in e for f in own)] == []
