@@ -93,7 +93,7 @@ class SketchControl(comfy.controlnet.ControlBase):
         if not isinstance(model, DynamiCrafterModel) or model.arch.model_channels != channels:
             raise InputError(
                 f"The sketch ControlNet has {channels} channels and does not fit this model; "
-                "sample with the ToonCrafter checkpoint that it belongs to."
+                "use the ToonCrafter checkpoint that it belongs to."
             )
         self.sampling = model.model_sampling
 

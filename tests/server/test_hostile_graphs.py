@@ -10,7 +10,7 @@ import tempfile
 from typing import Any
 
 import pytest
-from comfy_client import PromptError
+from comfyui.client import PromptError
 from graphs import Graph
 from hostile_values import is_wrong_image, is_wrong_latent, value
 from memory import peak_memory, process_of, reset_peak_memory
