@@ -64,7 +64,7 @@ def fit_image(image: Tensor, height: int, width: int, fit: Fit) -> Tensor:
         return _cut_centre(_resize_to_scale(image, height, width, cover=True), height, width)
     if fit == "pad":
         return _pad_centre(_resize_to_scale(image, height, width, cover=False), height, width)
-    raise ValueError(f"fit is {shown(fit)}; choose crop, pad or stretch.")
+    raise ValueError(f"fit is '{shown(fit)}'; choose crop, pad or stretch.")
 
 
 def eight_bit(frames: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ def square_image(image: Tensor, fit: Fit) -> Tensor:
         image = _at_most(image, LARGEST_PADDED)
         side = max(image.shape[-2:])
         return _pad_centre(image, side, side)
-    raise ValueError(f"fit is {shown(fit)}; choose stretch, crop or pad.")
+    raise ValueError(f"fit is '{shown(fit)}'; choose stretch, crop or pad.")
 
 
 def _squash_one(image: Tensor, down: Tensor, across: Tensor) -> Tensor:

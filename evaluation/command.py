@@ -22,9 +22,9 @@ def take_part(items: Sequence[T], part: str | None) -> Sequence[T]:
     try:
         index, count = (int(x) for x in part.split("/"))
     except ValueError:
-        raise EvaluationError(f"--part is {shown(part)}; write I/N, for example 0/4.") from None
+        raise EvaluationError(f"--part is '{shown(part)}'; write I/N, for example 0/4.") from None
     if not 0 <= index < count:
-        raise EvaluationError(f"--part is {shown(part)}; choose I from 0 to N - 1.")
+        raise EvaluationError(f"--part is '{shown(part)}'; choose I from 0 to N - 1.")
     return items[index::count]
 
 

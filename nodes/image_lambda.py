@@ -100,7 +100,7 @@ def multipliers(
         values = ()
     if len(values) != len(layers) or not all(abs(v) < 1e6 for v in values):
         raise InputError(
-            f"per_layer is {shown(per_layer)}; this model needs {len(layers)} comma-separated "
+            f"per_layer is '{shown(per_layer)}'; this model needs {len(layers)} comma-separated "
             "numbers: write them, or leave it empty."
         )
     return values

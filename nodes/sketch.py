@@ -204,7 +204,7 @@ def parse_frames(text: str, sketches: int, num_frames: int) -> list[int]:
         return frame_indices(named, sketches, num_frames)
     except ValueError as error:
         raise InputError(
-            f"frames is {shown(text)}: {shown(error, 300)} Give a frame number for each "
+            f"frames is '{shown(text)}': {shown(error, 300)} Give a frame number for each "
             "sketch, separated by commas."
         ) from error
 

@@ -42,7 +42,7 @@ def extractor_path(name: str) -> Path:
     path = folder_paths.get_full_path(FOLDER, name) if name in extractor_names() else None
     if path is None:
         raise InputError(
-            f"There is no feature extractor {shown(name)}; put the I3D TorchScript file "
+            f"There is no feature extractor '{shown(name)}'; put the I3D TorchScript file "
             f"(i3d_torchscript.pt) into models/{FOLDER} and refresh the list."
         )
     return Path(path)

@@ -92,7 +92,7 @@ class ScriptedExtractor:
         shape = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
         if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != count:
             raise ValueError(
-                f"{shown(self.file)} gives {shape} for {count} clips, expected [{count}, D]; "
+                f"{shown(self.file)} gives {shape} for {count} clips; expected [{count}, D]: "
                 "choose a network that gives one row of features per clip."
             )
         if not bool(torch.isfinite(features).all()):

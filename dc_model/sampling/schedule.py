@@ -116,7 +116,7 @@ def _published_grid(steps: int, spacing: Spacing, num_timesteps: int) -> np.ndar
         # NumPy's arange and its rounding half to even decide some entries.
         descending = np.round(np.arange(num_timesteps, 0, -(num_timesteps / steps)))
         return descending[::-1].astype(np.int64) - 1
-    raise ValueError(f"spacing is {shown(spacing)}; choose uniform or uniform_trailing.")
+    raise ValueError(f"spacing is '{shown(spacing)}'; choose uniform or uniform_trailing.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,7 +292,7 @@ def ddim_sigmas(schedule: NoiseSchedule, timesteps: Tensor, ending: Ending) -> T
     published sampler stops. No timesteps give no sigmas.
     """
     if ending not in ("clean", "published"):
-        raise ValueError(f"ending is {shown(ending)}; choose clean or published.")
+        raise ValueError(f"ending is '{shown(ending)}'; choose clean or published.")
     if len(timesteps) == 0:
         return torch.empty(0)
     last = schedule.sigmas[:1] if ending == "published" else torch.zeros(1)

@@ -44,7 +44,7 @@ def match_colors(
             "one for each frame."
         )
     if method not in _TRANSFERS:
-        raise ValueError(f"method is {shown(method)}; choose {', '.join(_TRANSFERS)}.")
+        raise ValueError(f"method is '{shown(method)}'; choose {', '.join(_TRANSFERS)}.")
     matched = torch.empty_like(frames)
     transfer: Transfer | None = None
     for i, frame in enumerate(frames):

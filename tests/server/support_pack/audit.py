@@ -5,7 +5,7 @@ import sys
 from typing import Any, ClassVar
 
 from aiohttp import web
-from server import PromptServer
+from server import PromptServer  # pyright: ignore[reportAttributeAccessIssue]
 
 _STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty")
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_CREAT
