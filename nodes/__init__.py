@@ -1,5 +1,7 @@
 """The pack's nodes; each module is one stage of the flow."""
 
+from pathlib import Path
+
 from comfy_api.latest import ComfyExtension, io
 
 from . import (
@@ -19,6 +21,10 @@ from . import (
     video_distance,
     visual_detail,
 )
+from .host.pack_folder import warn_of_folder
+
+# As the host sees it: a link keeps its own name.
+FOLDER = Path(__file__).parents[1].name
 
 STAGES = (
     load,
@@ -43,6 +49,7 @@ class DynamiCrafterExtension(ComfyExtension):
     """What the host asks for the pack's nodes."""
 
     async def on_load(self) -> None:
+        warn_of_folder(FOLDER)
         video_distance.register_folder()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

@@ -4,6 +4,7 @@ How it fits in: docs/comfyui.md. Latents on the wire are `[N*T, 4, h, w]`, frame
 network sees `[N, 8, T, h, w]`.
 """
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -52,6 +53,12 @@ class HostUNet(DynamiCrafterUNet):
         self, *, arch: UNetArch, operations: Any, dtype: Any = None, device: Any = None, **_: Any
     ):
         super().__init__(arch, operations=operations, attention=attend, dtype=dtype, device=device)
+        # What the host's own U-Net says of itself, for nodes that look (RenormCFG does).
+        self.in_channels, self.out_channels = arch.in_channels, arch.out_channels
+        self.model_channels, self.channel_mult = arch.model_channels, list(arch.channel_mult)
+        self.num_res_blocks = [arch.num_res_blocks] * len(arch.channel_mult)
+        self.num_heads, self.num_head_channels = -1, arch.head_dim
+        self.num_classes = None
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -226,8 +233,9 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """The network's arguments from one CONDITIONING entry, for the whole latent batch."""
-        _refuse_flow(self.model_sampling)
         noise, device = kwargs["noise"], kwargs["device"]
+        _refuse_flow(self.model_sampling)
+        _refuse_renorm(self.current_patcher, noise.shape[0])
         frames = num_frames_of(kwargs, noise)
         videos = noise.shape[0] // frames
         out: dict[str, Any] = {"num_video_frames": comfy.conds.CONDConstant(frames)}
@@ -343,6 +351,18 @@ def _refuse_flow(sampling: Any) -> None:
         raise InputError(
             f"A node replaced the model's sampling by {type(sampling).__mro__[1].__name__}, which "
             "is for flow models; take that ModelSampling node out."
+        )
+
+
+def _refuse_renorm(patcher: Any, rows: int) -> None:
+    """InputError where RenormCFG would compare the norms of several frames as if they were one."""
+    function = patcher.model_options.get("sampler_cfg_function") if patcher is not None else None
+    if rows == 1 or not getattr(function, "__qualname__", "").startswith("RenormCFG."):
+        return
+    if inspect.getclosurevars(function).nonlocals.get("renorm_cfg", 1.0) > 0:
+        raise InputError(
+            f"RenormCFG compares single images and cannot guide {rows} frames; set its renorm_cfg "
+            "to 0, or take it out and use guidance_rescale of Dual-Attention Sampler."
         )
 
 

@@ -1,0 +1,38 @@
+"""What the pack imports: a library that is missing or broken must not stop it."""
+
+import ast
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# ComfyUI itself does not start without these, so that the pack needs no word about them.
+HOST = {"comfy", "comfy_api", "folder_paths", "latent_preview", "node_helpers"}
+ALWAYS_THERE = {"torch", "numpy", "PIL", "safetensors", "tqdm", *HOST}
+# Imported where it is used, by a function that names the repairing command.
+OPTIONAL = {"dreamsim"}
+
+
+def imported(path: Path) -> set[str]:
+    """Libraries that a file imports, at its top or inside of its functions."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names)
+
+
+def test_the_pack_rests_on_nothing_that_may_be_broken() -> None:
+    files = [ROOT / "__init__.py"]
+    files += [path for part in ("dc_model", "nodes") for path in (ROOT / part).rglob("*.py")]
+    found = {name: path for path in files for name in imported(path)}
+    assert set(found) - ALWAYS_THERE == OPTIONAL, found
+
+
+def test_an_optional_library_comes_with_the_command_that_brings_it() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "dc_model").rglob("*.py")]
+    for name in OPTIONAL:
+        (text,) = (text for text in texts if f"from {name} import" in text)
+        assert f"python -m pip install {name}" in text
