@@ -138,6 +138,7 @@ class Extend(io.ComfyNode):
             keys.NUM_FRAMES: length,
             keys.SPEED: fps,
             keys.MODE: "animate",
+            keys.HELD_LATENTS: known,
         }
         guided = [
             None if c is None else node_helpers.conditioning_set_values(c, values)

@@ -40,6 +40,7 @@ from .host.encoders import (
     load_vae,
 )
 from .host.files import read_checkpoint
+from .host.held_frames import hold_frames
 from .host.model import DynamiCrafterConfig
 from .host.window_hints import WRAPPER_KEY, slice_hints
 from .host.windows import check_overlap
@@ -218,6 +219,7 @@ def _load_model(
     kinds = comfy.patcher_extension.WrappersMP
     patcher.add_wrapper_with_key(kinds.CALC_COND_BATCH, WRAPPER_KEY, slice_hints)
     patcher.add_wrapper_with_key(kinds.PREPARE_SAMPLING, WRAPPER_KEY, check_overlap)
+    patcher.add_wrapper_with_key(kinds.SAMPLER_SAMPLE, WRAPPER_KEY, hold_frames)
     patch_on_load(patcher)
     # DynamicVRAM reads the file's own tensors when it needs them.
     _load_unet(model, parts.unet, None if patcher.is_dynamic() else (device, dtype))

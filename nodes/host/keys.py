@@ -16,8 +16,12 @@ NUM_FRAMES = "dynamicrafter_num_frames"
 SPEED = "dynamicrafter_speed"
 # str: the mode of visual detail guidance.
 MODE = "dynamicrafter_mode"
+# [K, 4, h, w], unscaled: the first frames of an extended video, which stay as they are.
+HELD_LATENTS = "dynamicrafter_held_latents"
 # bool: the text has one row per frame (prompt schedule).
 TEXT_PER_FRAME = "dynamicrafter_text_per_frame"
 
 # In transformer_options: multipliers of the gate lambda, one per spatial transformer.
 IMAGE_SCALES = "dynamicrafter_image_scales"
+# In transformer_options: "first" | "given", the frames that Pin First Frame holds.
+PINNED_FRAMES = "dynamicrafter_pinned_frames"

@@ -260,24 +260,31 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
     ) -> None:
         text = kwargs["cross_attn"].to(device)
         require_text_width([(text,)], self.arch.context_dim)
-        per_frame = kwargs.get(keys.TEXT_PER_FRAME, False)
-        if per_frame and text.shape[0] != frames:
+        rows, videos = text.shape[0], kwargs["noise"].shape[0] // frames
+        if kwargs.get(keys.TEXT_PER_FRAME, False) and rows != frames:
             raise InputError(
-                f"The prompt schedule has {text.shape[0]} frames, but the video has {frames}; give "
-                "both the same length."
+                f"The prompt schedule has {rows} frames, but the video has {frames}; give both the "
+                "same length."
             )
-        out["c_crossattn"] = (
-            comfy.conds.CONDCrossAttn(text) if per_frame else PerVideoText(text, frames)
-        )
+        counts = sorted({1, videos, frames, videos * frames})
+        if rows not in counts:
+            raise InputError(
+                f"A conditioning has {rows} rows of text, but {videos} x {frames} frames are "
+                f"sampled; expected {' or '.join(map(str, counts))} (one for all, or one for each "
+                "video or frame): set the video's length where the text is made."
+            )
+        if rows in (frames, videos * frames):
+            per_frame = text
+            out["c_crossattn"] = comfy.conds.CONDCrossAttn(text)
+        else:
+            per_frame = text.repeat_interleave(frames, dim=0)
+            out["c_crossattn"] = PerVideoText(text, frames)
         # A ControlNet runs on frames, so it wants a row for each.
-        out["crossattn_controlnet"] = comfy.conds.CONDCrossAttn(text)
+        out["crossattn_controlnet"] = comfy.conds.CONDCrossAttn(per_frame)
 
     def _concat_latents(self, kwargs: dict[str, Any], noise: Tensor) -> Tensor:
         concat = self.process_latent_in(_given(kwargs, keys.CONCAT_LATENT))
-        if concat.shape[-2:] != noise.shape[-2:]:
-            height, width = noise.shape[-2:]
-            concat = comfy.utils.common_upscale(concat, width, height, "bilinear", "disabled")
-        return comfy.utils.repeat_to_batch_size(concat, noise.shape[0])
+        return comfy.utils.repeat_to_batch_size(resize_latents(concat, noise), noise.shape[0])
 
     def _image_context(self, kwargs: dict[str, Any], videos: int) -> Tensor:
         tokens = _given(kwargs, keys.IMAGE_CONTEXT)
@@ -321,6 +328,14 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
             state_dict["scale_arr"] = schedule.scale.clone()
         state_dict[VARIANT_BUFFER] = encode_variant(self.model_config.variant_name)
         return state_dict
+
+
+def resize_latents(latents: Tensor, like: Tensor) -> Tensor:
+    """Latents `[B, 4, h, w]` at the size of the batch that is sampled, after an upscale."""
+    if latents.shape[-2:] == like.shape[-2:]:
+        return latents
+    height, width = like.shape[-2:]
+    return comfy.utils.common_upscale(latents, width, height, "bilinear", "disabled")
 
 
 def _given(values: Mapping[str, Any], key: str) -> Tensor:

@@ -20,7 +20,7 @@ from .hostile import TestHostile
 from .in_use import add_routes
 from .on_card import TestOnCard
 from .peak import TestPeakMemory
-from .rows import TestCountRows, TestRowsSeen
+from .rows import TestCountRows, TestRowsSeen, TestTextRows
 from .vae_calls import TestCallsSeen, TestWatchVAE
 
 
@@ -278,6 +278,7 @@ class TestPackExtension(ComfyExtension):
             TestCallsSeen,
             TestCountRows,
             TestRowsSeen,
+            TestTextRows,
             TestSave,
         ]
 

@@ -1,4 +1,4 @@
-"""Counts the rows that the U-Net's cross-attention projects in one model call."""
+"""Makes rows of text, and counts those that cross-attention projects in one model call."""
 
 from typing import Any
 
@@ -63,3 +63,19 @@ class TestRowsSeen(io.ComfyNode):
     def execute(cls, counter: _Counter, after: Any) -> io.NodeOutput:
         del after
         return io.NodeOutput({kind: sorted(rows) for kind, rows in counter.rows.items()})
+
+
+class TestTextRows(io.ComfyNode):
+    """CONDITIONING as prompt-travel packs make it: a row for each letter of `rows`, `a` or `b`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        texts = [io.Conditioning.Input(name) for name in ("a", "b")]
+        inputs = [*texts, io.String.Input("rows")]
+        return schema("TestTextRows", inputs, [io.Conditioning.Output()])
+
+    @classmethod
+    def execute(cls, a: Any, b: Any, rows: str) -> io.NodeOutput:
+        texts = {"a": a[0][0], "b": b[0][0]}
+        pooled = {"pooled_output": a[0][1].get("pooled_output")}
+        return io.NodeOutput([[torch.cat([texts[letter] for letter in rows]), pooled]])

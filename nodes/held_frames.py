@@ -1,0 +1,162 @@
+"""Frames that keep their latents while the others are sampled, in one stage or in several.
+
+The host's inpainting shows the network a held place as its latent under noise of the step's level,
+and puts the latent itself into the prediction. It takes both from what the stage was given. A stage
+that goes on from another one is given their sum and no noise, so that it would hold the noise.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..dc_model.schedule import is_published_ending
+from . import keys
+from .errors import InputError
+from .model import DynamiCrafterSampling, resize_latents
+
+# Modes in which a frame's latent is an image for that very frame; in the others the first frame's.
+PLACED = ("interpolate", "loop", "keyframes")
+
+
+class Known(NamedTuple):
+    """Latents `[N*T, 4, h, w]` in the model's scale; `rows` `[N*T, 1, 1, 1]` says which are known."""
+
+    latents: Tensor
+    rows: Tensor
+
+
+def hold_frames(
+    executor: Any,
+    guider: Any,
+    sigmas: Tensor,
+    extra_args: dict[str, Any],
+    callback: Any,
+    noise: Tensor,
+    latent_image: Tensor | None = None,
+    denoise_mask: Tensor | None = None,
+    disable_pbar: bool = False,
+) -> Tensor:
+    """The host's SAMPLER_SAMPLE wrapper that gives its inpainting clean latents in every stage.
+
+    Raises InputError where a later stage would hold places whose clean latents are not known.
+    """
+    options = extra_args["model_options"]
+    pinned_frames = options.get("transformer_options", {}).get(keys.PINNED_FRAMES)
+    if denoise_mask is None and pinned_frames is None:
+        return executor(
+            guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar
+        )
+    start, end = float(sigmas[0]), float(sigmas[-1])
+    goes_on = start > 0 and not bool(noise.any())
+    image = torch.zeros_like(noise) if latent_image is None else latent_image
+    mask = torch.ones_like(noise) if denoise_mask is None else denoise_mask.expand_as(noise)
+    known = extended_rows(guider, noise) if goes_on else nothing_known(noise)
+    if pinned_frames is not None:
+        pinned = pinned_rows(guider.conds, noise, mask, pinned_frames)
+        known = Known(
+            torch.where(pinned.rows, pinned.latents, known.latents), known.rows | pinned.rows
+        )
+        mask = torch.where(pinned.rows, torch.zeros_like(mask), mask)
+    clean = torch.where(known.rows, known.latents, image)
+    if goes_on:
+        held = _mask_at(start, guider, sigmas, options, mask) < 1
+        _require_known(held & ~known.rows)
+        noise = torch.where(held, (image - clean) / start, noise)
+        clean = torch.where(held, clean, image)
+    last = _is_last_stage(guider.inner_model.model_sampling, sigmas)
+    samples = executor(guider, sigmas, extra_args, callback, noise, clean, mask, disable_pbar)
+    return torch.where(mask == 0, clean if last else clean + end * noise, samples)
+
+
+def nothing_known(noise: Tensor) -> Known:
+    """No frame has a latent of its own."""
+    rows = torch.zeros(noise.shape[0], 1, 1, 1, dtype=torch.bool, device=noise.device)
+    return Known(torch.zeros_like(noise), rows)
+
+
+def extended_rows(guider: Any, noise: Tensor) -> Known:
+    """The first frames of an extended video, as Extend left them in the conditioning."""
+    for entry, conds in _entries(guider.conds):
+        frames = conds["num_video_frames"].cond
+        # Otherwise the batch is a piece of the video, and who knows which.
+        if keys.HELD_LATENTS in entry and entry.get(keys.NUM_FRAMES) == frames:
+            held = guider.inner_model.process_latent_in(entry[keys.HELD_LATENTS]).to(noise)
+            held = resize_latents(held, noise)
+            latents, rows = nothing_known(noise)
+            for first in range(0, noise.shape[0], frames):
+                latents[first : first + held.shape[0]] = held
+                rows[first : first + held.shape[0]] = True
+            return Known(latents, rows)
+    return nothing_known(noise)
+
+
+def pinned_rows(conds: dict[str, Any], noise: Tensor, mask: Tensor, frames: str) -> Known:
+    """The images of Visual Detail Guidance for the frames to pin: `first` or `given`.
+
+    What `mask` holds already, such as an extended video's start, stays as it is. Raises InputError
+    where no conditioning has an image.
+    """
+    for entry, model_conds in _entries(conds):
+        if "c_concat" in model_conds:
+            concat = model_conds["c_concat"].cond
+            num_frames = model_conds["num_video_frames"].cond
+            rows = given_rows(concat, num_frames, frames, entry.get(keys.MODE, "animate"))
+            rows &= mask.flatten(1).any(dim=1).to(rows.device)
+            return Known(concat.to(noise), rows[:, None, None, None].to(noise.device))
+    raise InputError(
+        "Pin First Frame found no image in the conditionings; put Visual Detail Guidance between "
+        "the prompts and the sampler."
+    )
+
+
+def given_rows(concat: Tensor, num_frames: int, frames: str, mode: str) -> Tensor:
+    """Which rows of the latent batch to pin: bool `[N*T]`.
+
+    concat: visual detail guidance of `mode`, `[N*T, 4, h, w]`, zeros where no image was given.
+    """
+    given = concat.flatten(1).any(dim=1).unflatten(0, (-1, num_frames))  # [N, T]
+    if frames == "first" or mode not in PLACED:
+        given = torch.zeros_like(given)
+        given[:, 0] = True
+    return given.flatten()
+
+
+def _entries(conds: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Every conditioning's entries, each with the network's arguments that became of it."""
+    for entries in conds.values():
+        for entry in entries or ():
+            if "num_video_frames" in entry.get("model_conds", {}):
+                yield entry, entry["model_conds"]
+
+
+def _mask_at(
+    sigma: float, guider: Any, sigmas: Tensor, options: dict[str, Any], mask: Tensor
+) -> Tensor:
+    """The mask at a noise level: DifferentialDiffusion makes it depend on that."""
+    if "denoise_mask_function" not in options:
+        return mask
+    levels = torch.full_like(sigmas[:1], sigma)
+    extra = {"model": guider, "sigmas": sigmas}
+    return options["denoise_mask_function"](levels, mask, extra_options=extra)
+
+
+def _require_known(unknown: Tensor) -> None:
+    if bool(unknown.any()):
+        frames = int(unknown.flatten(1).any(dim=1).sum())
+        raise InputError(
+            f"This stage goes on from another one (it adds no noise), and its latent's noise mask "
+            f"holds places in {frames} frames, of which it knows only what noise the stage before "
+            "left on them; sample with this mask in one stage, or hold frames with Extend Video or "
+            "Pin First Frame, which work in several."
+        )
+
+
+def _is_last_stage(sampling: Any, sigmas: Tensor) -> bool:
+    """Whether the sigmas lead to the finished latent, not to a hand-over between stages."""
+    if float(sigmas[-1]) == 0:
+        return True
+    return isinstance(sampling, DynamiCrafterSampling) and is_published_ending(
+        sampling.schedule, sigmas
+    )

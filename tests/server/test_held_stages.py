@@ -1,0 +1,202 @@
+"""Held frames stay clean when sampling is divided into stages."""
+
+from typing import Any
+
+import pytest
+import torch
+from graphs import Graph, Link
+from scene import FRAMES, SIZE, Scene, unit_noise
+from studio import Animation, Studio, picture, relative_error
+
+pytestmark = pytest.mark.server
+
+SAMPLES = "value.samples"
+TOLERANCE = 1e-4
+HELD, STEPS = 2, 6
+
+
+def extended(studio: Studio, graph: Graph) -> Scene:
+    """A scene that goes on from a video, with its conditionings and latent."""
+    scene = Scene(studio, graph)
+    images = torch.cat([picture(SIZE, SIZE, 0.7 * i) for i in range(FRAMES)])
+    scene.text("the wind turns").context(scene.picture)
+    node = graph.add(
+        "DynamiCrafterExtend",
+        positive=scene.positive,
+        negative=scene.negative,
+        vae=scene.vae,
+        images=studio.image(graph, images),
+        length=FRAMES,
+        overlap=HELD,
+        fps=0,
+    )
+    scene.positive, scene.negative, scene.latent = node[0], node[1], node[3]
+    return scene
+
+
+def pin(scene: Animation, frames: str = "first") -> Any:
+    graph = scene.graph
+    scene.model = graph.add("DynamiCrafterPinFirstFrame", model=scene.model, frames=frames)[0]
+    return scene
+
+
+def pinned(studio: Studio, graph: Graph) -> Scene:
+    return pin(Scene(studio, graph))
+
+
+def both(studio: Studio, graph: Graph) -> Scene:
+    return pin(extended(studio, graph))
+
+
+def known(scene: Scene) -> Link:
+    """LATENT whose first frames are those that the scene holds."""
+    return scene.graph.add("VAEEncode", pixels=scene.picture, vae=scene.vae)[0]
+
+
+def staged(scene: Scene, sampler: Link, sigmas: Link, *cuts: int) -> Link:
+    """LATENT of SamplerCustomAdvanced in stages that end after `cuts` steps."""
+    graph, guider = scene.graph, scene.guider(cfg=4.0)
+    latent, noise = scene.latent, scene.unit_noise()
+    done = 0
+    for cut in cuts:
+        split = graph.add("SplitSigmas", sigmas=sigmas, step=cut - done)
+        latent = scene.sample_custom(noise, guider, sampler, split[0], latent)
+        noise, sigmas, done = scene.no_noise(), split[1], cut
+    return scene.sample_custom(noise, guider, sampler, sigmas, latent)
+
+
+def advanced(scene: Scene, latent: Link, start: int, end: int, sampler: str = "euler") -> Link:
+    """One stage of KSamplerAdvanced."""
+    return scene.graph.add(
+        "KSamplerAdvanced",
+        model=scene.model,
+        add_noise="enable" if start == 0 else "disable",
+        noise_seed=1,
+        steps=STEPS,
+        cfg=3.0,
+        sampler_name=sampler,
+        scheduler="simple",
+        positive=scene.positive,
+        negative=scene.negative,
+        latent_image=latent,
+        start_at_step=start,
+        end_at_step=end,
+        return_with_leftover_noise="disable" if end >= STEPS else "enable",
+    )[0]
+
+
+@pytest.mark.parametrize("made", [extended, pinned, both])
+@pytest.mark.parametrize(
+    ("sampler", "ending"), [("euler", "clean"), ("ddim", "clean"), ("ddim", "published")]
+)
+def test_stages_equal_one_with_held_frames(
+    studio: Studio, graph: Graph, made: Any, sampler: str, ending: str
+) -> None:
+    scene = made(studio, graph)
+    ddim = graph.add("DynamiCrafterDDIM", eta=0.0)[0]
+    chosen = ddim if sampler == "ddim" else scene.sampler()
+    sigmas = scene.scheduler(steps=STEPS, ending=ending)
+    found = studio.run(
+        graph,
+        latent=scene.latent,
+        image=known(scene),
+        whole=staged(scene, chosen, sigmas),
+        two=staged(scene, chosen, sigmas, 1),
+        three=staged(scene, chosen, sigmas, 2, 5),
+    )
+    given = found["image" if made is pinned else "latent"][SAMPLES]
+    held = 1 if made is pinned else HELD
+    for name in ("whole", "two", "three"):
+        video = found[name][SAMPLES]
+        torch.testing.assert_close(video[:held], given[:held], atol=1e-5, rtol=1e-5, msg=name)
+        assert relative_error(video, found["whole"][SAMPLES]) < TOLERANCE, name
+
+
+@pytest.mark.parametrize("made", [extended, pinned])
+@pytest.mark.parametrize("sampler", ["euler", "ddim"])
+def test_advanced_samplers_hold_frames_in_every_stage(
+    studio: Studio, graph: Graph, made: Any, sampler: str
+) -> None:
+    scene = made(studio, graph)
+    stage = advanced(scene, scene.latent, 0, 3, sampler)
+    found = studio.run(
+        graph,
+        latent=scene.latent,
+        image=known(scene),
+        whole=advanced(scene, scene.latent, 0, 10000, sampler),
+        two=advanced(scene, stage, 3, 10000, sampler),
+    )
+    given = found["image" if made is pinned else "latent"][SAMPLES]
+    held = 1 if made is pinned else HELD
+    torch.testing.assert_close(found["two"][SAMPLES][:held], given[:held], atol=1e-5, rtol=1e-5)
+    assert relative_error(found["two"][SAMPLES], found["whole"][SAMPLES]) < TOLERANCE
+
+
+@pytest.mark.parametrize("made", [extended, pinned])
+def test_stochastic_samplers_hold_frames_in_every_stage(
+    studio: Studio, graph: Graph, made: Any
+) -> None:
+    scene = made(studio, graph)
+    sigmas = scene.scheduler(steps=STEPS)
+    ddim = graph.add("DynamiCrafterDDIM", eta=1.0)[0]
+    ancestral = scene.sampler("dpmpp_2s_ancestral")
+    found = studio.run(
+        graph,
+        latent=scene.latent,
+        image=known(scene),
+        ddim=staged(scene, ddim, sigmas, 3),
+        ancestral=staged(scene, ancestral, sigmas, 2, 4),
+    )
+    given = found["image" if made is pinned else "latent"][SAMPLES]
+    held = 1 if made is pinned else HELD
+    for name in ("ddim", "ancestral"):
+        video = found[name][SAMPLES]
+        torch.testing.assert_close(video[:held], given[:held], atol=1e-5, rtol=1e-5, msg=name)
+        assert 0.1 < float(video[held:].std()) < 10, name
+
+
+def test_the_published_ending_holds_frames_as_they_are(studio: Studio, graph: Graph) -> None:
+    scene = extended(studio, graph)
+    found = studio.run(
+        graph, latent=scene.latent, video=scene.sample(steps=3, eta=1.0, ending="published")
+    )
+    given, video = found["latent"][SAMPLES], found["video"][SAMPLES]
+    torch.testing.assert_close(video[:HELD], given[:HELD], atol=1e-5, rtol=1e-5)
+
+
+def test_every_video_of_a_batch_is_held(studio: Studio, graph: Graph) -> None:
+    scene = extended(studio, graph)
+    twice = graph.add("RepeatLatentBatch", samples=scene.latent, amount=2)[0]
+    stage = advanced(scene, twice, 0, 3)
+    found = studio.run(graph, latent=scene.latent, video=advanced(scene, stage, 3, 10000))
+    given = found["latent"][SAMPLES][:HELD]
+    for video in found["video"][SAMPLES].split(FRAMES):
+        torch.testing.assert_close(video[:HELD], given, atol=1e-5, rtol=1e-5)
+
+
+def test_a_mask_that_was_taken_off_holds_nothing(studio: Studio, graph: Graph) -> None:
+    scene = extended(studio, graph)
+    stage = advanced(scene, scene.latent, 0, 3)
+    mask = graph.add("SolidMask", value=1.0, width=SIZE, height=SIZE)[0]
+    free = graph.add("SetLatentNoiseMask", samples=stage, mask=mask)[0]
+    found = studio.run(graph, latent=scene.latent, video=advanced(scene, free, 3, 10000))
+    given, video = found["latent"][SAMPLES], found["video"][SAMPLES]
+    assert relative_error(video[:HELD], given[:HELD]) > 1e-3
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5])
+def test_another_mask_in_a_later_stage_is_refused(
+    studio: Studio, graph: Graph, value: float
+) -> None:
+    """The host would hold the noise that the first stage left there."""
+    scene = Scene(studio, graph)
+    first, guider = studio.noise(graph, unit_noise(1)), scene.guider(cfg=4.0)
+    split = graph.add("SplitSigmas", sigmas=scene.scheduler(steps=STEPS), step=3)
+    mask = graph.add("SolidMask", value=value, width=SIZE, height=SIZE)[0]
+    known_latent = studio.latent(graph, torch.ones(FRAMES, 4, 8, 8), FRAMES)
+    masked = graph.add("SetLatentNoiseMask", samples=known_latent, mask=mask)[0]
+    stage = scene.sample_custom(first, guider, scene.sampler(), split[0], masked)
+    second = scene.sample_custom(scene.no_noise(), guider, scene.sampler(), split[1], stage)
+    message = studio.error(graph, second)
+    assert f"holds places in {FRAMES} frames" in message
+    assert "in one stage" in message
