@@ -2,17 +2,12 @@
 
 from typing import Any
 
-import comfy.patcher_extension
-import torch
 from comfy_api.latest import io
-from torch import Tensor
 
-from ..dc_model.sampling.schedule import is_published_ending
 from .door import checked
 from .errors import InputError
 from .host import keys
 from .host.guider import require_model
-from .host.model import DynamiCrafterSampling
 from .types import CATEGORY
 
 FRAMES = ["first", "given"]

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..prompt_syntax import read_entries
 from ..shown import shown
+from .prompt_syntax import read_entries
 
 # How often prompts of unlike length may be repeated to meet; the host's own limit is 4 as well.
 MOST_REPEATS = 4

@@ -9,7 +9,7 @@ import json
 import re
 from typing import NamedTuple
 
-from .shown import shown
+from ..shown import shown
 
 _QUOTE = "[\"'`\u2018\u2019\u201c\u201d]"
 # Nine digits are enough for any video. A digit right after the colon makes a ratio or a time of

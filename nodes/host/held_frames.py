@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..dc_model.schedule import is_published_ending
+from ...dc_model.sampling.schedule import is_published_ending
 from . import keys
-from .errors import InputError
+from ..errors import InputError
 from .model import DynamiCrafterSampling, resize_latents
 
 # Modes in which a frame's latent is an image for that very frame; in the others the first frame's.
@@ -21,7 +21,7 @@ PLACED = ("interpolate", "loop", "keyframes")
 
 
 class Known(NamedTuple):
-    """Latents `[N*T, 4, h, w]` in the model's scale; `rows` `[N*T, 1, 1, 1]` says which are known."""
+    """Latents `[N*T, 4, h, w]` in the model's scale; rows: which are known, `[N*T, 1, 1, 1]`."""
 
     latents: Tensor
     rows: Tensor
@@ -44,15 +44,17 @@ def hold_frames(
     """
     options = extra_args["model_options"]
     pinned_frames = options.get("transformer_options", {}).get(keys.PINNED_FRAMES)
-    if denoise_mask is None and pinned_frames is None:
+    start, end = float(sigmas[0]), float(sigmas[-1])
+    goes_on = start > 0 and not bool(noise.any())
+    known = extended_rows(guider, noise) if goes_on else nothing_known(noise)
+    if denoise_mask is None and pinned_frames is None and not bool(known.rows.any()):
         return executor(
             guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar
         )
-    start, end = float(sigmas[0]), float(sigmas[-1])
-    goes_on = start > 0 and not bool(noise.any())
     image = torch.zeros_like(noise) if latent_image is None else latent_image
-    mask = torch.ones_like(noise) if denoise_mask is None else denoise_mask.expand_as(noise)
-    known = extended_rows(guider, noise) if goes_on else nothing_known(noise)
+    # A latent that was saved and loaded between the stages has lost its mask.
+    mask = (~known.rows).to(noise) if denoise_mask is None else denoise_mask
+    mask = mask.expand_as(noise)
     if pinned_frames is not None:
         pinned = pinned_rows(guider.conds, noise, mask, pinned_frames)
         known = Known(

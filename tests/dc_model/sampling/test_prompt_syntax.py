@@ -2,7 +2,7 @@
 
 import pytest
 
-from dc_model.prompt_syntax import read_entries
+from dc_model.sampling.prompt_syntax import read_entries
 from dc_model.sampling.prompt_schedule import Segment, parse_schedule
 
 BOTH = [Segment(0, "a boat"), Segment(12, "the boat sails")]
