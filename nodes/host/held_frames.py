@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ...dc_model.sampling.schedule import is_published_ending
-from . import keys
 from ..errors import InputError
+from . import keys
 from .model import DynamiCrafterSampling, resize_latents
 
 # Modes in which a frame's latent is an image for that very frame; in the others the first frame's.
