@@ -22,6 +22,7 @@ from dc_model.metrics.pic import (
     pixel_distance,
 )
 from dc_model.metrics.report import Conformity
+from training.data.video import is_picture
 
 from .command import EvaluationError, run, show, take_part
 from .store import identity, kept
@@ -29,13 +30,12 @@ from .videos import ClipShape, VideoError, list_videos, read_clip, read_image
 
 log = logging.getLogger(__name__)
 
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 DISTANCES = {"dreamsim": "DreamSim (ensemble)", "pixels": "mean absolute difference of pixels"}
 
 
 def input_images(folder: Path) -> dict[str, Path]:
     """Images, and videos for their first frames, by name without suffix; images come first."""
-    images = {p.stem: p for p in sorted(folder.rglob("*")) if p.suffix.lower() in IMAGES}
+    images = {p.stem: p for p in sorted(folder.rglob("*")) if is_picture(p.name)}
     videos = {} if images else {p.stem: p for p in list_videos(folder)}
     return images or videos
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from training.data.sources import Entry, table_entries
+from training.data.entries import Entry, as_text, table_entries
 
 from .command import EvaluationError
 from .videos import list_videos
@@ -58,7 +58,9 @@ def msrvtt_entries(folder: Path, seed: int) -> list[Entry]:
         tests = {v["video_id"] for v in annotation["videos"] if v.get("split") == "test"}
         for sentence in annotation["sentences"]:
             if sentence["video_id"] in tests:
-                captions.setdefault(sentence["video_id"], []).append(sentence["caption"])
+                captions.setdefault(sentence["video_id"], []).append(
+                    as_text(sentence["caption"], sentence["video_id"])
+                )
     if not captions:
         raise EvaluationError(
             f"{folder} has no JSON file with the test videos and sentences of MSR-VTT; put the "

@@ -1,20 +1,19 @@
 """Folders of videos as clips of one size and length, and clips as lossless videos."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from dc_model.preprocess import eight_bit, fit_image
+from dc_model.shown import shown
+from training.data.entries import files_below
+from training.data.video import VIDEO_SUFFIXES, BrokenVideo, read_cut, read_picture
 
 from .store import write_whole
-
-SUFFIXES = (".mp4", ".webm", ".mov", ".mkv", ".avi", ".gif")
 
 
 class VideoError(ValueError):
@@ -33,55 +32,35 @@ class ClipShape:
 
 def list_videos(folder: Path) -> list[Path]:
     """Every video below `folder` in a fixed order. Raises VideoError when there is none."""
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    found = files_below(folder, lambda path: path.suffix.lower() in VIDEO_SUFFIXES)
     if not found:
-        state = "holds no videos" if folder.is_dir() else "is no folder; expected one with videos"
-        raise VideoError(f"{folder} {state} ({', '.join(SUFFIXES)}).")
+        state = "holds no videos" if folder.is_dir() else "is not a folder; expected one of videos"
+        raise VideoError(f"{shown(folder)} {state} ({', '.join(sorted(VIDEO_SUFFIXES))}).")
     return found
-
-
-def _frames(path: Path) -> Iterator[Tensor]:
-    import av
-    from av.error import FFmpegError
-
-    try:
-        with av.open(str(path)) as container:
-            for frame in container.decode(video=0):
-                yield torch.from_numpy(frame.to_ndarray(format="rgb24"))
-    except (FFmpegError, IndexError, OSError) as error:
-        raise VideoError(f"{path.name} cannot be decoded ({error}).") from error
 
 
 def read_clip(path: Path, shape: ClipShape) -> Tensor:
     """One clip `[T, 3, H, W]` in [0, 1]. Raises VideoError if the file is broken or too short."""
-    wanted = range(shape.start, shape.start + shape.frames * shape.stride, shape.stride)
-    kept: list[Tensor] = []
-    for i, frame in enumerate(_frames(path)):
-        if i in wanted:
-            kept.append(frame)
-        if len(kept) == shape.frames:
-            break
-    if len(kept) < shape.frames:
-        raise VideoError(
-            f"{path.name} gives {len(kept)} of {shape.frames} frames at stride {shape.stride}."
-        )
-    video = torch.stack(kept).permute(0, 3, 1, 2).float() / 255  # [T, 3, H, W]
-    return fit_image(video, *shape.resolution, "crop")
+    try:
+        cut = read_cut(lambda: str(path), lambda _: (shape.start, shape.stride), shape.frames)
+    except BrokenVideo as error:
+        raise VideoError(f"{shown(path.name)}: {error}.") from error
+    return _fitted(cut.frames, shape.resolution)
 
 
 def read_image(path: Path, resolution: tuple[int, int]) -> Tensor:
     """An image, or a video's first frame: `[3, H, W]` in [0, 1]. Raises VideoError."""
-    if path.suffix.lower() in SUFFIXES:
+    if path.suffix.lower() in VIDEO_SUFFIXES:
         return read_clip(path, ClipShape(frames=1, resolution=resolution))[0]
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        with Image.open(path) as opened:
-            pixels = np.asarray(opened.convert("RGB"))
-    except (OSError, UnidentifiedImageError) as error:
-        raise VideoError(f"{path.name} cannot be decoded ({error}).") from error
-    image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255  # [1, 3, H, W]
-    return fit_image(image, *resolution, "crop")[0]
+        return _fitted(read_picture(str(path))[None], resolution)[0]
+    except BrokenVideo as error:
+        raise VideoError(f"{shown(path.name)} cannot be decoded ({error}).") from error
+
+
+def _fitted(frames: Tensor, resolution: tuple[int, int]) -> Tensor:
+    """uint8 `[T, H, W, 3]` to `[T, 3, h, w]` in [0, 1]."""
+    return fit_image(frames.permute(0, 3, 1, 2).float() / 255, *resolution, "crop")
 
 
 def write_video(path: Path, frames: Tensor) -> None:

@@ -57,7 +57,7 @@ def test_read_clip_takes_frames_by_stride(folders):
 
 
 def test_too_short_and_broken_files_are_named(folders, tmp_path):
-    with pytest.raises(VideoError, match="gives 8 of 9 frames"):
+    with pytest.raises(VideoError, match="8 frames do not hold 9 at stride 1"):
         read_clip(folders[0] / "0.mp4", ClipShape(frames=9))
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
@@ -129,7 +129,7 @@ def test_too_few_videos_are_named(folders, tmp_path):
 
 
 def test_a_folder_that_is_missing_or_empty_is_named(tmp_path):
-    with pytest.raises(VideoError, match="gone is no folder"):
+    with pytest.raises(VideoError, match="gone is not a folder"):
         list_videos(tmp_path / "gone")
     with pytest.raises(VideoError, match="holds no videos"):
         list_videos(tmp_path)

@@ -1,36 +1,32 @@
-"""Clip sources: a folder with captions, a CSV or Parquet table, webdataset shards.
+"""Clips of a data set. A broken or too short file is counted; another clip takes its place."""
 
-A broken or too short file is skipped and counted; another clip takes its place.
-"""
-
-import csv
-import io
 import logging
-import tarfile
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from dc_model.shown import shown
 
 from ..config import ConfigError, DataConfig
 from .clip import Clip, ClipSource
+from .entries import Entry, folder_entries, shard_entries, table_entries
 from .order import sample_seed
-from .video import BrokenVideo, decode_frames, draw_window, fit_clip, frame_count, is_clip
+from .video import (
+    BrokenVideo,
+    Cut,
+    Timeline,
+    draw_window,
+    fit_clip,
+    is_picture,
+    read_cut,
+    read_picture,
+)
 
 log = logging.getLogger(__name__)
 
 MAX_REPLACEMENTS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One video of a set. open: gives what PyAV opens, anew for each use."""
-
-    key: str
-    caption: str
-    open: Callable[[], Any]
-    motion_caption: str = ""
+# Frame times that a process remembers, 8 bytes each; reading them takes a pass over a file.
+MAX_REMEMBERED = 10_000_000
 
 
 @dataclass
@@ -41,104 +37,63 @@ class VideoSource:
     config: DataConfig
     skipped: int = 0
     _broken: set[str] = field(default_factory=set)
+    _timelines: dict[str, Timeline] = field(default_factory=dict)
+    _remembered: int = 0
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def load(self, index: int, draw: int) -> Clip:
-        """The clip `index`, or the next readable one. Raises ValueError when none can be read."""
-        for offset in range(min(len(self.entries), MAX_REPLACEMENTS)):
+        """The clip `index`, or the next readable one. Raises ConfigError when none can be read."""
+        tried = min(len(self.entries), MAX_REPLACEMENTS)
+        reason = ""
+        for offset in range(tried):
             entry = self.entries[(index + offset) % len(self.entries)]
             try:
                 return self._clip(entry, draw)
             except BrokenVideo as error:
+                reason = f"{shown(entry.key)}: {error}"
                 self.skipped += 1
                 if entry.key not in self._broken:
                     self._broken.add(entry.key)
-                    log.warning("Skipped %s: %s.", entry.key, error)
-        raise ValueError(f"None of {MAX_REPLACEMENTS} videos from number {index} on can be read.")
+                    log.warning("Skipped %s.", reason)
+        raise ConfigError(
+            f"None of {tried} videos of data.path gives {self.config.num_frames} frames; the last "
+            f"is {reason}. Check the files, data.num_frames and data.frame_strides."
+        )
 
     def _clip(self, entry: Entry, draw: int) -> Clip:
-        count = self.config.num_frames
         if self.config.windows:
             # The video's own name: the same stretches wherever it stands in the list.
             draw = sample_seed(zlib.crc32(entry.key.encode()), draw % self.config.windows)
-        first, stride = draw_window(
-            frame_count(entry.open()), count, self.config.frame_strides, draw
-        )
-        frames, rate = decode_frames(entry.open(), first, stride, count)
+        cut = self._cut(entry, draw)
         return Clip(
-            key=f"{entry.key} {first} {stride}",
-            frames=fit_clip(frames, self.config.size),
+            key=f"{entry.key} {cut.first} {cut.stride}",
+            frames=fit_clip(cut.frames, self.config.size),
             caption=entry.caption,
             motion_caption=entry.motion_caption or entry.caption,
             # Whole frames per second, as published: the source's rate divided and rounded down.
-            fps=float(max(1, int(rate) // stride)),
-            frame_stride=stride,
+            fps=float(max(1, int(cut.rate) // cut.stride)),
+            frame_stride=cut.stride,
         )
 
+    def _cut(self, entry: Entry, draw: int) -> Cut:
+        count, strides = self.config.num_frames, self.config.frame_strides
+        if is_picture(entry.key):
+            _, stride = draw_window(1, count, strides, draw)
+            return Cut(read_picture(entry.open())[None], 0, stride, 0.0)
+        return read_cut(
+            entry.open,
+            lambda frames: draw_window(frames, count, strides, draw),
+            count,
+            self._timelines.get(entry.key),
+            lambda timeline: self._remember(entry.key, timeline),
+        )
 
-def folder_entries(folder: Path, num_frames: int) -> list[Entry]:
-    """Every video below a folder; its caption stands beside it in a `.txt` of the same name."""
-    entries = []
-    for path in sorted(p for p in folder.rglob("*") if is_clip(p, num_frames)):
-        text = path.with_suffix(".txt")
-        caption = text.read_text(encoding="utf-8").strip() if text.exists() else ""
-        entries.append(Entry(path.relative_to(folder).as_posix(), caption, lambda p=path: str(p)))
-    return entries
-
-
-def table_entries(table: Path) -> list[Entry]:
-    """Rows of a CSV or Parquet file with the columns `path` and `caption` (and `dynamic_wording`,
-    the motion words of a DCP set). Relative paths start at the table's folder.
-
-    Raises ConfigError when a column is missing.
-    """
-    rows = _parquet_rows(table) if table.suffix == ".parquet" else _csv_rows(table)
-    entries = []
-    for row in rows:
-        if "path" not in row or "caption" not in row:
-            raise ConfigError(
-                f"{table.name} has the columns {', '.join(row)}; needs path, caption."
-            )
-        path = table.parent / row["path"]
-        motion = str(row.get("dynamic_wording") or "")
-        entries.append(Entry(row["path"], str(row["caption"]), lambda p=path: str(p), motion))
-    return entries
-
-
-def _csv_rows(table: Path) -> list[dict[str, Any]]:
-    with table.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def _parquet_rows(table: Path) -> list[dict[str, Any]]:
-    import pyarrow.parquet
-
-    return pyarrow.parquet.read_table(table).to_pylist()
-
-
-def shard_entries(folder: Path, num_frames: int) -> list[Entry]:
-    """Videos inside webdataset shards: `NAME.mp4` and `NAME.txt` next to each other in `.tar`s."""
-    entries = []
-    for shard in sorted(folder.glob("*.tar")):
-        with tarfile.open(shard) as tar:
-            members = {m.name: m for m in tar.getmembers() if m.isfile()}
-            for name, member in sorted(members.items()):
-                if not is_clip(Path(name), num_frames):
-                    continue
-                text = members.get(str(Path(name).with_suffix(".txt")))
-                file = None if text is None else tar.extractfile(text)
-                caption = "" if file is None else file.read().decode("utf-8").strip()
-                span = (shard, member.offset_data, member.size)
-                entries.append(Entry(f"{shard.name}/{name}", caption, lambda s=span: _read(*s)))
-    return entries
-
-
-def _read(shard: Path, offset: int, size: int) -> io.BytesIO:
-    with shard.open("rb") as file:
-        file.seek(offset)
-        return io.BytesIO(file.read(size))
+    def _remember(self, key: str, timeline: Timeline) -> None:
+        self._remembered += len(timeline.times)
+        if self._remembered <= MAX_REMEMBERED:
+            self._timelines[key] = timeline
 
 
 def open_source(config: DataConfig, seed: int) -> ClipSource:
@@ -148,9 +103,15 @@ def open_source(config: DataConfig, seed: int) -> ClipSource:
 
         return SmallWorld(config.pool, seed, num_frames=config.num_frames)
     path = Path(config.path)
-    if not path.exists():
-        raise ConfigError(f"data.path is {config.path!r}, which does not exist.")
-    if config.kind == "table":
+    wants_file = config.kind == "table"
+    if not config.path or not (path.is_file() if wants_file else path.is_dir()):
+        wanted = "file" if wants_file else "folder"
+        state = f"is not a {wanted}" if config.path and path.exists() else "does not exist"
+        raise ConfigError(
+            f"data.path is {config.path!r}, which {state}; data.kind {config.kind} reads a "
+            f"{wanted}."
+        )
+    if wants_file:
         entries = table_entries(path)
     else:
         read = folder_entries if config.kind == "folder" else shard_entries

@@ -7,6 +7,7 @@ rotation and the pixels' own aspect ratio are applied.
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from dc_model.preprocess import fit_image
 from dc_model.shown import shown
 
 VIDEO_SUFFIXES = frozenset(
-    ".3gp .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
+    {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif", ".ts", ".mts", ".m2ts"}
+    | {".mpg", ".mpeg", ".wmv", ".ogv", ".flv", ".3gp"}
 )
-PICTURE_SUFFIXES = frozenset(".bmp .jpeg .jpg .png .webp".split())
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 
 # A header's rate is the nominal one (24, 29.97) where it agrees with the frames that there are.
 SAME_RATE = 0.02
@@ -131,13 +133,11 @@ def decoded_timeline(opened: Any) -> Timeline:
     """By decoding every frame, for files whose packets promise other ones. Raises BrokenVideo."""
     with _Reading(opened) as (container, stream):
         times = [frame.pts for frame in _decoded(container, stream)]
-        rising = None not in times and all(a < b for a, b in zip(times, times[1:], strict=False))
+        rising = None not in times and all(a < b for a, b in pairwise(times))
         return _timeline(times if rising else [], stream, len(times))
 
 
-def _timeline(
-    times: Sequence[int], stream: Any, count: int, keys: Sequence[int] = ()
-) -> Timeline:
+def _timeline(times: Sequence[int], stream: Any, count: int, keys: Sequence[int] = ()) -> Timeline:
     """`count` frames, by number where their times are missing."""
     if not count:
         raise BrokenVideo("it has no frames")
