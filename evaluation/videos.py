@@ -44,7 +44,7 @@ def read_clip(path: Path, shape: ClipShape) -> Tensor:
     try:
         cut = read_cut(lambda: str(path), lambda _: (shape.start, shape.stride), shape.frames)
     except BrokenVideo as error:
-        raise VideoError(f"{shown(path.name)}: {error}.") from error
+        raise VideoError(f"{shown(path.name)} gives no clip: {error}.") from error
     return _fitted(cut.frames, shape.resolution)
 
 

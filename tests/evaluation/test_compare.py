@@ -61,7 +61,7 @@ def test_too_short_and_broken_files_are_named(folders, tmp_path):
         read_clip(folders[0] / "0.mp4", ClipShape(frames=9))
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
-    with pytest.raises(VideoError, match=r"broken\.mp4 cannot be decoded"):
+    with pytest.raises(VideoError, match=r"broken\.mp4 gives no clip"):
         read_clip(broken, ClipShape())
 
 
