@@ -9,6 +9,9 @@ from .door import checked
 from .host import keys
 from .types import CATEGORY
 
+# The cross-fade that the node begins with.
+BLEND_FRAMES = 4
+
 
 def encode_schedule(clip: Any, prompts: str, length: int, blend_frames: int) -> Any:
     """CONDITIONING with a row of text per frame."""
@@ -53,7 +56,7 @@ class PromptSchedule(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "blend_frames",
-                    default=4,
+                    default=BLEND_FRAMES,
                     min=0,
                     max=1024,
                     tooltip="Frames over which one prompt fades into the next; 0 = at once.",

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..dc_model.sampling.prompt_schedule import is_numbered
 from ..dc_model.video.join import join
 from .context import ContextEncode, ContextProjection
 from .decode import VideoDecode
@@ -18,6 +19,7 @@ from .errors import InputError, require_count
 from .extend import Extend
 from .host.toon_vae import ToonVAE
 from .inputs import eta_input, fit_input, guidance_inputs, seed_input, size_inputs, steps_input
+from .prompt_schedule import BLEND_FRAMES, encode_schedule
 from .sampling import Sampler
 from .types import CATEGORY, Projector, Shot, Shots
 from .visual_detail import SPEED_TOOLTIP, VisualDetailGuidance
@@ -92,13 +94,17 @@ class Director:
 
     def _conditions(self, shot: Shot, image: Any) -> tuple[Any, Any]:
         positive, negative = (
-            self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
-            for text in (shot.prompt, self.negative)
+            self._encode(text, shot.length) for text in (shot.prompt, self.negative)
         )
         real, null = ContextEncode.execute(self.clip_vision, image, "stretch").args
         return ContextProjection.execute(
             positive, negative, self.projector, real, null, "auto"
         ).args[:2]
+
+    def _encode(self, text: str, length: int) -> Any:
+        if is_numbered(text, length):
+            return encode_schedule(self.clip, text, length, BLEND_FRAMES)
+        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
 
     def _guide(self, conditions: tuple[Any, Any], shot: Shot, mode: str, end_image: Any) -> Any:
         return VisualDetailGuidance.execute(
@@ -165,7 +171,12 @@ class ShotNode(io.ComfyNode):
             category=f"{CATEGORY}/story",
             description="One shot of a Storyboard: what happens, how long, and from which image.",
             inputs=[
-                io.String.Input("prompt", multiline=True, tooltip="What happens in the shot."),
+                io.String.Input(
+                    "prompt",
+                    multiline=True,
+                    tooltip="What happens in the shot. Two or more lines `frame: prompt` are read "
+                    "as in Prompt Schedule.",
+                ),
                 io.Int.Input(
                     "length",
                     default=16,

@@ -63,6 +63,15 @@ def parse_schedule(text: str, num_frames: int) -> list[Segment]:
     return [segments[0]._replace(start=0), *segments[1:]]
 
 
+def is_numbered(text: str, num_frames: int) -> bool:
+    """Whether a prompt of any other node is a schedule: two or more entries, all with a frame."""
+    try:
+        entries = read_entries(text, num_frames)
+    except ValueError:
+        return False
+    return len(entries) > 1 and all(entry.frame is not None for entry in entries)
+
+
 def _frame(given: int, num_frames: int) -> int:
     frame = given + num_frames if given < 0 else given
     if not 0 <= frame < num_frames:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from graphs import Graph, Link
 from scene import FRAMES, SIZE, Scene, TextScene
+from stories import storyboard
 from studio import Studio, picture, relative_error
 
 pytestmark = pytest.mark.server
@@ -148,3 +149,36 @@ def test_a_row_per_frame_of_an_extended_video(studio: Studio, graph: Graph) -> N
         schedule=sample(scheduled(graph, scene.clip, 2)),
     )
     assert relative_error(found["rows"][SAMPLES], found["schedule"][SAMPLES]) < TOLERANCE
+
+
+def test_a_numbered_prompt_of_a_shot_is_a_schedule(studio: Studio, graph: Graph) -> None:
+    """Its default cross-fade is the Prompt Schedule's."""
+    scene = Scene(studio, graph)
+    settings: dict[str, Any] = {"overlap": 1, "steps": 1, "cfg": 3.0, "eta": 0.0}
+
+    def film(prompt: str) -> Link:
+        shot = graph.add(
+            "DynamiCrafterShot", prompt=prompt, length=FRAMES, fps=0, image=scene.picture
+        )[0]
+        return storyboard(scene, shot, **settings)[0]
+
+    prompts = f"0: {CALM}\n2: {STORM}"
+    text = graph.add(
+        "DynamiCrafterPromptSchedule",
+        clip=scene.clip,
+        prompts=prompts,
+        length=FRAMES,
+        blend_frames=4,
+    )[0]
+    scene.text("")
+    scene.positive = text
+    scene.context(scene.picture).detail(scene.picture, SIZE, SIZE, FRAMES)
+    latent = scene.sample(steps=1, cfg=3.0, eta=0.0, seed=5)
+    found = studio.run(
+        graph,
+        story=film(prompts),
+        words=film(CALM),
+        schedule=graph.add("VAEDecode", samples=latent, vae=scene.vae)[0],
+    )
+    assert relative_error(found["story"]["value"], found["schedule"]["value"]) < TOLERANCE
+    assert relative_error(found["story"]["value"], found["words"]["value"]) > 1e-4

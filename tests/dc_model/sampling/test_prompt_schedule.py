@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from dc_model.sampling.prompt_schedule import Segment, frame_texts, parse_schedule, segment_weights
+from dc_model.sampling.prompt_schedule import (
+    Segment,
+    frame_texts,
+    is_numbered,
+    parse_schedule,
+    segment_weights,
+)
 
 
 def test_numbered_lines_start_where_they_say() -> None:
@@ -21,6 +27,7 @@ def test_the_first_segment_starts_with_the_video() -> None:
 
 def test_lines_without_numbers_share_the_video_evenly() -> None:
     assert [s.start for s in parse_schedule("a\nb\nc", 16)] == [0, 5, 10]
+    assert [s.start for s in parse_schedule("a\nb\nc", 3)] == [0, 1, 2]
     assert parse_schedule("only: words", 4) == [Segment(0, "only: words")]
 
 
@@ -90,3 +97,19 @@ def test_lengths_that_only_meet_far_out_are_refused(chunks: tuple[int, ...]) -> 
         frame_texts(texts, torch.eye(len(chunks)))
     assert f"{77 * chunks[0]}, {77 * chunks[1]}" in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("text", "numbered"),
+    [
+        ("0: a\n4: b", True),
+        ('{"0": "a", "4": "b"}', True),
+        ("0: a", False),
+        ("16:9 film\n0: a", False),
+        ("a boat\n4: b", False),
+        ("a boat\nit sails", False),
+        ("", False),
+    ],
+)
+def test_a_prompt_with_frames_on_two_lines_or_more_is_a_schedule(text: str, numbered: bool) -> None:
+    assert is_numbered(text, 16) == numbered
