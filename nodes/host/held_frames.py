@@ -42,8 +42,8 @@ def hold_frames(
 
     Raises InputError where a later stage would hold places whose clean latents are not known.
     """
-    options = extra_args["model_options"]
-    pinned_frames = options.get("transformer_options", {}).get(keys.PINNED_FRAMES)
+    options = extra_args["model_options"].get("transformer_options", {})
+    pinned_frames = options.get(keys.PINNED_FRAMES)
     start, end = float(sigmas[0]), float(sigmas[-1])
     goes_on = start > 0 and not bool(noise.any())
     known = extended_rows(guider, noise) if goes_on else nothing_known(noise)
@@ -63,7 +63,7 @@ def hold_frames(
         mask = torch.where(pinned.rows, torch.zeros_like(mask), mask)
     clean = torch.where(known.rows, known.latents, image)
     if goes_on:
-        held = _mask_at(start, guider, sigmas, options, mask) < 1
+        held = mask < 1
         _require_known(held & ~known.rows)
         noise = torch.where(held, (image - clean) / start, noise)
         clean = torch.where(held, clean, image)
@@ -133,25 +133,14 @@ def _entries(conds: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, 
                 yield entry, entry["model_conds"]
 
 
-def _mask_at(
-    sigma: float, guider: Any, sigmas: Tensor, options: dict[str, Any], mask: Tensor
-) -> Tensor:
-    """The mask at a noise level: DifferentialDiffusion makes it depend on that."""
-    if "denoise_mask_function" not in options:
-        return mask
-    levels = torch.full_like(sigmas[:1], sigma)
-    extra = {"model": guider, "sigmas": sigmas}
-    return options["denoise_mask_function"](levels, mask, extra_options=extra)
-
-
 def _require_known(unknown: Tensor) -> None:
     if bool(unknown.any()):
         frames = int(unknown.flatten(1).any(dim=1).sum())
         raise InputError(
-            f"This stage goes on from another one (it adds no noise), and its latent's noise mask "
-            f"holds places in {frames} frames, of which it knows only what noise the stage before "
-            "left on them; sample with this mask in one stage, or hold frames with Extend Video or "
-            "Pin First Frame, which work in several."
+            "This stage goes on from another one (it adds no noise), and its latent's noise mask "
+            f"holds places in {frames} of {unknown.shape[0]} frames. Of those it has only the "
+            "noise that the stage before left; sample with this mask in one stage, or hold frames "
+            "with Extend Video or Pin First Frame, which work in several."
         )
 
 

@@ -372,7 +372,9 @@ def _refuse_flow(sampling: Any) -> None:
 def _refuse_renorm(patcher: Any, rows: int) -> None:
     """InputError where RenormCFG would compare the norms of several frames as if they were one."""
     function = patcher.model_options.get("sampler_cfg_function") if patcher is not None else None
-    if rows == 1 or not getattr(function, "__qualname__", "").startswith("RenormCFG."):
+    if function is None or rows == 1:
+        return
+    if not getattr(function, "__qualname__", "").startswith("RenormCFG."):
         return
     if inspect.getclosurevars(function).nonlocals.get("renorm_cfg", 1.0) > 0:
         raise InputError(

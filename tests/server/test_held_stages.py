@@ -188,6 +188,26 @@ def test_frames_are_held_after_the_latent_was_saved(studio: Studio, graph: Graph
     assert relative_error(rest["video"][SAMPLES], found["whole"][SAMPLES]) < TOLERANCE
 
 
+def test_frames_are_held_at_the_size_of_an_upscaled_stage(studio: Studio, graph: Graph) -> None:
+    scene = extended(studio, graph)
+    options = {"upscale_method": "bilinear", "width": 96, "height": 96, "crop": "disabled"}
+    stage = advanced(scene, scene.latent, 0, 2)
+    larger, expected = (
+        graph.add("LatentUpscale", samples=latent, **options)[0] for latent in (stage, scene.latent)
+    )
+    found = studio.run(graph, video=advanced(scene, larger, 2, 10000), expected=expected)
+    given, video = found["expected"][SAMPLES], found["video"][SAMPLES]
+    torch.testing.assert_close(video[:HELD], given[:HELD], atol=1e-4, rtol=1e-4)
+
+
+def test_a_piece_of_a_stage_with_held_frames_is_refused(studio: Studio, graph: Graph) -> None:
+    """Nobody says which frames of the video it has."""
+    scene = extended(studio, graph)
+    stage = advanced(scene, scene.latent, 0, 2)
+    piece = graph.add("LatentFromBatch", samples=stage, batch_index=1, length=2)[0]
+    assert "holds places in 1 of 2 frames" in studio.error(graph, advanced(scene, piece, 2, 10000))
+
+
 def test_a_mask_that_was_taken_off_holds_nothing(studio: Studio, graph: Graph) -> None:
     scene = extended(studio, graph)
     stage = advanced(scene, scene.latent, 0, 2)
@@ -198,12 +218,17 @@ def test_a_mask_that_was_taken_off_holds_nothing(studio: Studio, graph: Graph) -
     assert relative_error(video[:HELD], given[:HELD]) > 1e-3
 
 
-@pytest.mark.parametrize("value", [0.0, 0.5])
+@pytest.mark.parametrize(("value", "differential"), [(0.0, False), (0.5, False), (0.9, True)])
 def test_another_mask_in_a_later_stage_is_refused(
-    studio: Studio, graph: Graph, value: float
+    studio: Studio, graph: Graph, value: float, differential: bool
 ) -> None:
-    """The host would hold the noise that the first stage left there."""
+    """The host would hold the noise that the first stage left there.
+
+    Differential diffusion begins every stage with all that is not free.
+    """
     scene = Scene(studio, graph)
+    if differential:
+        scene.model = graph.add("DifferentialDiffusion", model=scene.model, strength=1.0)[0]
     first, guider = studio.noise(graph, unit_noise(1)), scene.guider(cfg=4.0)
     split = graph.add("SplitSigmas", sigmas=scene.scheduler(steps=STEPS), step=2)
     mask = graph.add("SolidMask", value=value, width=SIZE, height=SIZE)[0]
@@ -212,5 +237,5 @@ def test_another_mask_in_a_later_stage_is_refused(
     stage = scene.sample_custom(first, guider, scene.sampler(), split[0], masked)
     second = scene.sample_custom(scene.no_noise(), guider, scene.sampler(), split[1], stage)
     message = studio.error(graph, second)
-    assert f"holds places in {FRAMES} frames" in message
+    assert f"holds places in {FRAMES} of {FRAMES} frames" in message
     assert "in one stage" in message

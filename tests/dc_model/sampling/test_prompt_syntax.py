@@ -173,6 +173,10 @@ def test_long_texts_are_read_at_once(text: str) -> None:
         assert len(str(error)) < 400
 
 
+def test_a_frame_has_up_to_nine_digits() -> None:
+    assert read_entries("123456789: a boat", 16)[0].frame == 123456789
+
+
 def test_half_a_character_is_replaced() -> None:
     for text in ("0: \ud800 boat", r'"0": "\ud800 boat"'):
         assert parse_schedule(text, 16) == [Segment(0, "? boat")]
