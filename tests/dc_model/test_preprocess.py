@@ -9,7 +9,7 @@ import torch
 from patterns import checkerboard
 from safetensors.torch import load_file
 
-from dc_model.preprocess import clip_preprocess, clip_squash, fit_image, square_image
+from dc_model.preprocess import clip_preprocess, clip_squash, eight_bit, fit_image, square_image
 
 SIZES = ("100x180", "200x130", "224x224", "256x256", "320x512", "576x1024")
 FLOAT16_ROUNDING = 2.0**-11
@@ -208,3 +208,28 @@ def test_a_strip_is_cut_around_its_middle():
     fitted = fit_image(image, 64, 64, "crop")
     assert fitted[..., 30:34].min() > 0.9
     assert fitted.shape == (1, 3, 64, 64)
+
+
+def test_of_a_strip_sixteen_times_the_aspect_ratio_is_enlarged(monkeypatch):
+    sizes = []
+    resize = torch.nn.functional.interpolate
+
+    def watched(image, size, **options):
+        sizes.append(tuple(size))
+        return resize(image, size, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "interpolate", watched)
+    for strip in ((4, 4000), (4000, 4), (4, 128), (128, 4)):
+        fit_image(torch.zeros(1, 3, *strip), 32, 64, "crop")
+    assert sizes == [(32, 1024), (512, 64), (32, 1024), (512, 64)]
+
+
+def test_a_padded_strip_is_four_times_clips_size():
+    image = torch.zeros(1, 3, 10, 4000)
+    assert square_image(image, "pad").shape == (1, 3, 896, 896)
+    assert square_image(image[..., :896], "pad").shape == (1, 3, 896, 896)
+
+
+def test_eight_bits_are_the_nearest():
+    levels = torch.tensor([-1.01, -1.0, -0.5, 0.0, 0.003, 0.999, 1.0, 1.01])
+    assert eight_bit(levels).tolist() == [0, 0, 64, 128, 128, 255, 255, 255]

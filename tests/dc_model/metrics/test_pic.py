@@ -2,8 +2,11 @@ import sys
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from patterns import checkerboard
+from PIL import Image
 from torch import Tensor
 
 from dc_model.metrics.pic import (
@@ -81,3 +84,21 @@ def test_without_dreamsim_the_message_says_how_to_install_it(monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "dreamsim", None)
     with pytest.raises(MissingDreamSim, match=r"not computed.*`python -m pip install dreamsim`"):
         dreamsim_distance()
+
+
+def test_dreamsim_sees_pictures_shrunk_as_pillow_shrinks_them(monkeypatch: pytest.MonkeyPatch):
+    """A checkerboard of 3 pixels becomes grey; without antialias it becomes another board."""
+    seen: list[Tensor] = []
+    module = ModuleType("dreamsim")
+
+    def model(*pair: Tensor) -> Tensor:
+        seen.extend(pair)
+        return torch.zeros(1)
+
+    module.dreamsim = lambda **_: (model, None)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "dreamsim", module)
+    board = checkerboard(720, 1000).permute(2, 0, 1).float() / 255
+    dreamsim_distance()(board[None], board[None])
+    shrunk = [Image.fromarray(channel.numpy()).resize((224, 224), 3) for channel in board]
+    expected = torch.from_numpy(np.stack(shrunk)).clamp(0, 1)[None]
+    torch.testing.assert_close(seen[0], expected, atol=1e-3, rtol=0)

@@ -96,3 +96,8 @@ def test_measured_statistics_are_mean_and_average_variance():
 def test_the_spread_of_one_video_cannot_be_measured():
     with pytest.raises(ValueError, match="at least 2"):
         measure_analytic_init(torch.zeros(1, 4, 3, 2, 2))
+
+
+def test_growing_axes_are_interpolated_between_the_middles_of_pixels():
+    grown = resize_expectation(torch.tensor([0.0, 1.0]).view(1, 1, 2, 1, 1), 4, 1, 1)
+    assert grown.flatten().tolist() == pytest.approx([0.0, 0.25, 0.75, 1.0])

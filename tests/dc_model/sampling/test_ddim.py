@@ -373,3 +373,12 @@ def test_a_step_is_plain_float32_numbers():
     assert isinstance(step, PublishedStep)
     for value in (step.alpha_bar_next, step.noise, step.direction):
         assert float(np.float32(value)) == value
+
+
+def test_noise_levels_that_rise_leave_no_room_for_fresh_noise():
+    """The published formula would take the root of a negative number."""
+    schedule = NoiseSchedule.from_variant(True, 0.7, "v")
+    alphas = schedule.alphas_cumprod[[300, 700, 0]]
+    rising, falling = published_steps(schedule, ((1 - alphas) / alphas).sqrt(), 1.0)
+    assert rising.noise == 0.0
+    assert falling.noise > 0.0

@@ -96,3 +96,18 @@ def test_pixel_attention_keeps_frames_apart(make):
     moved = (layer(changed) - layer(x)).abs().amax(dim=(1, 2, 3))
     assert moved[1] > 0
     assert moved[0] == moved[2] == 0
+
+
+@torch.no_grad()
+def test_norms_have_the_published_epsilons(make):
+    """1e-5 along time, 1e-6 elsewhere; of values so small that it counts."""
+    block = VideoResBlock(CHANNELS, CHANNELS, make)
+    attention = PixelAttention(CHANNELS, make), ReferenceAttention(CHANNELS, 8, make)
+    space = [block.norm1, block.norm2, *(layer.norm for layer in attention)]
+    time = [block.time_stack.in_layers[0], block.time_stack.out_layers[0]]
+    x = random(1, CHANNELS, 4, 5) * 1e-3
+    mean, variance = x.mean(dim=(2, 3), keepdim=True), x.var(dim=(2, 3), keepdim=True, correction=0)
+    for norms, epsilon in ((space, 1e-6), (time, 1e-5)):
+        for norm in norms:
+            expected = (x - mean) / (variance + epsilon).sqrt()
+            torch.testing.assert_close(norm(x), expected, atol=1e-5, rtol=0)

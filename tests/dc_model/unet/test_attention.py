@@ -190,3 +190,17 @@ def test_spatial_transformer_mixes_pixels_but_not_frames():
     moved = (layer(changed, shared) - layer(x, shared)).abs().amax(dim=1)  # [T, H, W]
     assert (moved[1] > 1e-4).all()
     assert moved[[0, 2, 3]].max() == 0
+
+
+@pytest.mark.parametrize("kind", [SpatialTransformer, TemporalTransformer])
+def test_transformers_normalize_with_the_published_epsilon(kind):
+    """Of values so small that it counts: 1e-6 beside a variance of 1e-6."""
+    more = {"use_linear": True, "max_distance": None}
+    if kind is SpatialTransformer:
+        more = {"context_dim": CONTEXT, "image_attention": True, "learnable_image_scale": False}
+    common = {"dropout": 0.0, "operations": torch.nn, "attention": sdpa, "depth": 1}
+    layer = kind(32, heads=HEADS, head_dim=HEAD_DIM, **common, **more)
+    x = random(1, 32, 6, 6) * 1e-3
+    mean, variance = x.mean(dim=(2, 3), keepdim=True), x.var(dim=(2, 3), keepdim=True, correction=0)
+    expected = (x - mean) / (variance + 1e-6).sqrt()
+    torch.testing.assert_close(layer.norm(x), expected, atol=1e-5, rtol=0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dc_model.unet.ops import sdpa
-from dc_model.unet.patches import add_control, apply_each, replacement
+from dc_model.unet.patches import add_control, apply_each, attention_options, replacement
 from dc_model.unet.transformers import SpatialTransformer
 
 FRAMES = 4
@@ -268,3 +268,13 @@ def test_apply_each_runs_in_order():
         return x + n
 
     assert float(apply_each([double, add], torch.tensor(3.0), 1)) == 7.0
+
+
+def test_attention_patches_get_the_heads_and_full_precision():
+    options = {"patches": {}, "patches_replace": {}, "block": ("input", 1)}
+    assert attention_options(options, 5, 64) == {
+        "block": ("input", 1),
+        "n_heads": 5,
+        "dim_head": 64,
+        "attn_precision": torch.float32,
+    }
