@@ -15,10 +15,11 @@ from ..shown import shown
 PerceptualDistance = Callable[[Tensor, Tensor], Tensor]
 
 DREAMSIM_SIZE = 224
+WEIGHTS = "dreamsim_ensemble_checkpoint.zip"
 
 
 class MissingDreamSim(ImportError):  # noqa: N818 - a package that is absent, not a fault
-    """DreamSim is not installed; the message says how to install it."""
+    """DreamSim or its weights are missing; the message says how to get them."""
 
 
 @torch.no_grad()
@@ -59,7 +60,7 @@ def dreamsim_distance(
     """DreamSim's distance (its ensemble, the package's default) at its 224 px input.
 
     cache_folder: where the package keeps its weights, which it downloads on first use. Raises
-    MissingDreamSim when the package is not installed.
+    MissingDreamSim when the package is not installed or its weights cannot be had.
     """
     try:
         # Optional, and slow to import.
@@ -69,7 +70,14 @@ def dreamsim_distance(
             f"PIC was not computed, since DreamSim cannot be imported ({shown(error)}); install it "
             "into this Python with `python -m pip install dreamsim`, then start again."
         ) from error
-    model, _ = dreamsim(pretrained=True, device=str(device), cache_dir=cache_folder)
+    try:
+        model, _ = dreamsim(pretrained=True, device=str(device), cache_dir=cache_folder)
+    except OSError as error:
+        raise MissingDreamSim(
+            f"PIC was not computed, since DreamSim's weights cannot be read or downloaded "
+            f"({shown(error)}); unpack {WEIGHTS} of its releases on GitHub into "
+            f"{shown(cache_folder)}."
+        ) from error
 
     def distance(first: Tensor, second: Tensor) -> Tensor:
         pair = (_dreamsim_input(images).to(device) for images in (first, second))

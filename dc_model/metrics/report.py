@@ -41,6 +41,7 @@ class Distances:
             f"KVD = {self.kvd:.4f}",
             f"  real: {self.real}",
             f"  generated: {self.generated}",
+            "  FVD: covariance / (N - 1); KVD: unbiased; both over all clips, no subsets",
         ]
         fewest = min(self.real.clips, self.generated.clips)
         if fewest < PUBLISHED_CLIPS:

@@ -102,3 +102,17 @@ def test_dreamsim_sees_pictures_shrunk_as_pillow_shrinks_them(monkeypatch: pytes
     shrunk = [Image.fromarray(channel.numpy()).resize((224, 224), 3) for channel in board]
     expected = torch.from_numpy(np.stack(shrunk)).clamp(0, 1)[None]
     torch.testing.assert_close(seen[0], expected, atol=1e-3, rtol=0)
+
+
+def test_without_its_weights_the_message_names_the_file_and_the_folder(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def dreamsim(**_: Any) -> None:
+        raise OSError("no route to host")
+
+    module = ModuleType("dreamsim")
+    module.dreamsim = dreamsim  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "dreamsim", module)
+    message = r"no route.*unpack dreamsim_ensemble_checkpoint\.zip .* into weights\."
+    with pytest.raises(MissingDreamSim, match=message):
+        dreamsim_distance("cpu", "weights")
