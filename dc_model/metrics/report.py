@@ -41,7 +41,6 @@ class Distances:
             f"KVD = {self.kvd:.4f}",
             f"  real: {self.real}",
             f"  generated: {self.generated}",
-            "  FVD: covariance / (N - 1); KVD: unbiased; both over all clips, no subsets",
         ]
         fewest = min(self.real.clips, self.generated.clips)
         if fewest < PUBLISHED_CLIPS:
@@ -49,6 +48,7 @@ class Distances:
                 f"  {fewest} clips: FVD falls as clips are added, compare equal numbers only "
                 f"(published: {PUBLISHED_CLIPS})"
             )
+        lines.append("  FVD: covariance / (N - 1); KVD: unbiased; both over all clips, no subsets")
         return "\n".join(lines)
 
 

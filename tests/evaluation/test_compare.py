@@ -86,8 +86,8 @@ def test_compare_prints_protocols_and_resumes(folders, tmp_path):
     assert lines[1] == f"KVD = {result.kvd:.4f}"
     assert lines[2] == "  real: real: 4 clips of 4 frames, stride 6, 16x16, mean colour"
     assert lines[3] == "  generated: generated: 4 clips of 4 frames, stride 1, 16x16, mean colour"
-    assert "covariance / (N - 1)" in lines[4]
-    assert "no subsets" in lines[4]
+    assert "covariance / (N - 1)" in lines[5]
+    assert "no subsets" in lines[5]
     assert compare(*sets(folders), tmp_path / "work", extractor) == result
     assert extractor.calls == 8
 

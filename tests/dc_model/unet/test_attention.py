@@ -1,5 +1,7 @@
 """Dual cross-attention and the transformers around it."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -195,10 +197,10 @@ def test_spatial_transformer_mixes_pixels_but_not_frames():
 @pytest.mark.parametrize("kind", [SpatialTransformer, TemporalTransformer])
 def test_transformers_normalize_with_the_published_epsilon(kind):
     """Of values so small that it counts: 1e-6 beside a variance of 1e-6."""
-    more = {"use_linear": True, "max_distance": None}
+    more: dict[str, Any] = {"use_linear": True, "max_distance": None}
     if kind is SpatialTransformer:
         more = {"context_dim": CONTEXT, "image_attention": True, "learnable_image_scale": False}
-    common = {"dropout": 0.0, "operations": torch.nn, "attention": sdpa, "depth": 1}
+    common: dict[str, Any] = {"dropout": 0.0, "operations": torch.nn, "attention": sdpa, "depth": 1}
     layer = kind(32, heads=HEADS, head_dim=HEAD_DIM, **common, **more)
     x = random(1, 32, 6, 6) * 1e-3
     mean, variance = x.mean(dim=(2, 3), keepdim=True), x.var(dim=(2, 3), keepdim=True, correction=0)
