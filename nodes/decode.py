@@ -95,6 +95,28 @@ def decode_with_references(
     return toon.decode_video(latents, first, last, chunk_frames)
 
 
+def video_frames(samples: dict[str, Any], num_frames: int, matters: bool) -> int:
+    """Frames of one video of a LATENT: `num_frames`, or with 0 what the latent says.
+
+    matters: whether to ask for a number where the latent says none; else it is one video. Raises
+    InputError also for a number that does not divide the frames.
+    """
+    rows = samples["samples"].shape[0]
+    if num_frames == 0:
+        if matters and "num_frames" not in samples:
+            raise InputError(
+                f"The latent has {rows} frames and does not say how many make a video, as after "
+                "Load Latent, but drop_last_frame needs it; set num_frames."
+            )
+        return frames_per_video(samples)
+    if rows % num_frames:
+        raise InputError(
+            f"num_frames is {num_frames}, but {rows} frames are no whole number of such videos; "
+            "set it to the frames of one, or to 0."
+        )
+    return num_frames
+
+
 class VideoDecode(io.ComfyNode):
     """Decodes every frame; stock VAE Decode works too."""
 
@@ -138,6 +160,15 @@ class VideoDecode(io.ComfyNode):
                     optional=True,
                     tooltip="For ToonCrafter's VAE only: the image of the last frame, for detail.",
                 ),
+                io.Int.Input(
+                    "num_frames",
+                    default=0,
+                    min=0,
+                    max=1024,
+                    optional=True,
+                    tooltip="Frames of one video; 0 = as the latent says. A latent from Load "
+                    "Latent has lost the number.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="images"),
@@ -156,9 +187,10 @@ class VideoDecode(io.ComfyNode):
         drop_last_frame: bool,
         first_image: Tensor | None = None,
         last_image: Tensor | None = None,
+        num_frames: int = 0,
     ) -> io.NodeOutput:
         latent = require_latent(samples)
-        frames = frames_per_video(samples)
+        frames = video_frames(samples, num_frames, drop_last_frame)
         if drop_last_frame and frames < 2:
             raise InputError(
                 "drop_last_frame needs at least 2 frames, this video has 1; switch it off."

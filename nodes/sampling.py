@@ -3,6 +3,7 @@
 Source: docs/method.md#sampling; docs/comfyui.md#noise-levels.
 """
 
+import logging
 from typing import Any
 
 import comfy.k_diffusion.sampling
@@ -21,10 +22,13 @@ from ..dc_model.sampling.schedule import NoiseSchedule, ddim_sigmas, timesteps
 from .checks import SAMPLING, require_finite, require_latent, require_noise
 from .door import checked
 from .errors import InputError
+from .host import keys
 from .host.guider import DualGuider, build_guider, require_model
 from .host.model import DynamiCrafterSampling
 from .inputs import eta_input, guidance_inputs, seed_input, steps_input
 from .types import CATEGORY, frames_per_video
+
+logger = logging.getLogger(__name__)
 
 SPACINGS = ["auto", "uniform_trailing", "uniform"]
 ENDINGS = ["clean", "published"]
@@ -64,7 +68,27 @@ class VideoNoise:
         generator = torch.Generator(device="cpu").manual_seed(self.seed)
         channels, *size = frame
         noise = torch.randn(rows // frames, channels, frames, *size, generator=generator)
+        if _is_fixed(input_latent):
+            logger.info("Latent Batch Seed Behavior is fixed: all frames start from one noise.")
+            noise = noise[:1, :, :1].expand_as(noise)
         return noise.transpose(1, 2).reshape(samples.shape)
+
+
+def _is_fixed(latent: dict[str, Any]) -> bool:
+    """Whether Latent Batch Seed Behavior asks for the same noise in every row."""
+    rows, index = latent["samples"].shape[0], latent.get("batch_index")
+    return isinstance(index, list) and len(index) == rows > 1 and index.count(index[0]) == rows
+
+
+def with_length(latent: dict[str, Any], conditioning: Any) -> dict[str, Any]:
+    """The LATENT with the conditioning's number of frames where it has none of its own.
+
+    A saved and loaded latent has lost it.
+    """
+    length = conditioning[0][1].get(keys.NUM_FRAMES)
+    if "num_frames" in latent or not length or latent["samples"].shape[0] % length:
+        return latent
+    return {**latent, "num_frames": length}
 
 
 def sample_dynamicrafter_ddim(
@@ -279,6 +303,7 @@ class Sampler(io.ComfyNode):
             model, positive, negative, image_only, cfg, image_cfg, guidance_rescale
         )
         sigmas = make_sigmas(model, steps, spacing, denoise, ending, start_timestep)
+        latent = with_length(latent, positive)
         return io.NodeOutput(run(guider, sigmas, eta, latent, noise or VideoNoise(seed)))
 
 

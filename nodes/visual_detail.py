@@ -63,6 +63,18 @@ def video_count(batch_size: int, *images: Tensor | None) -> int:
     return videos
 
 
+def _tell_of_videos(mode: str, batch_size: int, image: Tensor, length: int) -> None:
+    """A line in the log where a batch of images, such as an animated GIF, makes many videos."""
+    if len(image) > 1 and batch_size == 1 and mode in ("animate", "interpolate", "loop"):
+        logger.info(
+            "Visual Detail Guidance: %d images make %d videos of %d frames; for one video pick an "
+            "image with Get Image from Batch, or set mode to per_frame for an image per frame.",
+            len(image),
+            len(image),
+            length,
+        )
+
+
 def _repeat(latents: Tensor, videos: int) -> Tensor:
     return latents.expand(videos, -1, -1, -1) if latents.shape[0] == 1 else latents
 
@@ -194,6 +206,7 @@ class VisualDetailGuidance(io.ComfyNode):
         require_multiple_of_8(width=width, height=height)
         require_room(batch_size, length, height, width)
         _warn_of_unused(mode, end_image=end_image, keyframes=optional.get("keyframes"))
+        _tell_of_videos(mode, batch_size, image, length)
         encode = Encoder(vae, height, width, fit)
         if mode == "interpolate":
             video = interpolate(encode, image, end_image, length, batch_size)

@@ -283,11 +283,36 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
         out["crossattn_controlnet"] = comfy.conds.CONDCrossAttn(per_frame)
 
     def _concat_latents(self, kwargs: dict[str, Any], noise: Tensor) -> Tensor:
-        concat = self.process_latent_in(_given(kwargs, keys.CONCAT_LATENT))
-        return comfy.utils.repeat_to_batch_size(resize_latents(concat, noise), noise.shape[0])
+        given = _given(kwargs, keys.CONCAT_LATENT)
+        rows, stated = noise.shape[0], kwargs.get(keys.NUM_FRAMES, 0)
+        # Some frames that a node picked from a video see the images of its first ones.
+        allowed = (1, num_frames_of(kwargs, noise), rows, max(rows, stated))
+        self._require_concat(given, allowed, rows)
+        concat = resize_latents(self.process_latent_in(given), noise)
+        return comfy.utils.repeat_to_batch_size(concat, rows)
+
+    def _require_concat(self, given: Any, allowed: tuple[int, ...], rows: int) -> None:
+        """InputError unless these are latents of one image, of a video's frames, or of all."""
+        shape = list(getattr(given, "shape", ()))
+        channels = self.arch.in_channels - self.latent_format.latent_channels
+        if len(shape) != 4 or shape[1] != channels or 0 in shape:
+            raise InputError(
+                f"A conditioning's images are latents of shape {shape}; expected [frames, "
+                f"{channels}, height / 8, width / 8]: connect Visual Detail Guidance of this model."
+            )
+        if shape[0] not in allowed:
+            raise InputError(
+                f"A conditioning's images are for {shape[0]} frames, but the latent has {rows}; "
+                "give both the same length."
+            )
 
     def _image_context(self, kwargs: dict[str, Any], videos: int) -> Tensor:
         tokens = _given(kwargs, keys.IMAGE_CONTEXT)
+        if tokens.ndim != 3 or tokens.numel() == 0:
+            raise InputError(
+                f"The image context has shape {list(tokens.shape)}; expected [images, tokens, "
+                "channels]: connect Query-Transformer Projection."
+            )
         if tokens.shape[0] not in (1, videos):
             raise InputError(
                 f"The image context is of {tokens.shape[0]} images, but {videos} videos are "

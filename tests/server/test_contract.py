@@ -164,7 +164,7 @@ CONTRACT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[tuple[str, s
             "tile_size": 0,
             "drop_last_frame": False,
         },
-        {"first_image": "IMAGE", "last_image": "IMAGE"},
+        {"first_image": "IMAGE", "last_image": "IMAGE", "num_frames": 0},
         [("IMAGE", "images"), ("IMAGE", "last_frame")],
     ),
     "DynamiCrafterPromptSchedule": (
