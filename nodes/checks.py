@@ -128,6 +128,33 @@ def require_conditioning(conditioning: Any, name: str) -> Any:
     return conditioning
 
 
+def require_image_latents(given: Any, channels: int, allowed: tuple[int, ...], rows: int) -> None:
+    """InputError unless a conditioning's images are `[one of allowed, channels, h, w]`.
+
+    rows: frames of the latent that they are for.
+    """
+    shape = list(getattr(given, "shape", ()))
+    if len(shape) != 4 or shape[1] != channels or 0 in shape:
+        raise InputError(
+            f"A conditioning's images are latents of shape {shape}; expected [frames, {channels}, "
+            "height / 8, width / 8]: connect Visual Detail Guidance of this model."
+        )
+    if shape[0] not in allowed:
+        raise InputError(
+            f"A conditioning's images are for {shape[0]} frames, but the latent has {rows}; give "
+            "both the same length."
+        )
+
+
+def require_tokens(tokens: Tensor) -> None:
+    """InputError unless an image context is `[images, tokens, channels]`."""
+    if tokens.ndim != 3 or tokens.numel() == 0:
+        raise InputError(
+            f"The image context has shape {list(tokens.shape)}; expected [images, tokens, "
+            "channels]: connect Query-Transformer Projection."
+        )
+
+
 def require_noise(noise: Any, samples: Tensor) -> Tensor:
     """What a NOISE drew for `samples`, or InputError unless it has their shape."""
     source = "connect RandomNoise, Analytic-Init Noise or nothing"

@@ -25,6 +25,7 @@ from ...dc_model.frames import fold_frames, unfold_frames
 from ...dc_model.sampling.schedule import NoiseSchedule
 from ...dc_model.unet.unet import DynamiCrafterUNet
 from ...dc_model.variants import UNetArch, Variant
+from ..checks import require_image_latents, require_tokens
 from ..errors import InputError, require_text_width
 from . import keys
 from .conds import PerVideo, PerVideoText, PerVideoTokens
@@ -287,32 +288,14 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
         rows, stated = noise.shape[0], kwargs.get(keys.NUM_FRAMES, 0)
         # Some frames that a node picked from a video see the images of its first ones.
         allowed = (1, num_frames_of(kwargs, noise), rows, max(rows, stated))
-        self._require_concat(given, allowed, rows)
+        channels = self.arch.in_channels - self.latent_format.latent_channels
+        require_image_latents(given, channels, allowed, rows)
         concat = resize_latents(self.process_latent_in(given), noise)
         return comfy.utils.repeat_to_batch_size(concat, rows)
 
-    def _require_concat(self, given: Any, allowed: tuple[int, ...], rows: int) -> None:
-        """InputError unless these are latents of one image, of a video's frames, or of all."""
-        shape = list(getattr(given, "shape", ()))
-        channels = self.arch.in_channels - self.latent_format.latent_channels
-        if len(shape) != 4 or shape[1] != channels or 0 in shape:
-            raise InputError(
-                f"A conditioning's images are latents of shape {shape}; expected [frames, "
-                f"{channels}, height / 8, width / 8]: connect Visual Detail Guidance of this model."
-            )
-        if shape[0] not in allowed:
-            raise InputError(
-                f"A conditioning's images are for {shape[0]} frames, but the latent has {rows}; "
-                "give both the same length."
-            )
-
     def _image_context(self, kwargs: dict[str, Any], videos: int) -> Tensor:
         tokens = _given(kwargs, keys.IMAGE_CONTEXT)
-        if tokens.ndim != 3 or tokens.numel() == 0:
-            raise InputError(
-                f"The image context has shape {list(tokens.shape)}; expected [images, tokens, "
-                "channels]: connect Query-Transformer Projection."
-            )
+        require_tokens(tokens)
         if tokens.shape[0] not in (1, videos):
             raise InputError(
                 f"The image context is of {tokens.shape[0]} images, but {videos} videos are "
