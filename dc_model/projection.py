@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .checkpoint.detect import count_heads
 from .unet.ops import Operations, cast_like
 from .variants import QUERIES_PER_FRAME
 
@@ -119,16 +120,18 @@ def detect_projection_arch(
 ) -> ProjectionArch:
     """Dimensions from key -> shape, keys without the `image_proj_model.` prefix.
 
-    Raises KeyError when a defining key is missing, ValueError for more layers than any has.
+    Raises KeyError when a defining key is missing, ValueError for sizes that no model has.
     """
     dim = shapes["latents"][2]
     depth = len({k.split(".")[1] for k in shapes if k.startswith("layers.")})
     if depth > MOST_LAYERS:
         raise ValueError(f"it has {depth} layers, more than {MOST_LAYERS}")
+    if min(shapes["latents"]) < 1:
+        raise ValueError(f"its latents have shape {list(shapes['latents'])}")
     return ProjectionArch(
         dim=dim,
         depth=depth,
-        heads=shapes["layers.0.0.to_q.weight"][0] // head_dim,
+        heads=count_heads(shapes["layers.0.0.to_q.weight"][0], head_dim),
         head_dim=head_dim,
         num_latents=shapes["latents"][1],
         embedding_dim=shapes["proj_in.weight"][1],

@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from dc_model import vdg
 from dc_model.checkpoint.detect import detect_variant, read_metadata
+from dc_model.checkpoint.inspect import read_checkpoint
 from dc_model.checkpoint.layout import CheckpointParts
 from dc_model.frames import fold_frames
 from dc_model.metrics.pic import MissingDreamSim
@@ -136,11 +136,10 @@ def variant_of(choice: str, checkpoint: Path, parts: CheckpointParts) -> Variant
     """The chosen variant, or for "auto" what the file tells; CheckpointError when it does not."""
     if choice != "auto":
         return VARIANTS[choice]
-    metadata = None
-    if checkpoint.suffix == ".safetensors":
-        with safe_open(checkpoint, framework="pt") as file:
-            metadata = file.metadata()
-    detection = detect_variant(parts.evidence(), read_metadata(metadata), checkpoint.name)
+    metadata = read_checkpoint(checkpoint).metadata
+    # The published files are all named alike, in folders that say which they are.
+    name = f"{checkpoint.absolute().parent.name}/{checkpoint.name}"
+    detection = detect_variant(parts.evidence(), read_metadata(metadata), name)
     if detection.assumption is not None:
         log.warning("%s: assumed %s.", checkpoint.name, detection.assumption)
     return VARIANTS[detection.variant]

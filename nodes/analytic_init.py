@@ -74,10 +74,7 @@ def statistics(model: Any, init_file: str, samples: dict[str, Any] | None) -> An
         small = float(model.model_sampling.schedule.scale[-1]) < 0.5
         variance = PUBLISHED_VARIANCE_1024 if small else PUBLISHED_VARIANCE
         return AnalyticInit(torch.zeros(1, model.latent_format.latent_channels, 1, 1, 1), variance)
-    try:
-        return read_analytic_init(checkpoint_path(init_file))
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    return read_analytic_init(checkpoint_path(init_file))
 
 
 class AnalyticInitNode(io.ComfyNode):

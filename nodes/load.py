@@ -4,7 +4,6 @@ import logging
 import os
 from typing import Any, NamedTuple
 
-import comfy.memory_management
 import comfy.model_management
 import comfy.patcher_extension
 import comfy.utils
@@ -15,11 +14,13 @@ from torch import Tensor
 
 from ..dc_model.checkpoint.detect import (
     CheckpointError,
+    check_channels,
     detect_unet_arch,
     detect_variant,
     head_dims,
     read_metadata,
 )
+from ..dc_model.checkpoint.inspect import naming
 from ..dc_model.checkpoint.layout import (
     CheckpointParts,
     StateDict,
@@ -27,6 +28,7 @@ from ..dc_model.checkpoint.layout import (
     stated_variant,
 )
 from ..dc_model.sampling.schedule import NoiseSchedule
+from ..dc_model.shown import shown
 from ..dc_model.variants import VARIANTS, Variant
 from .door import checked
 from .errors import REMEDIES, InputError
@@ -85,7 +87,8 @@ def checkpoint_path(name: str) -> str:
             if path is not None:
                 return path
     raise InputError(
-        f"There is no checkpoint {name!r}; put it into models/checkpoints and refresh the list."
+        f"There is no checkpoint {shown(name)}; put it into models/checkpoints and refresh the "
+        "list."
     )
 
 
@@ -97,19 +100,17 @@ def load_checkpoint(
     Raises CheckpointError, which names the file, when it cannot be read, is not of this family, or
     its variant cannot be told.
     """
-    file = os.path.basename(path)
-    try:
-        tensors, metadata = read_checkpoint(path)
-        parts = split_checkpoint(tensors)
-        del tensors
-        stated = read_metadata(metadata)
+    file = shown(os.path.basename(path))
+    with naming(path):
+        content = read_checkpoint(path)
+        parts = split_checkpoint(content.tensors)
+        stated = read_metadata(content.metadata)
+        del content
         marker = stated_variant(parts.buffers)
         if marker in VARIANTS:
             stated.setdefault("variant", marker)
-        name = _variant_name(parts, stated, variant, file)
+        name = _variant_name(parts, stated, variant, path)
         loaded = _load_parts(parts, name, stated, variant == "auto", weight_dtype, disable_dynamic)
-    except CheckpointError as error:
-        raise CheckpointError(f"{file}: {error}") from error
     origin = (path, variant, weight_dtype)
     loaded.model.cached_patcher_init = (load_checkpoint, origin, 0)
     for part in ("clip", "vae", "clip_vision"):
@@ -148,22 +149,30 @@ def _load_parts(
     )
 
 
-def _variant_name(parts: CheckpointParts, stated: dict[str, Any], choice: str, file: str) -> str:
+def _variant_name(parts: CheckpointParts, stated: dict[str, Any], choice: str, path: str) -> str:
+    evidence = parts.evidence()
     if choice != "auto":
-        channels = parts.evidence().in_channels
-        expected = 4 if choice.startswith("videocrafter") else 8
-        if channels != expected:
-            raise CheckpointError(
-                f"The U-Net has {channels} input channels, but {choice} has {expected}; set "
-                "`variant` to auto."
-            )
+        check_channels(choice, evidence, "you chose")
         return choice
-    detection = detect_variant(parts.evidence(), stated, file)
+    detection = detect_variant(evidence, stated, _below_model_folder(path))
     if detection.assumption is not None:
         logger.warning(
-            "%s: assumed %s; set `variant` if that is wrong.", file, detection.assumption
+            "%s: assumed %s; set `variant` if that is wrong.",
+            shown(os.path.basename(path)),
+            detection.assumption,
         )
     return detection.variant
+
+
+def _below_model_folder(path: str) -> str:
+    """A file's path below the model folder that it lies in; only those folders are the user's."""
+    roots = [root for folder in FOLDERS for root in folder_paths.get_folder_paths(folder)]
+    inside = (os.path.relpath(path, root) for root in roots if _lies_in(path, root))
+    return min(inside, key=len, default=os.path.basename(path))
+
+
+def _lies_in(path: str, root: str) -> bool:
+    return os.path.abspath(path).startswith(os.path.join(os.path.abspath(root), ""))
 
 
 def _schedule(parts: CheckpointParts, variant: Variant, detected: bool) -> NoiseSchedule:
@@ -185,7 +194,10 @@ def _schedule(parts: CheckpointParts, variant: Variant, detected: bool) -> Noise
             alphas, scale, variant.parameterization, variant.final_scale
         )
     except ValueError as error:
-        raise CheckpointError(f"The file's noise schedule cannot be used: {error}") from error
+        raise CheckpointError(
+            f"The file's noise schedule cannot be used: {shown(error).rstrip('.')}; download it "
+            "again, or choose another."
+        ) from error
     same_end = bool((by_file.alphas_cumprod[-1] == 0) == (by_variant.alphas_cumprod[-1] == 0))
     same_scale = abs(float(by_file.scale[-1]) - float(by_variant.scale[-1])) < 0.01
     if detected or (same_end and same_scale):
@@ -243,12 +255,11 @@ def _load_unet(
 
 
 def _placed(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """`tensor` as the model wants it; the mapped file itself where nothing has to change."""
+    """`tensor` as the model wants it: a copy, as the host's own loaders make, because a file that
+    is written over takes its mapped tensors with it."""
     if dtype.itemsize == 1 and tensor.ndim < 2:
         dtype = tensor.dtype  # norms and biases cost nothing and suffer from 8 bits
-    # The host's own mapping cannot be written to, but its patches are written in place.
-    read_only = comfy.memory_management.aimdo_enabled
-    return tensor.to(device=device, dtype=dtype, copy=read_only)
+    return tensor.to(device=device, dtype=dtype, copy=True)
 
 
 def _log(loaded: Loaded, variant: str, file: str) -> None:

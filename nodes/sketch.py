@@ -16,8 +16,8 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..dc_model.checkpoint.detect import CheckpointError
-from ..dc_model.checkpoint.layout import StateDict, shapes
+from ..dc_model.checkpoint.inspect import naming
+from ..dc_model.checkpoint.layout import StateDict, require_floating, shapes
 from ..dc_model.frames import unfold_frames
 from ..dc_model.preprocess import fit_image
 from ..dc_model.shown import shown
@@ -48,6 +48,7 @@ TEXT_TOKENS = 77
 def load_sketch_network(path: str, disable_dynamic: bool = False) -> Any:
     """Patcher of the network in a file; CheckpointError when it is no sketch ControlNet."""
     tensors: StateDict = {k.removeprefix(PREFIX): v for k, v in read_tensors(path).items()}
+    require_floating(tensors, "sketch ControlNet")
     arch = detect_sketch_control_arch(shapes(tensors))
     load_device = comfy.model_management.get_torch_device()
     dtype = comfy.model_management.unet_dtype(
@@ -281,10 +282,8 @@ class SketchControlNode(io.ComfyNode):
         length = video_length(positive)
         numbers = parse_frames(frames, sketches.shape[0], length)
         path = folder_paths.get_full_path_or_raise(FOLDER, control_net_name)
-        try:
+        with naming(path):
             patcher = load_sketch_network(path)
-        except CheckpointError as error:
-            raise CheckpointError(f"{shown(control_net_name)}: {error}") from error
         _check_text(positive, patcher.model)
         grey = sketches.mean(dim=-1).unsqueeze(1)  # [K, 1, H, W]
         control = SketchControl(patcher, grey, numbers, length)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from dc_model.checkpoint.detect import METADATA_KEY
+from dc_model.checkpoint.inspect import naming, read_checkpoint
 from dc_model.checkpoint.layout import (
     PROJECTOR_PREFIX,
     TEXT_PREFIX,
@@ -119,9 +120,6 @@ def save_checkpoint(
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """A checkpoint's tensors from safetensors or a pickled state dict."""
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    from dc_model.checkpoint.layout import unwrap
-
-    return unwrap(torch.load(path, map_location="cpu", weights_only=True))
+    """A checkpoint's tensors; CheckpointError, which names the file, when it cannot be read."""
+    with naming(path):
+        return read_checkpoint(path).tensors

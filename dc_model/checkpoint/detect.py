@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ..shown import shown
 from ..variants import VARIANTS, UNetArch
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 METADATA_KEY = "dynamicrafter"
 INIT_ATTENTION_HEADS = 8
-LONGEST_NAME = 120
 # Of a U-Net's encoder, levels times blocks times depth; published: 8.
 MOST_BLOCKS = 256
 
@@ -25,24 +25,17 @@ class CheckpointError(ValueError):
     """A file that is not what it should be; the message says what to do."""
 
 
-def brief(text: object) -> str:
-    """A name for a message; that of a hostile file may have megabytes."""
-    name = str(text)
-    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
-
-
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What detection looks at, keys in this model's spelling and without any wrapper prefix.
 
     unet: the U-Net's key -> shape, prefix removed. other_keys: all other keys.
-    terminal_alpha, base_scale: last entries of `alphas_cumprod` and `scale_arr` where stored.
+    base_scale: last entry of `scale_arr` where stored.
     """
 
     unet: Shapes
     other_keys: frozenset[str] = frozenset()
     projector_latents: int | None = None
-    terminal_alpha: float | None = None
     base_scale: float | None = None
 
     @property
@@ -140,8 +133,8 @@ def detect_unet_arch(shapes: Shapes, head_dim: int | None = None) -> UNetArch:
         return _unet_arch(shapes, head_dim)
     except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(
-            f"The U-Net's tensors do not have DynamiCrafter's layout ({error}); choose a "
-            "DynamiCrafter, ToonCrafter, ViewCrafter or VideoCrafter checkpoint."
+            f"The U-Net's tensors do not have DynamiCrafter's layout ({shown(error)}); choose "
+            "a DynamiCrafter, ToonCrafter, ViewCrafter or VideoCrafter checkpoint."
         ) from error
 
 
@@ -162,6 +155,9 @@ def _unet_arch(shapes: Shapes, head_dim: int | None) -> UNetArch:
     init = shapes.get("init_attn.0.proj_in.weight")
     if head_dim is None:
         head_dim = init[0] // INIT_ATTENTION_HEADS if init else 64
+    for level, attended in zip(widths, attends, strict=True):
+        if attended:
+            count_heads(level[0], head_dim)
     return UNetArch(
         in_channels=in_channels,
         out_channels=shapes["out.2.weight"][0],
@@ -202,6 +198,13 @@ def encoder_levels(shapes: Shapes) -> tuple[list[list[int]], tuple[bool, ...]]:
     return widths, tuple(attends)
 
 
+def count_heads(width: int, head_dim: int) -> int:
+    """How many heads of `head_dim` make `width`; ValueError unless they do."""
+    if head_dim < 1 or width < 1 or width % head_dim:
+        raise ValueError(f"its width of {width} is not made of heads of {head_dim}")
+    return width // head_dim
+
+
 def _first(shapes: Shapes, ending: str) -> str:
     for key in shapes:
         if key.endswith(ending):
@@ -220,22 +223,24 @@ def read_metadata(metadata: Mapping[str, str] | None) -> dict[str, Any]:
     try:
         stated = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"The file's `{METADATA_KEY}` metadata is no JSON: {error}."
-        ) from None
+        raise _wrong_metadata(f"is not JSON ({shown(error)})") from None
     if not isinstance(stated, dict):
-        raise CheckpointError(f"The file's `{METADATA_KEY}` metadata is no JSON object.")
+        raise _wrong_metadata("is not a JSON object")
     variant = stated.get("variant")
     if variant is not None and (not isinstance(variant, str) or variant not in VARIANTS):
-        raise CheckpointError(
-            f"The file's metadata names the variant {variant!r}; known are {_choices()}."
-        )
+        raise _wrong_metadata(f"names the variant {shown(variant)}; known are {_choices()}")
     return stated
+
+
+def _wrong_metadata(what: str) -> CheckpointError:
+    return CheckpointError(
+        f"The file's `{METADATA_KEY}` metadata {what}: mend it, or convert the file again."
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class HeadDims:
-    """Widths of one attention head by part; shapes alone do not tell them."""
+    """Widths of one attention head by part; shapes alone do not say."""
 
     unet: int | None = None  # None: as its first temporal transformer says
     projector: int = 64
@@ -251,10 +256,9 @@ def head_dims(stated: Mapping[str, Any]) -> HeadDims:
     given = stated.get("head_dim", {})
     known = {field.name for field in fields(HeadDims)}
     fits = isinstance(given, dict) and set(given) <= known
-    if not fits or not all(isinstance(v, int) and 0 < v <= 1024 for v in given.values()):
-        raise CheckpointError(
-            f"The file's metadata has head_dim {given!r}; expected widths by part, of "
-            f"{', '.join(sorted(known))}."
+    if not fits or not all(type(v) is int and 0 < v <= 1024 for v in given.values()):
+        raise _wrong_metadata(
+            f"has head_dim {shown(given)}; expected widths by part, of {', '.join(sorted(known))}"
         )
     return HeadDims(**given)
 
@@ -262,25 +266,48 @@ def head_dims(stated: Mapping[str, Any]) -> HeadDims:
 def detect_variant(evidence: Evidence, stated: Mapping[str, Any], file_name: str) -> Detection:
     """The variant by the file's metadata, its buffers, keys and shapes, then its name.
 
-    Raises CheckpointError with the choices when none of them tells.
+    file_name: the path below the model folder; a folder's name counts where nearer ones are silent.
+    Raises CheckpointError with the choices when nothing decides, or when the metadata contradicts
+    the U-Net.
     """
     if "variant" in stated:
+        check_channels(stated["variant"], evidence, "the file's metadata or marker says")
         return Detection(stated["variant"])
     proven = next((s.variant for s in SIGNATURES if s.proves(evidence)), None)
-    named = next((variant for part, variant in NAME_HINTS if part in file_name.lower()), None)
-    by_name = f"by the file's name ({file_name})"
     alike = next((row for row in SAME_LAYOUT if proven == row[0]), ())
-    if named is not None and named in alike:
-        return Detection(named, f"variant {named}, {by_name}")
+    named, name = _named_variant(file_name, alike or tuple(VARIANTS))
+    place = "file" if file_name.endswith(name) else "folder"
+    by_name = f"variant {named}, by the {place}'s name ({shown(name)})"
+    if named is not None and alike:
+        return Detection(named, by_name)
     if proven is not None:
-        others = f"{', '.join(alike[1:])} are built alike and {file_name} names none of them"
+        others = f"{', '.join(alike[1:])} are built alike and {shown(file_name)} names none of them"
         return Detection(proven, f"variant {proven}, since {others}" if alike else None)
     if named is not None and evidence.in_channels == 8:
-        return Detection(named, f"variant {named}, {by_name}")
+        return Detection(named, by_name)
     raise CheckpointError(
-        f"{file_name} does not tell which variant it is (no metadata, no schedule buffers, no "
-        f"telling keys or name); set `variant` to one of {_choices()}."
+        "Neither the file (metadata, schedule buffers, keys) nor its name or folders say which "
+        f"variant it is; set `variant` to one of {_choices()}."
     )
+
+
+def check_channels(variant: str, evidence: Evidence, who: str) -> None:
+    """Raise CheckpointError when a U-Net has other inputs than `variant`, which `who` states."""
+    expected = 4 if variant.startswith("videocrafter") else 8
+    if evidence.unet and evidence.in_channels != expected:
+        raise CheckpointError(
+            f"The U-Net has {evidence.in_channels} input channels, but {who} {variant}, which has "
+            f"{expected}; set `variant` to one that has {evidence.in_channels}."
+        )
+
+
+def _named_variant(path: str, allowed: tuple[str, ...]) -> tuple[str | None, str]:
+    """The variant that a file's name or else its nearest folder says, and that name."""
+    for name in reversed(path.replace("\\", "/").split("/")):
+        hint = next((variant for part, variant in NAME_HINTS if part in name.lower()), None)
+        if hint in allowed:
+            return hint, name
+    return None, ""
 
 
 def _choices() -> str:

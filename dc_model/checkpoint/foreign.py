@@ -11,8 +11,9 @@ from itertools import islice
 
 import torch
 
+from ..shown import shown
 from ..unet.unet import DynamiCrafterUNet
-from .detect import CheckpointError, brief, detect_unet_arch
+from .detect import CheckpointError, detect_unet_arch
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -279,8 +280,8 @@ def _refuse_other_keys(unet: Shapes) -> None:
         tensors = DynamiCrafterUNet(arch, device=torch.device("meta")).state_dict()
     except (LookupError, ValueError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(
-            f"The U-Net has a layout that no model of this family has ({error}): the file is "
-            f"damaged or of a fork, choose {FAMILY}."
+            f"The U-Net has a layout that no model of this family has ({shown(error)}): the file "
+            f"is damaged or of a fork, choose {FAMILY}."
         ) from error
     expected = tensors.keys()
     unknown = sorted(unet.keys() - expected)
@@ -300,7 +301,7 @@ def _refuse_other_keys(unet: Shapes) -> None:
     if misshapen:
         first = misshapen[0]
         raise CheckpointError(
-            f"The U-Net has {len(misshapen)} tensors of the wrong shape ({first} is "
+            f"The U-Net has {len(misshapen)} tensors of the wrong shape ({shown(first)} is "
             f"{list(unet[first])}, expected {list(tensors[first].shape)}): the file is damaged or "
             f"of a fork; download it again or choose {FAMILY}."
         )
@@ -308,5 +309,5 @@ def _refuse_other_keys(unet: Shapes) -> None:
 
 def some(keys: Iterable[object]) -> str:
     """The first three keys, for a message."""
-    names = [brief(k) for k in islice(keys, 4)]
+    names = [shown(k) for k in islice(keys, 4)]
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

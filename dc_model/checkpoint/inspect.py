@@ -1,45 +1,44 @@
-"""What a checkpoint file is, told before anything is allocated or run.
+"""The one reader of checkpoint files: what a file is, whether it is whole, and its tensors.
 
 A file from the internet may be cut off, a web page under another name, or made to exhaust the
-memory. Everything here reads headers only: no tensor, and no object of a pickle other than tensors
-and plain values. Source: the safetensors format; PyTorch's zip format.
+memory. So its list of tensors is checked before a tensor is read, and whatever goes wrong ends in
+one sentence. Source: the formats of safetensors and of `torch.save`.
 """
 
 import json
 import os
 import struct
-import zipfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from math import prod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import IO, Any, Literal, NamedTuple
+from pickle import PickleError
+from typing import IO, Any, Literal
 
-import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
-from .detect import CheckpointError, brief
-from .pickles import LARGEST_PICKLE, check_program
+from ..shown import shown
+from .detect import CheckpointError, Shapes
+from .layout import StateDict, unwrap
+from .pickles import TO_SAFETENSORS, TensorEntry
+from .torch_file import (
+    DOWNLOAD_AGAIN,
+    LEGACY_START,
+    ZIP_MAGIC,
+    list_archive,
+    list_legacy,
+    read_tensors,
+)
 
 SAFETENSORS_SUFFIXES = (".safetensors", ".sft")
-DOWNLOAD_AGAIN = "the download broke off or is of something else; download the file again"
-
-# The largest published headers have half a megabyte; a hostile one grows in memory when parsed.
-LARGEST_HEADER = 16 * 1024**2
-MOST_DIMENSIONS = 8
-# Tensors' bytes over the file's: weights may be there under two names.
-MOST_SHARING = 2
-
-ITEM_SIZES = {
-    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1),
-    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 2),
-    **dict.fromkeys(("U32", "I32", "F32"), 4),
-    **dict.fromkeys(("U64", "I64", "F64", "C64"), 8),
-}
+# The library's own limit. The host stores workflows in headers, so they may be large.
+MAX_HEADER = 100_000_000
 
 # First bytes -> what the file is, and what to do.
 MAGIC: tuple[tuple[bytes, str, str], ...] = (
+    (b"PK", "a zip archive without its records", DOWNLOAD_AGAIN),
     (b"GGUF", "a GGUF file", "choose the safetensors or ckpt file"),
     (b"\x1f\x8b", "a gzip archive", "unpack it"),
     (b"7z\xbc\xaf", "a 7z archive", "unpack it"),
@@ -50,15 +49,11 @@ MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer", "download the file that it points to"),
     (b"version ", "a text file", DOWNLOAD_AGAIN),
 )
-ZIP_MAGIC = b"PK"
-PICKLE_PROTOCOL = b"\x80"
-# PyTorch's format before 1.6 starts with this number as a pickle; four more follow: its version,
-# the machine, the content, the names of the storages.
-LEGACY_MAGIC = bytes.fromhex("6cfc9c46f9206aa85019")
-LEGACY_PICKLES = 5
+PICKLE_PROTOCOLS = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 
-# What parsers raise on bytes that no writer made.
-DAMAGE = (
+# What files can make Python, PyTorch and safetensors raise: bytes that no writer made, files that
+# change while they are read, disks that fail.
+FAILURES = (
     RuntimeError,
     EOFError,
     LookupError,
@@ -68,91 +63,111 @@ DAMAGE = (
     AssertionError,
     ArithmeticError,
     MemoryError,
-    NotImplementedError,
+    BufferError,
     struct.error,
-    zipfile.BadZipFile,
+    PickleError,
+    SafetensorError,
 )
 
 Format = Literal["safetensors", "zip", "legacy"]
-
-
-class TensorInfo(NamedTuple):
-    """A tensor that a file tells of."""
-
-    dtype: str
-    shape: tuple[int, ...]
+Check = Callable[[Shapes], None]
+Load = Callable[[str], Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
 class FileContent:
-    """What a file's header tells.
+    """What a file holds.
 
-    tensors: by key, for safetensors. metadata: its free text. A pickle's tensors lie in wrappers:
-    `listing` is then its content with tensors that have shapes but no data (device meta); None for
-    the format before PyTorch 1.6, which has no header.
+    tensors: by key, outside of the wrappers that trainers put around them. metadata: free text of
+    safetensors. numbers: plain numbers beside the tensors of a pickle.
     """
 
     format: Format
-    tensors: Mapping[str, TensorInfo] = field(default_factory=dict)
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    listing: Any = None
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {key: tensor.shape for key, tensor in self.tensors.items()}
+    tensors: StateDict
+    metadata: Mapping[str, str]
+    numbers: Mapping[str, float]
 
 
-def inspect_file(path: str | Path) -> FileContent:
-    """Check that a file is whole, safe and of a format that the reader takes.
+def read_checkpoint(
+    path: str | Path, *, check: Check | None = None, load: Load | None = None
+) -> FileContent:
+    """All tensors of a file, mapped where the format allows, so that memory is taken on use.
 
+    check: sees key -> shape before a tensor is read and may raise CheckpointError. load: reads the
+    tensors of a safetensors file in place of the library, where a host has a way of its own.
     The host chooses the format by the name's ending, so content under another name is refused.
-    Raises CheckpointError, which names what was found and what to do. Reads headers only.
+    Raises CheckpointError, which says what was found and what to do, for whatever fails.
     """
-    size = os.path.getsize(path)
-    with open(path, "rb") as file:
-        start = file.read(512)
-    named_safetensors = str(path).lower().endswith(SAFETENSORS_SUFFIXES)
-    found = _format(start, size)
-    if found == "safetensors" and not named_safetensors:
-        raise CheckpointError(
-            "It is a safetensors file under another name: rename it to end in .safetensors."
-        )
-    if found != "safetensors" and named_safetensors:
-        raise CheckpointError(
-            "It is a pickle of PyTorch and no safetensors file: rename it to end in .ckpt."
-        )
-    if found == "safetensors":
-        return _inspect_safetensors(path, size)
-    if found == "zip":
-        _check_archive(path, size)
-        return FileContent("zip", listing=_pickle_listing(path, size))
-    with open(path, "rb") as file:
-        _check_pickles(file, LEGACY_PICKLES)
-    return FileContent("legacy")
+    path = os.fspath(path)
+    with readable(), open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        found = find_format(file.read(512), size)
+        _check_suffix(path, found)
+        if found == "safetensors":
+            return _read_safetensors(path, file, check, load)
+        listing = list_archive(file, size) if found == "zip" else list_legacy(file, size)
+        entries = unwrap(listing.content, TensorEntry)
+        if check is not None:
+            check({key: entry.shape for key, entry in entries.items()})
+        tensors = read_tensors(file, entries, listing.places)
+        return FileContent(found, tensors, {}, _numbers(listing.content))
 
 
-def _format(start: bytes, size: int) -> Format:
-    """The format by the first bytes; CheckpointError names any other."""
+@contextmanager
+def readable() -> Iterator[None]:
+    """The boundary to files: any failure inside becomes a CheckpointError."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except OSError as error:
+        raise CheckpointError(
+            f"It cannot be read ({shown(error.strerror or error)}): check the file, its "
+            "permissions and the disk."
+        ) from error
+    except FAILURES as error:
+        raise CheckpointError(
+            f"It is damaged ({shown(error) or type(error).__name__}): {DOWNLOAD_AGAIN}."
+        ) from error
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Puts the file's name before the message of a CheckpointError."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{shown(os.path.basename(path))}: {error}") from error
+
+
+def find_format(start: bytes, size: int) -> Format:
+    """The format of a file of `size` bytes by its first 512; CheckpointError names any other.
+
+    A number may look like any other format's first bytes, so a safetensors header, which has to fit
+    into the file and to start with a brace, is looked for first.
+    """
     if not size:
         raise CheckpointError(f"It is empty: {DOWNLOAD_AGAIN}.")
+    length = int.from_bytes(start[:8], "little")
+    if start[8:9] == b"{" and length <= MAX_HEADER:
+        if 8 + length > size:
+            raise CheckpointError(
+                f"It has {size} bytes of at least {8 + length}: {DOWNLOAD_AGAIN}."
+            )
+        return "safetensors"
     if start.startswith(ZIP_MAGIC):
         return "zip"
-    if start.startswith(PICKLE_PROTOCOL) and LEGACY_MAGIC in start[:32]:
+    if start.startswith(LEGACY_START):
         return "legacy"
-    if start.startswith(PICKLE_PROTOCOL):
+    if start.startswith(PICKLE_PROTOCOLS):
         raise CheckpointError(
-            "It is a pickle that PyTorch did not write, and such files can run code: convert its "
-            "state dict to safetensors."
+            f"It is a pickle that PyTorch did not write, and such files can run code: "
+            f"{TO_SAFETENSORS}."
         )
-    for magic, name, advice in MAGIC:
-        if start.startswith(magic):
-            raise CheckpointError(
-                f"It is {name}, no safetensors file and no pickle of PyTorch: {advice}."
-            )
-    if start[8:9] == b"{":
-        return "safetensors"
+    known = next(((name, advice) for magic, name, advice in MAGIC if start.startswith(magic)), None)
+    name, advice = known or (_describe(start), DOWNLOAD_AGAIN)
     raise CheckpointError(
-        f"It is {_describe(start)}, no safetensors file and no pickle of PyTorch: {DOWNLOAD_AGAIN}."
+        f"It is {name}, not a safetensors file and not a pickle of PyTorch: {advice}."
     )
 
 
@@ -162,6 +177,8 @@ def _describe(start: bytes) -> str:
         return "a web page"
     if not any(start):
         return "a file of zeros"
+    if start[8:9] == b"{":
+        return f"damaged, with a header of more than {MAX_HEADER} bytes or a text"
     try:
         start[:-4].decode("utf-8")  # the last character may be cut
     except UnicodeDecodeError:
@@ -169,198 +186,48 @@ def _describe(start: bytes) -> str:
     return "a text file" if b"\x00" not in start else "of an unknown format"
 
 
-def _inspect_safetensors(path: str | Path, size: int) -> FileContent:
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > LARGEST_HEADER:
-            raise CheckpointError(
-                f"It is damaged or no safetensors file, its header would have {length} bytes, more "
-                f"than the {LARGEST_HEADER} that any checkpoint needs: {DOWNLOAD_AGAIN}."
-            )
-        text = file.read(length)
-    if len(text) < length:
-        raise CheckpointError(f"It has {size} bytes of at least {8 + length}: {DOWNLOAD_AGAIN}.")
-    try:
-        header = json.loads(text, object_pairs_hook=_without_doubles)
-    except CheckpointError:
-        raise
-    except (ValueError, RecursionError) as error:
+def _check_suffix(path: str, found: Format) -> None:
+    named_safetensors = path.lower().endswith(SAFETENSORS_SUFFIXES)
+    if found == "safetensors" and not named_safetensors:
         raise CheckpointError(
-            f"It is no safetensors file or its header is damaged: {DOWNLOAD_AGAIN}."
-        ) from error
-    metadata = header.pop("__metadata__", None) or {}
-    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise CheckpointError(f"Its metadata is damaged, not text by name: {DOWNLOAD_AGAIN}.")
-    tensors, places = {}, []
-    for key, entry in header.items():
-        tensors[key], place = _tensor(key, entry)
-        places.append(place)
-    _check_places(places, size - 8 - length)
-    return FileContent("safetensors", tensors, metadata)
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        seen: set[str] = set()
-        double = next(name for name, _ in pairs if name in seen or seen.add(name))
-        raise CheckpointError(
-            f"Its header names {brief(double)} twice, which no program writes: {DOWNLOAD_AGAIN}."
+            "It is a safetensors file under another name: rename it to end in .safetensors."
         )
-    return found
-
-
-def _tensor(key: str, entry: Any) -> tuple[TensorInfo, tuple[int, int]]:
-    """One entry of the header, and where its bytes lie."""
-    key = brief(key)
-    try:
-        dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
-    except (TypeError, KeyError, ValueError) as error:
+    if found != "safetensors" and named_safetensors:
         raise CheckpointError(
-            f"Its header lacks type, shape or place of {key}: {DOWNLOAD_AGAIN}."
-        ) from error
-    if not isinstance(dtype, str) or dtype not in ITEM_SIZES:
-        raise CheckpointError(
-            f"Its tensor {key} is of type {brief(repr(dtype))}, which this reader does not know; "
-            f"expected one of {', '.join(ITEM_SIZES)}: convert the file."
-        )
-    sizes_are_counts = isinstance(shape, list) and all(_is_count(n) for n in shape)
-    if not sizes_are_counts or len(shape) > MOST_DIMENSIONS:
-        raise CheckpointError(
-            f"Its header gives {key} a shape that no tensor has; expected up to {MOST_DIMENSIONS} "
-            f"counts: {DOWNLOAD_AGAIN}."
-        )
-    expected = prod(shape) * ITEM_SIZES[dtype]
-    if not _is_count(start) or not _is_count(end) or end - start != expected:
-        raise CheckpointError(
-            f"Its header contradicts itself, {key} of shape {shape} as {dtype} needs {expected} "
-            f"bytes but has the bytes from {start} to {end}: {DOWNLOAD_AGAIN}."
-        )
-    return TensorInfo(dtype, tuple(shape)), (start, end)
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**63
-
-
-def _check_places(places: list[tuple[int, int]], available: int) -> None:
-    """The format knows neither overlaps nor holes, which could hide something."""
-    reached = 0
-    for start, end in sorted(places):
-        if start != reached:
-            kind = "overlap" if start < reached else "leave a hole"
-            raise CheckpointError(f"Its tensors {kind} at byte {start}: {DOWNLOAD_AGAIN}.")
-        reached = end
-    if reached != available:
-        raise CheckpointError(
-            f"It has {available} bytes of tensors, its header tells of {reached}: {DOWNLOAD_AGAIN}."
+            "It is a pickle of PyTorch and not a safetensors file: rename it to end in .ckpt."
         )
 
 
-def _check_archive(path: str | Path, size: int) -> None:
-    """The archive's records lie in it one after the other, unpacked, as PyTorch writes them."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            records = archive.infolist()
-    except DAMAGE as error:
-        raise CheckpointError(f"It is damaged, a zip without its end: {DOWNLOAD_AGAIN}.") from error
-    names = [record.filename for record in records]
-    if any("/code/" in f"/{name}" for name in names):
-        raise CheckpointError(
-            "It is a TorchScript program, which is code: choose a file with a state dict."
-        )
-    pickles = [r for r in records if r.filename.rpartition("/")[2] == "data.pkl"]
-    if len(pickles) != 1:
-        raise CheckpointError(
-            "It is a zip archive that PyTorch did not write (no data.pkl): unpack it, and choose "
-            "the checkpoint inside."
-        )
+def _read_safetensors(
+    path: str, file: IO[bytes], check: Check | None, load: Load | None
+) -> FileContent:
+    # NumPy's way of opening maps no tensors.
+    with safe_open(path, framework="numpy") as opened:
+        metadata = opened.metadata() or {}
+        shapes = {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
+    _check_doubles(file)
+    if check is not None:
+        check(shapes)
+    return FileContent("safetensors", unwrap((load or load_file)(path)), metadata, {})
+
+
+def _check_doubles(file: IO[bytes]) -> None:
+    """The library takes a name that occurs twice, and another program could take the other one."""
+    file.seek(0)
+    length = int.from_bytes(file.read(8), "little")
+    json.loads(file.read(length).decode("utf-8"), object_pairs_hook=_refuse_doubles)
+
+
+def _refuse_doubles(pairs: list[tuple[str, Any]]) -> None:
+    names = [name for name, _ in pairs]
     if len(set(names)) < len(names):
-        raise CheckpointError(f"It is damaged, a zip with doubled records: {DOWNLOAD_AGAIN}.")
-    reached = 0
-    for record in sorted(records, key=lambda r: r.header_offset):
-        packed = record.compress_type != zipfile.ZIP_STORED or record.flag_bits & 1
-        if packed or record.file_size != record.compress_size or record.header_offset < reached:
-            raise CheckpointError(
-                f"Its record {brief(record.filename)} is packed or overlaps another, which PyTorch "
-                "never writes and which can fill the memory: download the file from its author."
-            )
-        reached = record.header_offset + record.file_size
-    if reached > size:
-        raise CheckpointError(f"It tells of more bytes than its {size}: {DOWNLOAD_AGAIN}.")
-    with open(path, "rb") as file:
-        _seek_record(file, pickles[0])
-        _check_pickles(file, 1)
-
-
-def _seek_record(file: IO[bytes], record: zipfile.ZipInfo) -> None:
-    """To a record's bytes, which follow its own header, name and extra field.
-
-    The archive's checksums are not looked at: PyTorch can be told to leave them out.
-    """
-    file.seek(record.header_offset)
-    name, extra = struct.unpack("<HH", file.read(30)[26:].ljust(4, b"\x00"))
-    file.seek(name + extra, os.SEEK_CUR)
-
-
-def _check_pickles(file: IO[bytes], pickles: int) -> None:
-    """So many pickles in a row, from here on, are of the size and kind that a checkpoint has."""
-    data = file.read(LARGEST_PICKLE)
-    try:
-        check_program(data, pickles)
-    except CheckpointError:
-        raise
-    except DAMAGE as error:
+        seen: set[str] = set()
+        double = next(name for name in names if name in seen or seen.add(name))
         raise CheckpointError(
-            f"Its list of tensors is damaged or has more than {LARGEST_PICKLE} bytes: "
-            f"{DOWNLOAD_AGAIN}."
-        ) from error
-
-
-def _pickle_listing(path: str | Path, size: int) -> Any:
-    """What the pickle holds, tensors without data; refuses those with more than the file has."""
-    content = load_pickle(path, "meta", mapped=True)
-    claimed = 0
-    for tensor in _tensors(content):
-        if tensor.layout != torch.strided or tensor.is_quantized:
-            raise CheckpointError(
-                "It holds sparse or quantized tensors: convert its state dict to plain ones, in "
-                "safetensors."
-            )
-        # Tensors may lie in one storage, and one may repeat its elements.
-        claimed += tensor.nbytes
-    if claimed > MOST_SHARING * size:
-        raise CheckpointError(
-            f"Its tensors would have {claimed} bytes, but the file has {size}: {DOWNLOAD_AGAIN}."
+            f"Its header names {shown(double)} twice, which no program writes: {DOWNLOAD_AGAIN}."
         )
-    return content
 
 
-def _tensors(content: Any) -> Iterator[Tensor]:
-    """Every tensor in nested containers, which may contain themselves."""
-    seen: set[int] = set()
-    waiting = [content]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, Mapping | list | tuple | set) and id(value) not in seen:
-            seen.add(id(value))
-            waiting.extend(value.values() if isinstance(value, Mapping) else value)
-
-
-def load_pickle(path: str | Path, device: str = "cpu", *, mapped: bool) -> Any:
-    """A trainer's file: tensors and plain values only, so that no code in it can run.
-
-    mapped: reads tensors when they are used; not for the format before PyTorch 1.6. Raises
-    CheckpointError for other objects and damaged files.
-    """
-    try:
-        return torch.load(path, map_location=device, weights_only=True, mmap=mapped)
-    except UnpicklingError as error:
-        raise CheckpointError(
-            "It holds Python objects beside its tensors, or is damaged; such files can run code, "
-            "so convert its state dict to safetensors, or download the file again."
-        ) from error
-    except DAMAGE as error:
-        raise CheckpointError(f"It is damaged: {DOWNLOAD_AGAIN}.") from error
+def _numbers(content: Any) -> dict[str, float]:
+    items = content.items() if isinstance(content, dict) else ()
+    return {k: float(v) for k, v in items if isinstance(k, str) and type(v) in (int, float)}

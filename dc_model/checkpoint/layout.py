@@ -5,11 +5,12 @@ Source: docs/method.md#checkpoint-layouts.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from ..shown import shown
 from .detect import CheckpointError, Evidence, Shapes
 from .foreign import FIRST_CONV, Header, check_family, some
 
@@ -27,8 +28,19 @@ RENAMES = (("framestride_embed", "fps_embedding"),)
 
 # A saved checkpoint names its variant by this tensor (ASCII codes).
 VARIANT_BUFFER = "dynamicrafter_variant"
+SCHEDULE_BUFFERS = ("alphas_cumprod", "scale_arr")
 
 StateDict = dict[str, Tensor]
+
+# Types that a weight may have.
+FLOATING = frozenset(
+    {
+        *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+        *(torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz),
+    }
+)
+# Counters that text encoders carry; nothing reads them.
+COUNTERS = ("position_ids",)
 
 
 @dataclass(slots=True)
@@ -51,7 +63,6 @@ class CheckpointParts:
             unet=shapes(self.unet),
             other_keys=vae_keys | frozenset(self.other),
             projector_latents=None if latents is None or latents.ndim < 2 else latents.shape[1],
-            terminal_alpha=_last(self.buffers.get("alphas_cumprod")),
             base_scale=_last(self.buffers.get("scale_arr")),
         )
 
@@ -65,24 +76,28 @@ def _last(buffer: Tensor | None) -> float | None:
     return None if buffer is None or buffer.numel() == 0 else float(buffer.flatten()[-1])
 
 
-def unwrap(loaded: Any) -> StateDict:
+T = TypeVar("T")
+
+
+def unwrap(loaded: Any, kind: type[T] = Tensor) -> dict[str, T]:
     """The state dict inside a trainer's file (`state_dict`, or DeepSpeed's `module`).
 
-    loaded: whatever the file holds. Values that are no tensors are dropped. Raises CheckpointError
-    when no tensor is left.
+    loaded: whatever the file holds. kind: what stands for a tensor in it; values of other kinds are
+    dropped. Raises CheckpointError when no tensor is left.
     """
     if not isinstance(loaded, Mapping):
         raise CheckpointError(
-            f"It holds a {type(loaded).__name__}, not the tensors of a checkpoint by name."
+            f"It holds a {shown(type(loaded).__name__)}, not the tensors of a checkpoint by name: "
+            "choose another file."
         )
     inner = loaded
     for wrapper in ("module", "state_dict"):
         if isinstance(inner.get(wrapper), Mapping):
             inner = inner[wrapper]
-    tensors = {k: v for k, v in inner.items() if isinstance(k, str) and isinstance(v, Tensor)}
+    tensors = {k: v for k, v in inner.items() if isinstance(k, str) and isinstance(v, kind)}
     if not tensors:
         raise CheckpointError(
-            f"The file holds no tensors (its top level: {some(loaded)}); it is no checkpoint."
+            f"The file holds no tensors (its top level: {some(loaded)}): choose a checkpoint."
         )
     return tensors
 
@@ -117,11 +132,41 @@ def split_checkpoint(state_dict: Mapping[str, Tensor]) -> CheckpointParts:
             target = parts.other if "." in key else parts.buffers
         name = key.removeprefix(prefix)
         if name in target:
-            raise CheckpointError(f"The file holds {original} twice, under two spellings.")
+            raise CheckpointError(
+                f"The file holds {shown(original)} twice, under two spellings; download it again, "
+                "or from another place."
+            )
         target[name] = tensor
     if not parts.unet:
         parts.unet, parts.other = parts.other, {}
+    _refuse_other_types(parts)
+    # A mapped file may change under the schedule, which is read in every run.
+    parts.buffers = {key: buffer.clone() for key, buffer in parts.buffers.items()}
     return parts
+
+
+def _refuse_other_types(parts: CheckpointParts) -> None:
+    named = {
+        "U-Net": parts.unet,
+        "VAE": parts.vae,
+        "text encoder": parts.text_encoder,
+        "image encoder": parts.image_encoder,
+        "query transformer": parts.projector,
+        "noise schedule": {k: v for k, v in parts.buffers.items() if k in SCHEDULE_BUFFERS},
+    }
+    for part, tensors in named.items():
+        require_floating(tensors, part)
+
+
+def require_floating(tensors: Mapping[str, Tensor], part: str) -> None:
+    """Raise CheckpointError when a weight is of integers, booleans or complex numbers."""
+    for key, tensor in tensors.items():
+        if tensor.dtype not in FLOATING and not key.endswith(COUNTERS):
+            raise CheckpointError(
+                f"The file's {part} has {shown(key)} of type {tensor.dtype}, and weights are "
+                "floating numbers (fp32, fp16, bf16, fp64 or fp8): the file is damaged or "
+                "quantized; choose one of these types."
+            )
 
 
 def refuse_foreign(header: Shapes) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ..checkpoint.detect import CheckpointError
-from ..checkpoint.inspect import inspect_file, load_pickle
+from ..checkpoint.inspect import naming, read_checkpoint
+from ..checkpoint.layout import FLOATING
 
 _EXPECTATION = "Expectation_X0"
 _TRACE = "Tr_Cov_d"
@@ -69,26 +69,41 @@ def resize_expectation(expectation: Tensor, num_frames: int, height: int, width:
 def read_analytic_init(path: str | Path) -> AnalyticInit:
     """Read a published init file: `.safetensors`, or a `torch.save` dictionary.
 
-    Raises ValueError if the file lacks the two statistics or holds them in another form.
+    Raises CheckpointError, which names the file, if it cannot be read, lacks the two statistics or
+    holds them in another form.
     """
-    path = Path(path)
-    try:
-        safe = inspect_file(path).format == "safetensors"
-        content = load_file(path) if safe else load_pickle(path, mapped=False)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path.name}: {error}") from error
-    if not isinstance(content, dict) or not {_EXPECTATION, _TRACE} <= content.keys():
-        raise ValueError(
-            f"{path.name} holds no {_EXPECTATION} and {_TRACE}; choose a published Analytic-Init "
-            "file."
+    with naming(path):
+        content = read_checkpoint(path)
+        trace = content.tensors.get(_TRACE)
+        if trace is None and _TRACE in content.numbers:
+            trace = torch.tensor(content.numbers[_TRACE])
+        expectation = content.tensors.get(_EXPECTATION)
+        if expectation is None or trace is None:
+            raise CheckpointError(
+                f"It holds no {_EXPECTATION} and {_TRACE}; choose a published Analytic-Init file."
+            )
+        _check_statistics(expectation, trace)
+        return AnalyticInit(expectation.float(), float(trace))
+
+
+def _check_statistics(expectation: Tensor, trace: Tensor) -> None:
+    shape = expectation.shape
+    if len(shape) != 5 or shape[:2] != (1, 4) or not expectation.numel() or trace.numel() != 1:
+        raise CheckpointError(
+            f"It has {_EXPECTATION} of shape {list(shape)} and {_TRACE} of shape "
+            f"{list(trace.shape)}; expected [1, 4, T, h, w] and one number: choose a published "
+            "Analytic-Init file."
         )
-    expectation, trace = torch.as_tensor(content[_EXPECTATION]), torch.as_tensor(content[_TRACE])
-    if expectation.ndim != 5 or len(expectation) != 1 or trace.numel() != 1:
-        raise ValueError(
-            f"{path.name} has {_EXPECTATION} of shape {list(expectation.shape)} and {_TRACE} of "
-            f"shape {list(trace.shape)}; expected [1, 4, T, h, w] and one number."
+    if expectation.dtype not in FLOATING or trace.dtype not in FLOATING:
+        raise CheckpointError(
+            f"It has {_EXPECTATION} of type {expectation.dtype} and {_TRACE} of type "
+            f"{trace.dtype}; expected floating numbers: choose a published Analytic-Init file."
         )
-    return AnalyticInit(expectation.float(), float(trace))
+    if not bool(expectation.float().isfinite().all()) or not 0 <= float(trace) < math.inf:
+        raise CheckpointError(
+            f"Its {_EXPECTATION} is not finite or its {_TRACE}, {float(trace)}, is not a variance: "
+            "download the file again, or choose a published one."
+        )
 
 
 def measure_analytic_init(videos: Tensor) -> AnalyticInit:

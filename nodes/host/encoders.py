@@ -23,7 +23,7 @@ import comfy.utils
 import folder_paths
 import torch
 
-from ...dc_model.checkpoint.detect import CheckpointError
+from ...dc_model.checkpoint.detect import CheckpointError, count_heads
 from ...dc_model.checkpoint.layout import StateDict, shapes
 from ...dc_model.projection import Resampler, detect_projection_arch
 from ...dc_model.shown import shown
@@ -44,8 +44,8 @@ def fitting(part: str) -> Iterator[None]:
         raise
     except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(
-            f"The file's {part} has an unknown layout ({error}); download the file again, or "
-            "choose another."
+            f"The file's {part} has an unknown layout ({shown(error)}); download the file again, "
+            "or choose another."
         ) from error
     except RuntimeError as error:
         # PyTorch has no exception of its own for this; others, such as no memory, pass.
@@ -79,7 +79,7 @@ def load_text_encoder(
     options = {
         "clip_h_model_config": {
             "hidden_size": width,
-            "num_attention_heads": width // head_dim,
+            "num_attention_heads": count_heads(width, head_dim),
             "intermediate_size": state_dict["model.transformer.resblocks.0.mlp.c_fc.weight"].shape[
                 0
             ],
@@ -128,7 +128,7 @@ def _vision_config(visual: StateDict, prefix: str, head_dim: int) -> dict[str, A
         "hidden_size": width,
         "image_size": math.isqrt(patches) * patch_size,
         "intermediate_size": visual[prefix + "transformer.resblocks.0.mlp.c_fc.weight"].shape[0],
-        "num_attention_heads": width // head_dim,
+        "num_attention_heads": count_heads(width, head_dim),
         "num_channels": 3,
         "num_hidden_layers": _count_layers(visual, prefix + "transformer.resblocks."),
         "patch_size": patch_size,
@@ -155,8 +155,8 @@ def load_vae(state_dict: StateDict) -> Any:
         config = _vae_config(shapes(state_dict))
     except (KeyError, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(
-            f"The file's VAE has an unknown layout ({error}); choose a checkpoint with Stable "
-            "Diffusion's VAE, or one without."
+            f"The file's VAE has an unknown layout ({shown(error)}); choose a checkpoint with "
+            "Stable Diffusion's VAE, or one without."
         ) from error
     return comfy.sd.VAE(sd=dict(state_dict), config=config)
 
@@ -189,15 +189,15 @@ def load_projector(state_dict: StateDict, head_dim: int = 64, disable_dynamic: b
         arch = detect_projection_arch(shapes(state_dict), head_dim)
     except (KeyError, IndexError, ValueError) as error:
         raise CheckpointError(
-            f"The file's query transformer has an unknown layout ({error}); choose a checkpoint "
-            "whose `image_proj_model` is DynamiCrafter's."
+            f"The file's query transformer has an unknown layout ({shown(error)}); choose a "
+            "checkpoint whose `image_proj_model` is DynamiCrafter's."
         ) from error
     load_device = comfy.model_management.text_encoder_device()
     offload_device = comfy.model_management.text_encoder_offload_device()
     dtype = comfy.model_management.text_encoder_dtype(load_device)
     with torch.device("meta"):
         model = Resampler(arch, operations=comfy.ops.manual_cast, dtype=dtype)
-    tensors = {k: v.to(device=offload_device, dtype=dtype) for k, v in state_dict.items()}
+    tensors = {k: v.to(offload_device, dtype, copy=True) for k, v in state_dict.items()}
     load_strictly(model, tensors, "query transformer")
     model.requires_grad_(False).eval()
     return core_patcher(model, load_device, offload_device, disable_dynamic)

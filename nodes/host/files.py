@@ -1,33 +1,23 @@
-"""Reads checkpoint files: checked and refused by their header, tensors mapped, not copied."""
+"""Checkpoint files through the reader, with the host's own mapping where it has one."""
 
 import comfy.utils
+from torch import Tensor
 
-from ...dc_model.checkpoint.inspect import FileContent, inspect_file, load_pickle
-from ...dc_model.checkpoint.layout import StateDict, refuse_foreign, shapes, unwrap
+from ...dc_model.checkpoint.inspect import FileContent
+from ...dc_model.checkpoint.inspect import read_checkpoint as read
+from ...dc_model.checkpoint.layout import StateDict, refuse_foreign
 
 
-def read_checkpoint(path: str) -> tuple[StateDict, dict[str, str]]:
-    """Tensors of a file in any of the family's layouts, and its metadata.
+def _host_load(path: str) -> dict[str, Tensor]:
+    # Its tensors know their place in the file, from which DynamicVRAM reads them again.
+    return comfy.utils.load_torch_file(path, safe_load=True)
 
-    Nothing is copied where the format allows: safetensors and today's pickles are mapped, so that
-    memory is taken when a tensor is used. Raises CheckpointError for a file that is damaged, holds
-    other objects than tensors, or is of another family; before a tensor is read where the format
-    has a header.
-    """
-    content = inspect_file(path)
-    if content.format == "safetensors":
-        refuse_foreign(content.shapes)
-    elif content.listing is not None:
-        refuse_foreign(shapes(unwrap(content.listing)))
-    return _read(path, content), dict(content.metadata)
+
+def read_checkpoint(path: str) -> FileContent:
+    """A file of this family; CheckpointError for any other, before a tensor is read."""
+    return read(path, check=refuse_foreign, load=_host_load)
 
 
 def read_tensors(path: str) -> StateDict:
-    """Tensors of any file, as `read_checkpoint` but without a look at its family."""
-    return _read(path, inspect_file(path))
-
-
-def _read(path: str, content: FileContent) -> StateDict:
-    if content.format == "safetensors":
-        return unwrap(comfy.utils.load_torch_file(path, safe_load=True))
-    return unwrap(load_pickle(path, mapped=content.format == "zip"))
+    """The tensors of any file."""
+    return read(path, load=_host_load).tensors

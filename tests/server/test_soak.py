@@ -16,7 +16,7 @@ from scene import Scene
 from studio import PATIENCE, Studio, picture
 from torch import Tensor
 
-from dc_model.checkpoint.inspect import inspect_file
+from dc_model.checkpoint.inspect import read_checkpoint
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -180,7 +180,7 @@ def test_no_partial_file_is_left(soaked: Soak) -> None:
     for path in files:
         assert not path.name.startswith(("cancelled", "dropped"))
         if path.suffix == ".safetensors":
-            inspect_file(path)
+            read_checkpoint(path)
         else:
             Image.open(path).verify()
 

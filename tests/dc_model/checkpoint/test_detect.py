@@ -142,7 +142,47 @@ def test_a_toon_unet_without_its_vae_goes_by_name(load_manifest, buffers):
 def test_nothing_telling_lists_the_choices(load_manifest):
     with pytest.raises(CheckpointError) as error:
         detect_variant(pruned(load_manifest, "dynamicrafter_512").evidence(), {}, BUFFERLESS_NAME)
-    assert all(name in str(error.value) for name in (*VARIANTS, BUFFERLESS_NAME, "variant"))
+    assert all(name in str(error.value) for name in (*VARIANTS, "variant"))
+    assert BUFFERLESS_NAME not in str(error.value)  # the loader begins its messages with it
+
+
+@pytest.mark.parametrize(
+    ("manifest", "path", "variant"),
+    [
+        ("dynamicrafter_1024", "DynamiCrafter-CIL-1024/model.safetensors", "cil_1024"),
+        ("dynamicrafter_512_interp", "DynamiCrafter_512_Interp/model.ckpt", "512_interp"),
+        ("dynamicrafter_1024", "DynamiCrafter_1024/model.safetensors", "1024"),
+        ("dynamicrafter_512", "video\\CIL-512\\fp16\\model.safetensors", "cil_512"),
+        ("dynamicrafter_1024", "CIL-512/DynamiCrafter-CIL-1024/model.ckpt", "cil_1024"),
+        ("dynamicrafter_1024", "CIL-1024/ViewCrafter_16.ckpt", "viewcrafter_16"),
+    ],
+)
+@pytest.mark.parametrize("without_buffers", [True, False])
+def test_folders_name_what_files_do_not(load_manifest, manifest, path, variant, without_buffers):
+    """The published files are all called model.ckpt; the nearest name counts."""
+    parts = (pruned if without_buffers else parts_of)(load_manifest, manifest)
+    found = detect_variant(parts.evidence(), {}, path)
+    assert found.variant == variant
+    place = "file" if path.startswith("CIL-1024/") else "folder"
+    assert f"by the {place}'s name" in (found.assumption or "")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "variant"),
+    [("dynamicrafter_512", "videocrafter2"), ("videocrafter2_t2v_512", "512")],
+)
+def test_a_statement_of_other_inputs_is_refused(load_manifest, manifest, variant):
+    stated = read_metadata({METADATA_KEY: json.dumps({"variant": variant})})
+    with pytest.raises(CheckpointError, match=f"input channels.*{variant}.*set `variant`"):
+        detect_variant(parts_of(load_manifest, manifest).evidence(), stated, "x")
+
+
+@pytest.mark.parametrize(
+    ("scale", "known"),
+    [(0.7, True), (0.7091, True), (0.6909, True), (0.7109, False), (0.6891, False), (0.3, False)],
+)
+def test_a_base_scale_is_known_within_half_precision(scale, known):
+    assert Evidence(unet={}, base_scale=scale).scale_is(0.7) == known
 
 
 def test_25_frames_of_queries_are_viewcrafter_25(load_manifest):
@@ -171,9 +211,9 @@ def test_no_metadata_states_nothing(metadata):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("not json", "no JSON"),
-        ("[1]", "no JSON object"),
-        ('{"variant": "2048"}', "'2048'.*256"),
+        ("not json", "is not JSON"),
+        ("[1]", "not a JSON object"),
+        ('{"variant": "2048"}', "2048.*256"),
     ],
 )
 def test_broken_metadata_says_what_is_wrong(text, message):

@@ -8,84 +8,78 @@ import torch
 from checkpoint_files import entry, refused, safetensors
 
 from dc_model.checkpoint.detect import CheckpointError
-from dc_model.checkpoint.inspect import inspect_file
+from dc_model.checkpoint.inspect import read_checkpoint
 from dc_model.checkpoint.layout import refuse_foreign, split_checkpoint
 
 PETABYTE = 10**15
-HEADERS: dict[str, tuple[Any, int, str]] = {
-    "a petabyte": ({"a": entry([PETABYTE // 4], 0, PETABYTE)}, 16, "its header tells of"),
-    "a petabyte in 16 bytes": ({"a": entry([PETABYTE // 4], 0, 16)}, 16, "contradicts itself"),
-    "more than 64 bits": ({"a": entry([2**62, 2**62], 0, 16)}, 16, "contradicts itself"),
-    "huge offsets": ({"a": entry([4], 2**63, 2**63 + 16)}, 16, "contradicts itself"),
-    "a hole": ({"a": entry([2], 0, 8), "b": entry([2], 16, 24)}, 24, "leave a hole"),
-    "an overlap": ({"a": entry([4], 0, 16), "b": entry([4], 8, 24)}, 24, "overlap"),
-    "a late start": ({"a": entry([4], 8, 24)}, 24, "leave a hole"),
-    "backwards": ({"a": entry([4], 16, 0)}, 16, "contradicts itself"),
-    "a negative start": ({"a": entry([4], -16, 0)}, 16, "contradicts itself"),
-    "a negative size": ({"a": entry([-4], 0, 16)}, 16, "shape that no tensor has"),
-    "two negative sizes": ({"a": entry([-2, -2], 0, 16)}, 16, "shape that no tensor has"),
-    "a real size": ({"a": entry([4.0], 0, 16)}, 16, "shape that no tensor has"),
-    "a true size": ({"a": entry([True], 0, 4)}, 4, "shape that no tensor has"),
-    "a NaN size": ({"a": entry([float("nan")], 0, 16)}, 16, "shape that no tensor has"),
-    "a text size": ({"a": entry(["4"], 0, 16)}, 16, "shape that no tensor has"),
-    "a text shape": ({"a": entry("4", 0, 16)}, 16, "shape that no tensor has"),
-    "many axes": ({"a": entry([1] * 65, 0, 4)}, 4, "shape that no tensor has"),
-    "no shape": ({"a": {"dtype": "F32", "data_offsets": [0, 4]}}, 4, "lacks type"),
-    "no type": ({"a": {"shape": [1], "data_offsets": [0, 4]}}, 4, "lacks type"),
-    "no place": ({"a": {"dtype": "F32", "shape": [1]}}, 4, "lacks type"),
-    "one offset": ({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0]}}, 4, "lacks type"),
+HEADERS: dict[str, tuple[Any, int]] = {
+    "a petabyte": ({"a": entry([PETABYTE // 4], 0, PETABYTE)}, 16),
+    "a petabyte in 16 bytes": ({"a": entry([PETABYTE // 4], 0, 16)}, 16),
+    "more than 64 bits": ({"a": entry([2**62, 2**62], 0, 16)}, 16),
+    "huge offsets": ({"a": entry([4], 2**63, 2**63 + 16)}, 16),
+    "a hole": ({"a": entry([2], 0, 8), "b": entry([2], 16, 24)}, 24),
+    "an overlap": ({"a": entry([4], 0, 16), "b": entry([4], 8, 24)}, 24),
+    "a late start": ({"a": entry([4], 8, 24)}, 24),
+    "backwards": ({"a": entry([4], 16, 0)}, 16),
+    "a negative start": ({"a": entry([4], -16, 0)}, 16),
+    "a negative size": ({"a": entry([-4], 0, 16)}, 16),
+    "two negative sizes": ({"a": entry([-2, -2], 0, 16)}, 16),
+    "a real size": ({"a": entry([4.0], 0, 16)}, 16),
+    "a true size": ({"a": entry([True], 0, 4)}, 4),
+    "a NaN size": ({"a": entry([float("nan")], 0, 16)}, 16),
+    "a text size": ({"a": entry(["4"], 0, 16)}, 16),
+    "a text shape": ({"a": entry("4", 0, 16)}, 16),
+    "no shape": ({"a": {"dtype": "F32", "data_offsets": [0, 4]}}, 4),
+    "no type": ({"a": {"shape": [1], "data_offsets": [0, 4]}}, 4),
+    "no place": ({"a": {"dtype": "F32", "shape": [1]}}, 4),
+    "one offset": ({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0]}}, 4),
     "three offsets": (
         {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 2, 4]}},
         4,
-        "lacks type",
     ),
-    "a real offset": ({"a": entry([1], 0.0, 4.0)}, 4, "contradicts itself"),
-    "an unknown type": ({"a": entry([1], 0, 4, "Q4_K")}, 4, "is of type"),
-    "a number for a type": ({"a": entry([1], 0, 4, 32)}, 4, "is of type"),
-    "the wrong type": ({"a": entry([4], 0, 16, "F16")}, 16, "contradicts itself"),
-    "a list for a tensor": ({"a": [1, 2]}, 4, "lacks type"),
-    "nothing for a tensor": ({"a": None}, 4, "lacks type"),
-    "a list": ([1, 2], 0, "text file|no safetensors|unknown format"),
-    "a text": (b'"header"', 0, "no safetensors"),
-    "no JSON": (b"{not json}", 0, "header is damaged"),
-    "half a JSON": (b'{"a": {"dtype": "F32"', 0, "header is damaged"),
-    "no UTF-8": (b'{"\xff\xfe": 1}', 0, "header is damaged"),
+    "a real offset": ({"a": entry([1], 0.0, 4.0)}, 4),
+    "an unknown type": ({"a": entry([1], 0, 4, "Q4_K")}, 4),
+    "a number for a type": ({"a": entry([1], 0, 4, 32)}, 4),
+    "the wrong type": ({"a": entry([4], 0, 16, "F16")}, 16),
+    "a list for a tensor": ({"a": [1, 2]}, 4),
+    "nothing for a tensor": ({"a": None}, 4),
+    "a list": ([1, 2], 0),
+    "a text": (b'"header"', 0),
+    "no JSON": (b"{not json}", 0),
+    "half a JSON": (b'{"a": {"dtype": "F32"', 0),
+    "no UTF-8": (b'{"\xff\xfe": 1}', 0),
     "a number of 5000 digits": (
         b'{"a": {"dtype": "F32", "shape": [' + b"9" * 5000 + b'], "data_offsets": [0, 4]}}',
         4,
-        "header is damaged",
     ),
-    "deep nesting": (b'{"a": ' + b"[" * 200_000, 0, "header is damaged"),
-    "metadata in numbers": ({"__metadata__": {"a": 1}}, 0, "metadata is damaged"),
-    "metadata in a list": ({"__metadata__": ["a"]}, 0, "metadata is damaged"),
+    "deep nesting": (b'{"a": ' + b"[" * 200_000, 0),
+    "metadata in numbers": ({"__metadata__": {"a": 1}}, 0),
+    "metadata in a list": ({"__metadata__": ["a"]}, 0),
     "a doubled key": (
         b'{"a": {"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
         b'"a": {"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
         4,
-        "names a twice",
     ),
     "a doubled field": (
         b'{"a": {"dtype":"F32","dtype":"F16","shape":[1],"data_offsets":[0,4]}}',
         4,
-        "names dtype twice",
     ),
-    "too little data": ({"a": entry([100], 0, 400)}, 399, "its header tells of"),
-    "no data": ({"a": entry([100], 0, 400)}, 0, "its header tells of"),
+    "too little data": ({"a": entry([100], 0, 400)}, 399),
+    "no data": ({"a": entry([100], 0, 400)}, 0),
 }
 
 
 @pytest.mark.parametrize("name", list(HEADERS))
 def test_impossible_headers(name: str, tmp_path: Path) -> None:
-    header, data, fragment = HEADERS[name]
-    message = refused(safetensors(tmp_path / "a.safetensors", header, data))
-    assert any(part in message for part in fragment.split("|")), message
+    header, data = HEADERS[name]
+    assert "download" in refused(safetensors(tmp_path / "a.safetensors", header, data))
 
 
-@pytest.mark.parametrize("length", [2**24 + 1, 10**8, 2**40, 2**63, 2**64 - 1])
+@pytest.mark.parametrize("length", [2**24 + 1, 10**8, 10**8 + 1, 2**40, 2**63, 2**64 - 1])
 def test_headers_of_impossible_length(length: int, tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(length.to_bytes(8, "little") + b'{"a": 1}')
-    assert "more than the" in refused(path)
+    assert "download" in refused(path)
 
 
 def test_a_sparse_file_of_a_terabyte_is_refused_by_its_family(tmp_path: Path) -> None:
@@ -97,9 +91,8 @@ def test_a_sparse_file_of_a_terabyte_is_refused_by_its_family(tmp_path: Path) ->
             file.truncate(path.stat().st_size + size)
     except OSError:
         pytest.skip("this file system has no files of a terabyte")
-    content = inspect_file(path)
     with pytest.raises(CheckpointError, match="no video U-Net"):
-        refuse_foreign(content.shapes)
+        read_checkpoint(path, check=refuse_foreign)
 
 
 @pytest.mark.parametrize(

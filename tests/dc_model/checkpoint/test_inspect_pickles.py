@@ -11,8 +11,6 @@ import pytest
 import torch
 from checkpoint_files import TENSORS, read_or_refuse, refused, rewritten
 
-from dc_model.checkpoint.inspect import inspect_file
-
 
 class Runs:
     """An object whose unpickling runs a call."""
@@ -77,8 +75,6 @@ def test_bare_pickles_never_run_code(call: str, tmp_path: Path) -> None:
 def test_pickles_without_tensors(content: Any, tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
     torch.save(content, path)
-    listing = inspect_file(path).listing
-    assert listing == content
     expected = "no tensors" if isinstance(content, dict) else f"holds a {type(content).__name__}"
     assert expected in refused(path)
 
@@ -113,7 +109,7 @@ def test_pickles_that_claim_more_than_the_file(
         return data.replace(shape, b"(" + large + b"K\x08K\x03K\x03t")
 
     path = rewritten(whole["zip"], tmp_path / "a.ckpt", claim)
-    assert "but the file has" in refused(path)
+    assert "reaches beyond its data" in refused(path)
 
 
 @pytest.mark.parametrize("record", ["data.pkl", "data/0", "data/1", "version", "byteorder"])

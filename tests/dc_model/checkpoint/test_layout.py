@@ -6,6 +6,7 @@ import torch
 from dc_model.checkpoint.detect import CheckpointError, detect_variant
 from dc_model.checkpoint.layout import (
     DEEPSPEED_PREFIX,
+    FLOATING,
     UNET_PREFIX,
     CheckpointParts,
     encode_variant,
@@ -63,9 +64,10 @@ def test_every_key_finds_its_part(load_manifest, manifest, expected):
     assert "alphas_cumprod" in parts.buffers
 
 
-def test_tensors_are_passed_on_not_copied(full):
+def test_weights_are_passed_on_and_buffers_copied(full):
     parts = split_checkpoint(full)
-    assert parts.buffers["alphas_cumprod"] is full["alphas_cumprod"]
+    assert torch.equal(parts.buffers["alphas_cumprod"], full["alphas_cumprod"])
+    assert parts.buffers["alphas_cumprod"].data_ptr() != full["alphas_cumprod"].data_ptr()
     name = "input_blocks.0.0.weight"
     assert parts.unet[name] is full[UNET_PREFIX + name]
 
@@ -157,3 +159,37 @@ def test_a_saved_variant_reads_back():
     assert stated_variant({"dynamicrafter_variant": encode_variant("cil_1024")}) == "cil_1024"
     assert stated_variant({}) is None
     assert stated_variant({"dynamicrafter_variant": torch.zeros(3)}) is None
+
+
+REFUSED_TYPES = (
+    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16),
+    *(torch.complex64, torch.complex128),
+)
+WEIGHTS = {
+    "U-Net": UNET_PREFIX + "out.2.bias",
+    "VAE": "first_stage_model.decoder.conv_in.weight",
+    "text encoder": "cond_stage_model.model.ln_final.weight",
+    "image encoder": "embedder.model.visual.ln_post.weight",
+    "query transformer": "image_proj_model.proj_out.weight",
+    "noise schedule": "alphas_cumprod",
+}
+
+
+@pytest.mark.parametrize("dtype", REFUSED_TYPES, ids=str)
+@pytest.mark.parametrize("part", list(WEIGHTS))
+def test_weights_of_other_than_floating_numbers_are_refused(full, part, dtype):
+    key = WEIGHTS[part]
+    full = {**full, key: full.get(key, torch.ones(1)).to(dtype)}
+    with pytest.raises(CheckpointError, match=f"{part} has .* of type {dtype}.*choose"):
+        split_checkpoint(full)
+
+
+@pytest.mark.parametrize("dtype", sorted(FLOATING, key=str), ids=str)
+def test_weights_of_floating_numbers_pass(full, dtype):
+    key = WEIGHTS["U-Net"]
+    assert split_checkpoint({**full, key: full[key].to(dtype)}).unet["out.2.bias"].dtype == dtype
+
+
+def test_counters_of_a_text_encoder_pass(full):
+    key = "cond_stage_model.transformer.text_model.embeddings.position_ids"
+    assert split_checkpoint({**full, key: torch.arange(77)}).text_encoder

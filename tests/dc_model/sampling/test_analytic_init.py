@@ -1,5 +1,6 @@
 """The start of Analytic-Init, by value, and the files it is published in."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -70,8 +71,16 @@ def test_published_files_are_read(suffix, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"Expectation_X0": torch.zeros(1)}, r"init.pt holds no Expectation_X0 and Tr_Cov_d"),
-        ([1, 2], "init.pt holds no"),
+        ({"Expectation_X0": torch.zeros(1)}, r"init.pt: It holds no Expectation_X0 and Tr_Cov_d"),
+        ([1, 2], "init.pt: It holds a list"),
+        ({"Expectation_X0": torch.zeros(1, 3, 1, 2, 2), "Tr_Cov_d": 0.8}, r"of shape \[1, 3"),
+        ({"Expectation_X0": torch.zeros(1, 4, 0, 2, 2), "Tr_Cov_d": 0.8}, r"of shape \[1, 4, 0"),
+        ({"Expectation_X0": torch.zeros(1, 4, 1, 2, 2), "Tr_Cov_d": -0.1}, "not a variance"),
+        ({"Expectation_X0": torch.zeros(1, 4, 1, 2, 2), "Tr_Cov_d": math.nan}, "not a variance"),
+        ({"Expectation_X0": torch.zeros(1, 4, 1, 2, 2), "Tr_Cov_d": math.inf}, "not a variance"),
+        ({"Expectation_X0": torch.full((1, 4, 1, 2, 2), math.nan), "Tr_Cov_d": 1.0}, "not finite"),
+        ({"Expectation_X0": torch.zeros(1, 4, 1, 2, 2).int(), "Tr_Cov_d": 1.0}, "torch.int32"),
+        ({"Expectation_X0": torch.zeros(1, 4, 1, 2, 2), "Tr_Cov_d": torch.tensor(1)}, "int64"),
         ({"Expectation_X0": torch.zeros(4, 16), "Tr_Cov_d": 0.8}, r"of shape \[4, 16\]"),
         ({"Expectation_X0": torch.zeros(1, 4, 1, 2, 2), "Tr_Cov_d": torch.ones(3)}, r"shape \[3\]"),
     ],
