@@ -152,7 +152,7 @@ def _load_parts(
 def _variant_name(parts: CheckpointParts, stated: dict[str, Any], choice: str, path: str) -> str:
     evidence = parts.evidence()
     if choice != "auto":
-        check_channels(choice, evidence, "you chose")
+        check_channels(choice, evidence, "the chosen variant")
         return choice
     detection = detect_variant(evidence, stated, _below_model_folder(path))
     if detection.assumption is not None:

@@ -271,7 +271,7 @@ def detect_variant(evidence: Evidence, stated: Mapping[str, Any], file_name: str
     the U-Net.
     """
     if "variant" in stated:
-        check_channels(stated["variant"], evidence, "the file's metadata or marker says")
+        check_channels(stated["variant"], evidence, "which the file states")
         return Detection(stated["variant"])
     proven = next((s.variant for s in SIGNATURES if s.proves(evidence)), None)
     alike = next((row for row in SAME_LAYOUT if proven == row[0]), ())
@@ -291,13 +291,13 @@ def detect_variant(evidence: Evidence, stated: Mapping[str, Any], file_name: str
     )
 
 
-def check_channels(variant: str, evidence: Evidence, who: str) -> None:
-    """Raise CheckpointError when a U-Net has other inputs than `variant`, which `who` states."""
+def check_channels(variant: str, evidence: Evidence, origin: str) -> None:
+    """Raise CheckpointError when a U-Net has other inputs than `variant`, of this origin."""
     expected = 4 if variant.startswith("videocrafter") else 8
     if evidence.unet and evidence.in_channels != expected:
         raise CheckpointError(
-            f"The U-Net has {evidence.in_channels} input channels, but {who} {variant}, which has "
-            f"{expected}; set `variant` to one that has {evidence.in_channels}."
+            f"The U-Net has {evidence.in_channels} input channels, but {variant} has {expected} "
+            f"({origin}); set `variant` to one that has {evidence.in_channels}."
         )
 
 

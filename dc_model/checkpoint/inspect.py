@@ -8,6 +8,8 @@ one sentence. Source: the formats of safetensors and of `torch.save`.
 import json
 import os
 import struct
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from pathlib import Path
 from pickle import PickleError
 from typing import IO, Any, Literal
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
@@ -64,6 +67,9 @@ FAILURES = (
     ArithmeticError,
     MemoryError,
     BufferError,
+    SyntaxError,
+    zlib.error,
+    zipfile.BadZipFile,
     struct.error,
     PickleError,
     SafetensorError,
@@ -118,7 +124,7 @@ def readable() -> Iterator[None]:
     """The boundary to files: any failure inside becomes a CheckpointError."""
     try:
         yield
-    except CheckpointError:
+    except (CheckpointError, torch.OutOfMemoryError):
         raise
     except OSError as error:
         raise CheckpointError(
@@ -201,6 +207,10 @@ def _check_suffix(path: str, found: Format) -> None:
 def _read_safetensors(
     path: str, file: IO[bytes], check: Check | None, load: Load | None
 ) -> FileContent:
+    if not _is_utf8(path):
+        raise CheckpointError(
+            "Its path has bytes that are not UTF-8, which safetensors cannot open: rename it."
+        )
     # NumPy's way of opening maps no tensors.
     with safe_open(path, framework="numpy") as opened:
         metadata = opened.metadata() or {}
@@ -209,6 +219,10 @@ def _read_safetensors(
     if check is not None:
         check(shapes)
     return FileContent("safetensors", unwrap((load or load_file)(path)), metadata, {})
+
+
+def _is_utf8(text: str) -> bool:
+    return text.encode("utf-8", "replace").decode() == text
 
 
 def _check_doubles(file: IO[bytes]) -> None:

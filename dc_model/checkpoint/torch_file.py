@@ -61,12 +61,8 @@ class Listing(NamedTuple):
 def list_archive(file: IO[bytes], size: int) -> Listing:
     """The content of a zip archive. Raises CheckpointError, or what broken
     bytes make Python raise."""
-    try:
-        archive = zipfile.ZipFile(file)
-    except zipfile.BadZipFile as error:
-        raise CheckpointError(f"It is damaged, a zip without its end: {DOWNLOAD_AGAIN}.") from error
-    places = _record_places(file, archive, size)
-    pickle = next(name for name in places if name.rpartition("/")[2] == "data.pkl")
+    places = record_places(file, size)
+    pickle = _find_pickle(places)
     folder = pickle.removesuffix("data.pkl")
     version = _small_record(file, places.get(f"{folder}version"), "no version")
     order = _small_record(file, places.get(f"{folder}byteorder"), "little")
@@ -86,34 +82,46 @@ def list_archive(file: IO[bytes], size: int) -> Listing:
     return _checked(Listing(content, keys), size)
 
 
-def _record_places(file: IO[bytes], archive: zipfile.ZipFile, size: int) -> dict[str, Place]:
-    """Record -> its bytes. Refuses archives that two programs could read differently."""
-    records = sorted(archive.infolist(), key=lambda record: record.header_offset)
-    names = [record.filename for record in records]
-    if any("/code/" in f"/{name}" for name in names):
+def _find_pickle(records: Mapping[str, Place]) -> str:
+    if any("/code/" in f"/{name}" for name in records):
         raise CheckpointError(
             "It is a TorchScript program, which is code: choose a file with a state dict."
         )
-    if not any(name.rpartition("/")[2] == "data.pkl" for name in names):
+    pickles = [name for name in records if name.rpartition("/")[2].casefold() == "data.pkl"]
+    if len(pickles) != 1 or not pickles[0].endswith("data.pkl"):
         raise CheckpointError(
-            "It is a zip archive that PyTorch did not write (no data.pkl): unpack it, and choose "
-            "the checkpoint inside."
+            f"It is a zip archive that PyTorch did not write ({len(pickles)} data.pkl in it): "
+            "unpack it, and choose the checkpoint inside."
         )
-    folded = [name.casefold() for name in names]
-    if len(set(folded)) < len(names) or sum(n.endswith("data.pkl") for n in folded) > 1:
+    return pickles[0]
+
+
+def record_places(file: IO[bytes], size: int, *, packed: bool = False) -> dict[str, Place]:
+    """Record -> its bytes. packed: allows records that are compressed.
+
+    Raises CheckpointError for archives that two programs could read differently, or what broken
+    bytes make Python raise.
+    """
+    try:
+        archive = zipfile.ZipFile(file)
+    except (zipfile.BadZipFile, NotImplementedError) as error:
+        raise CheckpointError(f"It is damaged, a zip without its end: {DOWNLOAD_AGAIN}.") from error
+    records = sorted(archive.infolist(), key=lambda record: record.header_offset)
+    if len({record.filename.casefold() for record in records}) < len(records):
         raise CheckpointError(f"It is damaged, a zip with doubled records: {DOWNLOAD_AGAIN}.")
     places, reached = {}, 0
     for record in records:
         start = _data_start(file, record)
-        packed = record.compress_type != zipfile.ZIP_STORED or record.flag_bits & 1
-        gap = record.header_offset - reached
-        if packed or record.file_size != record.compress_size or not 0 <= gap <= _DATA_DESCRIPTOR:
+        whole = record.compress_type == zipfile.ZIP_STORED or packed
+        plain = packed or record.file_size == record.compress_size
+        near = 0 <= record.header_offset - reached <= _DATA_DESCRIPTOR
+        if not (whole and plain and near) or record.flag_bits & 1:
             raise CheckpointError(
                 f"Its record {shown(record.filename)} is packed, overlaps another or stands apart, "
                 "which PyTorch never writes: download the file from its author."
             )
-        places[record.filename] = Place(start, record.file_size)
-        reached = start + record.file_size
+        places[record.filename] = Place(start, record.compress_size)
+        reached = start + record.compress_size
     # One directory, directly after the records and up to the end.
     directory = sum(
         _DIRECTORY_ENTRY + len(_raw_name(r)) + len(r.extra) + len(r.comment) for r in records
@@ -121,7 +129,7 @@ def _record_places(file: IO[bytes], archive: zipfile.ZipFile, size: int) -> dict
     after = size - archive.start_dir - directory
     if not 0 <= archive.start_dir - reached <= _DATA_DESCRIPTOR or after not in (_END, _END_64):
         raise CheckpointError(
-            f"It has other bytes between or after its records than its directory lists: "
+            "It has other bytes between or after its records than its directory lists: "
             f"{DOWNLOAD_AGAIN}."
         )
     return places

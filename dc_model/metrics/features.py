@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..checkpoint.inspect import FAILURES
+from ..checkpoint.layout import FLOATING
 from ..shown import shown
 from .torchscript import last_line, load_script
 
@@ -74,12 +76,12 @@ class ScriptedExtractor:
             )
         try:
             features = self._run(videos.to(self.device))
-        except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
+        except torch.OutOfMemoryError:
+            raise
+        except FAILURES as error:
             raise ValueError(
                 f"{shown(self.file)} fails on clips of shape {list(videos.shape)} "
-                f"({last_line(error)}); choose another preprocessing, clip length or size."
+                f"({shown(last_line(error))}); choose another preprocessing, clip length or size."
             ) from error
         return self._checked(features, len(videos))
 
@@ -93,7 +95,12 @@ class ScriptedExtractor:
         if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != count:
             raise ValueError(
                 f"{shown(self.file)} gives {shape} for {count} clips; expected [{count}, D]: "
-                "choose a network that gives one row of features per clip."
+                "choose a network that gives one row of features for each clip."
+            )
+        if features.dtype not in FLOATING:
+            raise ValueError(
+                f"{shown(self.file)} gives features of type {features.dtype}, expected floating "
+                "numbers: choose another network."
             )
         if not bool(torch.isfinite(features).all()):
             raise ValueError(
@@ -118,7 +125,8 @@ def file_hash(path: Path) -> str:
 
 
 def _require_i3d(module: Any, file: str) -> None:
-    names = [argument.name for argument in module.forward.schema.arguments]
+    forward = getattr(module, "forward", None)
+    names = [argument.name for argument in forward.schema.arguments] if forward else []
     if not set(I3D_ARGUMENTS) <= set(names):
         raise ValueError(
             f"{shown(file)} takes ({shown(', '.join(names[1:]))}), the published I3D file also "

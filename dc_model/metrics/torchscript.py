@@ -10,10 +10,16 @@ nor errors inside an operator: only files of a known origin should be used.
 import ast
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from ..checkpoint.detect import CheckpointError
+from ..checkpoint.inspect import naming, readable
+from ..checkpoint.torch_file import record_places
+from ..shown import shown
 
 LARGEST_FILE = 4 * 2**30
 LARGEST_SOURCE = 16 * 2**20
@@ -26,7 +32,7 @@ FORBIDDEN = {
 }
 
 
-class ScriptError(ValueError):
+class ScriptError(CheckpointError):
     """A TorchScript file that is damaged or refused; the message says why."""
 
 
@@ -34,35 +40,46 @@ def load_script(path: Path, device: torch.device | str) -> Any:
     """The module in a file, in eval mode on `device`. Raises ScriptError, before its code runs when
     the code is refused."""
     inspect_script(path)
+    with scripted(path):
+        try:
+            return torch.jit.load(str(path), map_location=torch.device(device)).eval()
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise ScriptError(
+                f"It cannot be loaded ({shown(last_line(error))}); download it again."
+            ) from error
+
+
+@contextmanager
+def scripted(path: Path) -> Iterator[None]:
+    """Any failure of reading a file inside becomes a ScriptError that names it."""
     try:
-        return torch.jit.load(str(path), map_location=torch.device(device)).eval()
-    except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
-        raise ScriptError(
-            f"{path.name} cannot be loaded ({last_line(error)}); download it again."
-        ) from error
+        with naming(path), readable():
+            yield
+    except CheckpointError as error:
+        raise ScriptError(str(error)) from error
 
 
 def inspect_script(path: Path) -> None:
     """ScriptError unless the file is a TorchScript archive of allowed operators and sizes."""
-    if not path.is_file():
-        raise ScriptError(f"There is no TorchScript file {path}.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _require_sound(path, archive.infolist())
-            _require_plain_objects(path, archive)
-            sources = _read_sources(path, archive)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise ScriptError(
-            f"{path.name} is no TorchScript file ({error}); expected what torch.jit.save writes."
-        ) from error
-    for source in sources:
-        for name in _refused_names(path, source):
+    with scripted(path), path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
             raise ScriptError(
-                f"{path.name} uses {name!r}, which can reach beyond its own tensors, and was not "
-                "loaded; use a file whose origin you know."
+                "It is not a TorchScript file; choose what torch.jit.save wrote, such as "
+                "i3d_torchscript.pt."
             )
+        # What is read here is what the loader reads: there is one way to take the archive.
+        record_places(file, path.stat().st_size, packed=True)
+        with zipfile.ZipFile(file) as archive:
+            _require_sound(archive.infolist())
+            _require_plain_objects(archive)
+            for source in _read_sources(archive):
+                for name in _refused_names(source):
+                    raise ScriptError(
+                        f"It uses '{shown(name)}', which can reach beyond its own tensors, and was "
+                        "not loaded; use a file whose origin you know."
+                    )
 
 
 def last_line(error: BaseException) -> str:
@@ -71,52 +88,49 @@ def last_line(error: BaseException) -> str:
     return lines[-1].removeprefix("RuntimeError: ").rstrip(".") if lines else type(error).__name__
 
 
-def _require_sound(path: Path, members: list[zipfile.ZipInfo]) -> None:
-    names = [member.filename.casefold() for member in members]
-    if len(set(names)) < len(names):
-        # Two readers may take different ones of the same name.
-        raise ScriptError(f"{path.name} holds two parts of one name; download it again.")
+def _require_sound(members: list[zipfile.ZipInfo]) -> None:
     size = sum(member.file_size for member in members)
     if size > LARGEST_FILE:
         raise ScriptError(
-            f"{path.name} unpacks to {size / 2**30:.1f} GB; at most {LARGEST_FILE >> 30} GB are "
-            "read."
+            f"It unpacks to {size / 2**30:.1f} GB, more than the {LARGEST_FILE >> 30} GB that are "
+            "read; choose a smaller network."
         )
-    inside = {name.partition("/")[2] for name in names}
+    inside = {member.filename.casefold().partition("/")[2] for member in members}
     if "constants.pkl" not in inside or not any(name.startswith("code/") for name in inside):
         raise ScriptError(
-            f"{path.name} is an archive without TorchScript code, probably a checkpoint; expected "
-            "what torch.jit.save writes, such as i3d_torchscript.pt."
+            "It is an archive without TorchScript code, probably a checkpoint; choose what "
+            "torch.jit.save wrote, such as i3d_torchscript.pt."
+        )
+    read = sum(m.file_size for m in members if m.filename.casefold().endswith((".py", ".pkl")))
+    if read > LARGEST_SOURCE:
+        raise ScriptError(
+            f"It has more code than {LARGEST_SOURCE >> 20} MB; choose a smaller network."
         )
 
 
-def _require_plain_objects(path: Path, archive: zipfile.ZipFile) -> None:
+def _require_plain_objects(archive: zipfile.ZipFile) -> None:
     """ScriptError when the pickled objects are of native classes, which run code of their own."""
     for member in archive.infolist():
         name = member.filename.casefold()
         if name.endswith(".pkl") and b"torch.classes" in archive.read(member):
             raise ScriptError(
-                f"{path.name} holds objects of native classes and was not loaded; use a network "
-                "of plain tensors, not a quantised one."
+                "It holds objects of native classes and was not loaded; use a network of plain "
+                "tensors, not a quantised one."
             )
 
 
-def _read_sources(path: Path, archive: zipfile.ZipFile) -> list[str]:
-    # The loader does not tell upper from lower case.
+def _read_sources(archive: zipfile.ZipFile) -> list[str]:
+    # The loader ignores the case of names.
     members = [m for m in archive.infolist() if m.filename.casefold().endswith(".py")]
-    if sum(member.file_size for member in members) > LARGEST_SOURCE:
-        raise ScriptError(f"{path.name} has more code than {LARGEST_SOURCE >> 20} MB.")
     return [archive.read(member).decode("utf-8", "replace") for member in members]
 
 
-def _refused_names(path: Path, source: str) -> Iterator[str]:
+def _refused_names(source: str) -> Iterator[str]:
     """Names in TorchScript's source, whose syntax is Python's, that are not allowed."""
     try:
         nodes = list(ast.walk(ast.parse(source)))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ScriptError(
-            f"{path.name} has code that cannot be read; it was not loaded."
-        ) from error
+        raise ScriptError("It has code that cannot be read; download it again.") from error
     spaces = [n for n in nodes if isinstance(n, ast.Attribute) and _is_name(n.value, "ops")]
     yield from (f"ops.{node.attr}" for node in spaces if node.attr not in NAMESPACES)
     # By another way than `ops.namespace`, the namespace would stay unseen.

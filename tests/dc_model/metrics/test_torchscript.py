@@ -138,7 +138,7 @@ def test_two_parts_of_one_name_are_refused(tmp_path: Path):
     path = script(Mean(), tmp_path)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(archive.namelist()[0].upper(), b"")
-    with pytest.raises(ScriptError, match="two parts of one name"):
+    with pytest.raises(ScriptError, match="doubled records"):
         inspect_script(path)
 
 
@@ -146,11 +146,11 @@ def test_other_files_are_named(tmp_path: Path):
     text, checkpoint = tmp_path / "text.pt", tmp_path / "checkpoint.pt"
     text.write_text("<html>not found</html>")
     torch.save({"weight": torch.zeros(2)}, checkpoint)
-    with pytest.raises(ScriptError, match=r"text\.pt is no TorchScript file"):
+    with pytest.raises(ScriptError, match=r"text\.pt: It is not a TorchScript file"):
         inspect_script(text)
     with pytest.raises(ScriptError, match="without TorchScript code, probably a checkpoint"):
         inspect_script(checkpoint)
-    with pytest.raises(ScriptError, match=r"There is no TorchScript file .*gone\.pt"):
+    with pytest.raises(ScriptError, match=r"gone\.pt: It cannot be read \(No such file"):
         inspect_script(tmp_path / "gone.pt")
 
 
@@ -159,7 +159,7 @@ def test_oversized_and_damaged_archives_are_refused(
 ):
     path = script(Mean(), tmp_path)
     broken = rewrite(path, tmp_path / "broken.pt", b"torch.mean(", b"torch.no_such_operator(")
-    with pytest.raises(ScriptError, match=r"broken\.pt cannot be loaded .*download it again"):
+    with pytest.raises(ScriptError, match=r"broken\.pt: It cannot be loaded .*download it again"):
         load_script(broken, "cpu")
     unreadable = rewrite(path, tmp_path / "unreadable.pt", b"return", b"return return")
     with pytest.raises(ScriptError, match="code that cannot be read"):
@@ -167,8 +167,40 @@ def test_oversized_and_damaged_archives_are_refused(
     cut = tmp_path / "cut.pt"
     shutil.copy(path, cut)
     cut.write_bytes(cut.read_bytes()[:-200])
-    with pytest.raises(ScriptError, match="is no TorchScript file"):
+    with pytest.raises(ScriptError, match="is not a TorchScript file"):
         inspect_script(cut)
     monkeypatch.setattr("dc_model.metrics.torchscript.LARGEST_FILE", 10)
     with pytest.raises(ScriptError, match="unpacks to"):
+        inspect_script(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("save", "load", "from_file", "classes", "setattr", "hasattr", "__import__"),
+        *("rpc_async", "rpc_sync", "rpc_remote", "manual_seed", "seed"),
+    ],
+)
+@pytest.mark.parametrize("form", ["{}(x)", "torch.{}(x)", 'getattr(torch, "{}")(x)', "y = {}"])
+def test_every_refused_name_is_refused_in_every_form(name: str, form: str, tmp_path: Path):
+    code = form.format(name).encode()
+    path = rewrite(script(Mean(), tmp_path), tmp_path / "named.pt", b"return", code + b"; return")
+    with pytest.raises(ScriptError, match=f"uses '{name}'"):
+        inspect_script(path)
+
+
+def test_pickles_that_unpack_to_gigabytes_are_refused(tmp_path: Path):
+    path = tmp_path / "bomb.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/code/x.py", "")
+        archive.writestr("a/constants.pkl", bytes(64 * 2**20))
+    with pytest.raises(ScriptError, match="more code than 16 MB"):
+        inspect_script(path)
+
+
+def test_the_archive_is_the_one_that_is_loaded(tmp_path: Path):
+    """Another archive before it: a second reader could take that one."""
+    path = script(Mean(), tmp_path)
+    path.write_bytes(path.read_bytes() * 2)
+    with pytest.raises(ScriptError, match="download"):
         inspect_script(path)

@@ -1,0 +1,192 @@
+"""What a pickle may hold is listed; each kind that may not is refused by name, each by itself."""
+
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoint_files import read_or_refuse, refused, rewritten
+
+# One file's GLOBALs as pickles write them.
+REFUSED_NAMES = (
+    *("posix.system", "os.system", "nt.system", "subprocess.Popen", "builtins.eval"),
+    *("builtins.exec", "builtins.getattr", "builtins.bytearray", "__builtin__.bytearray"),
+    *("builtins.range", "builtins.open", "codecs.open", "_codecs.decode", "functools.partial"),
+    *("operator.attrgetter", "torch.load", "torch.Tensor", "torch.storage._load_from_bytes"),
+    *("torch._utils._rebuild_sparse_tensor", "torch._utils._rebuild_qtensor"),
+    *("torch._utils._rebuild_meta_tensor_no_storage", "torch._utils._rebuild_nested_tensor"),
+    *("torch._utils._rebuild_device_tensor_from_numpy", "torch._tensor._rebuild_from_type_v2"),
+    *("torch._utils._rebuild_wrapper_subclass", "torch.nn.parameter.Parameter"),
+    *("torch.serialization._get_layout", "numpy.core.multiarray._reconstruct", "numpy.ndarray"),
+    *("argparse.Namespace", "omegaconf.dictconfig.DictConfig"),
+)
+ALLOWED_INSTRUCTIONS = (
+    b"\x80.(cQN\x88\x89JKM\x8aGXU]})t\x85\x86\x87qrhj"  # plain
+    b"RbaesuU"  # with checks of our own
+)
+DEEP = b")" + b"\x85" * 200_000
+
+
+def with_program(program: bytes, whole: dict[str, bytes], folder: Path) -> Path:
+    return rewritten(
+        whole["zip"],
+        folder / "a.ckpt",
+        lambda name, data: b"\x80\x02" + program + b"." if name.endswith("data.pkl") else data,
+    )
+
+
+@pytest.mark.parametrize("name", REFUSED_NAMES)
+def test_every_other_name_is_refused_by_name(
+    name: str, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    module, _, attribute = name.rpartition(".")
+    message = refused(with_program(f"c{module}\n{attribute}\n".encode(), whole, tmp_path))
+    assert f"holds {name}, " in message
+    assert "can run code" in message
+
+
+@pytest.mark.parametrize("code", [c for c in range(256) if c not in ALLOWED_INSTRUCTIONS])
+def test_every_other_instruction_is_refused(
+    code: int, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    program = b"}" + bytes([code]) + bytes(16)
+    assert "holds the instruction" in refused(with_program(program, whole, tmp_path))
+
+
+PROGRAMS = {
+    "a deep tuple as a key": (b"}" + DEEP + b"Ns", "holds a tuple as a key"),
+    "deep tuples as keys": (b"}(" + DEEP + b"Nu", "holds a tuple as a key"),
+    "a real as a key": (b"}G\x00\x00\x00\x00\x00\x00\x00\x00Ns", "holds a float as a key"),
+    "nothing as a key": (b"}NNs", "holds a NoneType as a key"),
+    "a truth as a key": (b"}\x88Ns", "holds a bool as a key"),
+    "a large number as a key": (b"}\x8a\x05\x00\x00\x00\x00\x01Ns", "holds a int as a key"),
+    "bytes of any codec": (
+        b"c_codecs\nencode\nX\x04\x00\x00\x00aaaaX\x04\x00\x00\x00hex!\x86R",
+        "It holds a Inert",
+    ),
+    "a set of a list": (b"cbuiltins\nset\n](" + b"K\x01" * 1000 + b"e\x85R", "It holds a Inert"),
+    "deep containers": (b"}X\x01\x00\x00\x00a" + DEEP + b"s", "more than 32 levels"),
+    "attributes of a dict": (b"}}b", "attributes of a dict"),
+    "attributes of a list": (b"]}b", "attributes of a list"),
+    "attributes of a name": (b"ccollections\nOrderedDict\n}b", "attributes of a Name"),
+    "a call of a dict": (b"})R", "a call of dict"),
+    "a call of a type": (b"ctorch\nfloat32\n)R", "a call of torch float32"),
+    "an ordered dict of pairs": (
+        b"ccollections\nOrderedDict\n](N" + DEEP + b"\x86e\x85R",
+        "is damaged",
+    ),
+    "items of a tuple": (b"))a", "is damaged"),
+    "items of a number": (b"K\x01NNs", "is damaged"),
+}
+
+
+@pytest.mark.parametrize("name", list(PROGRAMS))
+def test_every_other_thing_is_refused(name: str, whole: dict[str, bytes], tmp_path: Path) -> None:
+    program, fragment = PROGRAMS[name]
+    assert fragment in refused(with_program(program, whole, tmp_path))
+
+
+def tensor(
+    size: int = 3, offset: int = 0, shape: int = 3, stride: int = 1, kind: bytes = b"storage"
+) -> bytes:
+    def number(value: int) -> bytes:
+        return b"J" + struct.pack("<i", value)
+
+    storage = b"(U" + bytes([len(kind)]) + kind + b"ctorch\nFloatStorage\nX\x01\x00\x00\x000Nn"
+    return (
+        b"}X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n("
+        + storage.replace(b"Nn", b"N" + number(size) + b"tQ")
+        + number(offset) + number(shape) + b"\x85" + number(stride) + b"\x85\x89NtRs"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        tensor(shape=289),
+        tensor(size=288, offset=286),
+        tensor(size=288, stride=200),
+        tensor(shape=-1),
+        tensor(stride=-1),
+        tensor(offset=-1),
+        tensor(size=-3),
+        tensor(size=2**31 - 1),
+        tensor(kind=b"module"),
+    ],
+)
+def test_tensors_that_no_storage_stands_behind(
+    program: bytes, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    assert "download the file again" in refused(with_program(program, whole, tmp_path))
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_two_names_for_a_tensor_pass_and_three_are_a_bomb(times: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.ckpt"
+    buffer = torch.zeros(100_000)
+    torch.save({f"a{i}": buffer[:] for i in range(times)}, path)
+    message = read_or_refuse(path)
+    assert message is None if times == 2 else "but the file has" in str(message)
+
+
+# -- archives --------------------------------------------------------------------------------------
+
+
+def changed(record: str, value: bytes, whole: dict[str, bytes], folder: Path) -> Path:
+    return rewritten(
+        whole["zip"], folder / "a.ckpt", lambda n, d: value if n.endswith(record) else d
+    )
+
+
+@pytest.mark.parametrize("order", [b"big", b"", b"\xff\xfe", b"LITTLE"])
+def test_other_byte_orders_are_refused(
+    order: bytes, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    assert "byte order" in refused(changed("byteorder", order, whole, tmp_path))
+
+
+@pytest.mark.parametrize("version", [b"11", b"", b"-1", b"x", b"9" * 10_000])
+def test_other_versions_are_refused(
+    version: bytes, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    assert "version" in refused(changed("version", version, whole, tmp_path))
+
+
+@pytest.mark.parametrize("little_endian", [False, None, 0])
+def test_older_files_of_big_endian_machines_are_refused(
+    little_endian: object, tmp_path: Path
+) -> None:
+    machine = {"protocol_version": 1001, "little_endian": little_endian, "type_sizes": {}}
+    pieces = (0x1950A86A20F9469CFC6C, 1001, machine, {"a": 1}, [])
+    path = tmp_path / "a.pt"
+    path.write_bytes(b"".join(pickle.dumps(piece, 2) for piece in pieces))
+    assert "big-endian" in refused(path)
+
+
+@pytest.mark.parametrize("again", ["a/DATA.PKL", "b/data.pkl", "A/Data/0", "A/VERSION"])
+def test_names_that_two_programs_could_confuse(
+    again: str, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    path = rewritten(whole["zip"], tmp_path / "a.ckpt", lambda _, data: data)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(again, b"\x80\x02}.")
+    assert "choose" in refused(path) or "doubled" in refused(path)
+
+
+@pytest.mark.parametrize("form", ["before", "after", "comment", "between"])
+def test_bytes_that_no_directory_lists(form: str, whole: dict[str, bytes], tmp_path: Path) -> None:
+    """Room for a second archive, which another program would take."""
+    path = rewritten(whole["zip"], tmp_path / "a.ckpt", lambda _, data: data)
+    data = path.read_bytes()
+    directory = data.find(b"PK\x01\x02")
+    path.write_bytes(
+        {
+            "before": data + data,
+            "after": data + b"PK\x05\x06" + bytes(18),
+            "comment": data[:-2] + len(data).to_bytes(2, "little") + data,
+            "between": data[:directory] + bytes(100) + data[directory:],
+        }[form]
+    )
+    assert "download" in refused(path)
