@@ -19,7 +19,7 @@ from .detect import CheckpointError
 TO_SAFETENSORS = "convert its state dict to safetensors"
 
 # The largest published listings have less than a megabyte. A byte may become a container.
-MAX_PICKLE = 4 * 1024**2
+MAX_PICKLE = 3 * 1024**2
 MAX_DEPTH = 32
 MAX_DIMENSIONS = 8
 # Keys that are numbers count an optimizer's parameters.

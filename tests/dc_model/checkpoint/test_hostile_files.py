@@ -13,8 +13,8 @@ import hostile_files
 import pytest
 
 ROOT = Path(__file__).parents[3]
-SEEDS = 800
-SHARES = 4
+SEEDS = 480
+SHARES = 2
 MOST_SECONDS, MOST_MEGABYTES = 30, 1000
 
 
