@@ -212,7 +212,7 @@ NAN_WEIGHTS = {
     "VAE encoder": ("first_stage_model.encoder.conv_in.weight", "The encoded image"),
     "projector": (PROJECTOR, "The image's context"),
     "image encoder": (VISION_CONV, "The image's context"),
-    "text encoder": (TEXT, "after step 1"),
+    "text encoder": (TEXT, "positive has numbers"),
 }
 
 
