@@ -127,7 +127,7 @@ def detect_projection_arch(
     if depth > MOST_LAYERS:
         raise ValueError(f"it has {depth} layers, more than {MOST_LAYERS}")
     if min(shapes["latents"]) < 1:
-        raise ValueError(f"its latents have shape {list(shapes['latents'])}")
+        raise ValueError(f"its latents have shape {list(shapes['latents'])}; choose another file")
     return ProjectionArch(
         dim=dim,
         depth=depth,
