@@ -100,7 +100,7 @@ def test_dreamsim_sees_pictures_shrunk_as_pillow_shrinks_them(monkeypatch: pytes
     board = checkerboard(720, 1000).permute(2, 0, 1).float() / 255
     dreamsim_distance()(board[None], board[None])
     shrunk = [Image.fromarray(channel.numpy()).resize((224, 224), 3) for channel in board]
-    expected = torch.from_numpy(np.stack(shrunk)).clamp(0, 1)[None]
+    expected = torch.from_numpy(np.stack([np.asarray(image) for image in shrunk])).clamp(0, 1)[None]
     torch.testing.assert_close(seen[0], expected, atol=1e-3, rtol=0)
 
 
