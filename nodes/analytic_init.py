@@ -85,6 +85,7 @@ class AnalyticInitNode(io.ComfyNode):
         return io.Schema(
             node_id="DynamiCrafterAnalyticInit",
             display_name="Analytic-Init Noise",
+            search_aliases=["more motion", "cil", "initial noise"],
             category=f"{CATEGORY}/sampling",
             description="Starting below timestep 1000 gives more motion, but plain noise is then "
             "the wrong start. This noise has the mean and the variance of real videos, for any "

@@ -19,7 +19,8 @@ class ColorMatch(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DynamiCrafterColorMatch",
-            display_name="Color Match",
+            display_name="DynamiCrafter Color Match",
+            search_aliases=["color correction", "colour match", "color drift"],
             category=f"{CATEGORY}/image",
             description="Brings the video's colours back to those of the input image, where they "
             "drifted.",

@@ -75,6 +75,7 @@ class ContextEncode(io.ComfyNode):
         return io.Schema(
             node_id="DynamiCrafterContextEncode",
             display_name="CLIP-Vision Context Encode",
+            search_aliases=["clip vision encode", "image embedding", "dynamicrafter"],
             category=f"{CATEGORY}/conditioning",
             description="Encodes the image as published: the whole picture squashed to 224 x 224, "
             "all 257 tokens. The second output is of a mid-grey image, for the negative.",
@@ -115,6 +116,7 @@ class ContextProjection(io.ComfyNode):
         return io.Schema(
             node_id="DynamiCrafterContextProjection",
             display_name="Query-Transformer Projection",
+            search_aliases=["image projection", "resampler", "dynamicrafter"],
             category=f"{CATEGORY}/conditioning",
             description="Turns CLIP image tokens into text-aligned context and adds it to the "
             "conditionings. image_only has the negative's text with the image's context: the "

@@ -124,7 +124,8 @@ class VideoDecode(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DynamiCrafterVideoDecode",
-            display_name="Video Decode",
+            display_name="DynamiCrafter Video Decode",
+            search_aliases=["vae decode", "decode", "tooncrafter decode"],
             category=f"{CATEGORY}/latent",
             description="Decodes all frames of all videos, by default as many at once as fit.",
             inputs=[

@@ -65,7 +65,8 @@ class Extend(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DynamiCrafterExtend",
-            display_name="Extend Video",
+            display_name="DynamiCrafter Extend Video",
+            search_aliases=["long video", "longer video", "continue video"],
             category=f"{CATEGORY}/conditioning",
             description="In place of Visual Detail Guidance: the new video starts with the last "
             "frames of the one before and goes on from there. Join `before` and the new frames "

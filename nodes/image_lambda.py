@@ -115,6 +115,7 @@ class Lambda(io.ComfyNode):
         return io.Schema(
             node_id="DynamiCrafterLambda",
             display_name="Dual-Attention Lambda",
+            search_aliases=["motion strength", "more motion", "motion", "image strength"],
             category=f"{CATEGORY}/model",
             description="How strongly each layer listens to the image beside the text. Lower "
             "middle layers give more motion, higher ones a stiller video.",
@@ -158,6 +159,7 @@ class LambdaPlot(io.ComfyNode):
         return io.Schema(
             node_id="DynamiCrafterLambdaPlot",
             display_name="Plot Lambda",
+            search_aliases=["lambda chart"],
             category=f"{CATEGORY}/model",
             description="Lambda per layer: learned (256) times what Dual-Attention Lambda set.",
             inputs=[io.Model.Input("model", tooltip="A DynamiCrafter model.")],

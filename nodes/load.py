@@ -285,6 +285,14 @@ class CheckpointLoader(io.ComfyNode):
         return io.Schema(
             node_id="DynamiCrafterCheckpointLoader",
             display_name="Load DynamiCrafter Checkpoint",
+            search_aliases=[
+                "dynamicrafter",
+                "tooncrafter",
+                "viewcrafter",
+                "videocrafter",
+                "load checkpoint",
+                "load model",
+            ],
             category=f"{CATEGORY}/loaders",
             description="Loads a DynamiCrafter, ToonCrafter, ViewCrafter or VideoCrafter "
             "checkpoint. A part that the file lacks comes out as None, with a line in the log.",

@@ -42,6 +42,7 @@ class InputConformity(io.ComfyNode):
         return io.Schema(
             node_id="DynamiCrafterPIC",
             display_name="Perceptual Input Conformity (PIC)",
+            search_aliases=["metric", "dreamsim", "input conformity"],
             category=f"{CATEGORY}/metrics",
             description="How much a video still looks like its input image: the mean over frames "
             "of 1 - perceptual distance.",

@@ -20,7 +20,8 @@ class PinFirstFrame(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DynamiCrafterPinFirstFrame",
-            display_name="Pin First Frame",
+            display_name="DynamiCrafter Pin First Frame",
+            search_aliases=["keep first frame", "hold frame"],
             category=f"{CATEGORY}/model",
             description="Holds the first frame to the given image while sampling, so that it comes "
             "out as the image itself (but for the VAE). Works with every sampler.",

@@ -33,7 +33,8 @@ class PromptSchedule(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DynamiCrafterPromptSchedule",
-            display_name="Prompt Schedule",
+            display_name="DynamiCrafter Prompt Schedule",
+            search_aliases=["prompt travel", "prompt per frame", "batch prompt schedule"],
             category=f"{CATEGORY}/conditioning",
             description="One prompt per segment of the video, in place of CLIP Text Encode for the "
             "positive. Works with any length and with context windows.",

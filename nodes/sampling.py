@@ -199,7 +199,8 @@ class Scheduler(io.ComfyNode):
         order = ("steps", "spacing", "denoise", "ending", "start_timestep")
         return io.Schema(
             node_id="DynamiCrafterScheduler",
-            display_name="Scheduler",
+            display_name="DynamiCrafter Scheduler",
+            search_aliases=["sigmas", "trailing timesteps"],
             category=f"{CATEGORY}/sampling",
             description="The published timesteps as SIGMAS, for SamplerCustomAdvanced.",
             inputs=[
@@ -230,7 +231,8 @@ class DDIM(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DynamiCrafterDDIM",
-            display_name="DDIM",
+            display_name="DynamiCrafter DDIM",
+            search_aliases=["ddim sampler", "eta"],
             category=f"{CATEGORY}/sampling",
             description="The published DDIM sampler, for SamplerCustomAdvanced.",
             inputs=[eta_input()],
@@ -252,6 +254,7 @@ class Sampler(io.ComfyNode):
         return io.Schema(
             node_id="DynamiCrafterSampler",
             display_name="Dual-Attention Sampler",
+            search_aliases=["ksampler", "sampler", "dynamicrafter sampler"],
             category=f"{CATEGORY}/sampling",
             description="Samples a video with the published method. The defaults are the published "
             "settings; stock samplers work on the same MODEL.",
@@ -314,7 +317,8 @@ class Guider(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DynamiCrafterGuider",
-            display_name="Dual Guider",
+            display_name="DynamiCrafter Dual Guider",
+            search_aliases=["dual cfg", "image cfg", "two guidance scales"],
             category=f"{CATEGORY}/sampling",
             description="Guidance with one or two scales and rescale per video, for "
             "SamplerCustomAdvanced.",

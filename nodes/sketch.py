@@ -219,6 +219,7 @@ class SketchControlNode(io.ComfyNode):
         return io.Schema(
             node_id="DynamiCrafterSketchControl",
             display_name="Sketch Control (ToonCrafter)",
+            search_aliases=["sketch guidance", "line art", "lineart", "controlnet"],
             category=f"{CATEGORY}/conditioning",
             description="ToonCrafter's sketch ControlNet: sketches of as few or as many frames as "
             "you like steer the motion, at any length. Goes between Visual Detail Guidance and "

@@ -167,7 +167,8 @@ class ShotNode(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DynamiCrafterShot",
-            display_name="Shot",
+            display_name="DynamiCrafter Shot",
+            search_aliases=["story", "storytelling", "scene"],
             category=f"{CATEGORY}/story",
             description="One shot of a Storyboard: what happens, how long, and from which image.",
             inputs=[
@@ -213,7 +214,8 @@ class Storyboard(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DynamiCrafterStoryboard",
-            display_name="Storyboard",
+            display_name="DynamiCrafter Storyboard",
+            search_aliases=["story", "storytelling", "long video", "shots"],
             category=f"{CATEGORY}/story",
             description="A list of shots becomes one video: cut where a shot has its own image, "
             "seamless where it goes on from the shot before, or from image to image with "

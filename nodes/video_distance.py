@@ -56,6 +56,7 @@ class VideoDistance(io.ComfyNode):
         return io.Schema(
             node_id="DynamiCrafterVideoDistance",
             display_name="Video Distance (FVD, KVD)",
+            search_aliases=["metric", "frechet video distance"],
             category=f"{CATEGORY}/metrics",
             description="How far two sets of videos are from each other, by FVD and KVD, with the "
             "protocol that they were measured by.",

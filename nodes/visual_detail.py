@@ -149,6 +149,21 @@ class VisualDetailGuidance(io.ComfyNode):
         return io.Schema(
             node_id="DynamiCrafterVisualDetailGuidance",
             display_name="Visual Detail Guidance",
+            search_aliases=[
+                "image to video",
+                "i2v",
+                "img2vid",
+                "animate",
+                "interpolate",
+                "in-between",
+                "inbetween",
+                "first last frame",
+                "loop",
+                "seamless loop",
+                "keyframes",
+                "motion",
+                "dynamicrafter",
+            ],
             category=f"{CATEGORY}/conditioning",
             description="Encodes the image and concatenates it to every frame's noise, so that the "
             "video keeps its detail. Also sets size, length and speed of the video.",
@@ -236,7 +251,8 @@ class KeyframeNode(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DynamiCrafterKeyframe",
-            display_name="Keyframe",
+            display_name="DynamiCrafter Keyframe",
+            search_aliases=["keyframes", "guide frame", "middle frame"],
             category=f"{CATEGORY}/conditioning",
             description="Puts an image at a frame of the video, for Visual Detail Guidance in mode "
             "keyframes.",
@@ -268,7 +284,14 @@ class EmptyVideo(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DynamiCrafterEmptyVideo",
-            display_name="Empty Video, text to video",
+            display_name="DynamiCrafter Empty Video (text to video)",
+            search_aliases=[
+                "text to video",
+                "t2v",
+                "txt2vid",
+                "empty latent video",
+                "videocrafter",
+            ],
             category=f"{CATEGORY}/conditioning",
             description="An empty video for VideoCrafter's text-to-video models.",
             inputs=[

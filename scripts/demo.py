@@ -39,11 +39,15 @@ from comfyui.workflow_api import WorkflowError, to_api
 from comfyui.workflow_settings import (
     Prompt,
     pictures,
+    set_all_pictures,
+    set_all_words,
     set_end_image,
     set_image,
     set_value,
     set_words,
 )
+from embedded_examples import EXAMPLES as LESSONS
+from shipped.names import PREFIX, TITLES, file_name
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 SETTINGS = ("seed", "steps", "width", "height", "frames", "fps")
@@ -57,6 +61,10 @@ EXAMPLES = {
 }
 # For pictures whose object we cannot know.
 MOTION_ALONE = "moves left"
+# ComfyUI's own picture, which the shipped workflows load, and the folder that one of them loads.
+HOST_PICTURE, PICTURE_FOLDER = "example.png", "pictures"
+# Workflows that load more files than a checkpoint.
+MORE_FILES = ("pruned", "sketch")
 EMBEDDED_SETTINGS = {"width": 64, "height": 64, "steps": 25, "cfg": 2.0, "fps": 8, "seed": 2}
 
 
@@ -71,13 +79,18 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line; ends the program with one sentence when it is wrong."""
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = "\n".join(f"  {short:20} {title}" for short, title in TITLES.items())
+    parser = _Parser(
+        description=__doc__,
+        epilog=f"workflows:\n{names}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("--image", type=Path, metavar="PATH", help="the picture to animate; else an example")
     add("--prompt", metavar="TEXT", help="what happens in the video; else the example's")
     add("--end-image", type=Path, metavar="PATH", help="the picture to arrive at")
     add("--checkpoint", type=Path, metavar="PATH", help="a DynamiCrafter checkpoint")
-    add("--workflow", default="animate_image", metavar="NAME", help="a file in workflows/")
+    add("--workflow", default="animate", metavar="NAME", help="a name from the list below")
     add("--seed", type=_at_least(0), metavar="N")
     add("--steps", type=_at_least(1), metavar="N")
     add("--width", type=_at_least(8), metavar="N", help="pixels, a multiple of 8")
@@ -134,7 +147,7 @@ def check(options: argparse.Namespace) -> None:
         value = getattr(options, flag)
         if value is not None and value % 8:
             raise DemoError(f"--{flag}: {value} is no multiple of 8; take {value // 8 * 8}.")
-    workflow_path(options.workflow)
+    check_workflow(workflow_name(options.workflow), options.checkpoint)
     check_output(options.output)
 
 
@@ -147,14 +160,26 @@ def check_output(folder: Path) -> None:
         raise DemoError(f"--output: {place} may not be written to; give another folder.")
 
 
-def workflow_path(name: str) -> Path:
-    """A shipped workflow's file by its name, with or without .json."""
-    folder = PACK / "workflows"
-    path = folder / f"{name.removesuffix('.json')}.json"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.json")))
-        raise DemoError(f"--workflow: there is no workflow {name!r}; choose one of {known}.")
-    return path
+def workflow_name(name: str) -> str:
+    """A shipped workflow's short name, by that name or by its title or file name."""
+    title = name.removesuffix(".json").removeprefix(PREFIX)
+    for short, known in TITLES.items():
+        if name == short or title.lower() == known.lower():
+            return short
+    choices = ", ".join(TITLES)
+    raise DemoError(f"--workflow: there is no workflow {name!r}; choose one of {choices}.")
+
+
+def check_workflow(short: str, checkpoint: Path | None) -> None:
+    """Raises DemoError for a workflow that the demo cannot run."""
+    if short in MORE_FILES:
+        raise DemoError(
+            f"--workflow {short}: it loads more files than a checkpoint; open it in ComfyUI."
+        )
+    if checkpoint is None and short not in LESSONS:
+        raise DemoError(
+            f"--workflow {short}: it needs a published checkpoint; give one with --checkpoint."
+        )
 
 
 def check_pictures(host: Host, pictures: list[Path]) -> None:
@@ -206,15 +231,15 @@ def link_checkpoint(checkpoint: Path, folder: Path) -> None:
 
 def make_prompt(options: argparse.Namespace, server: ComfyServer, checkpoint: str) -> Prompt:
     """The workflow as a prompt, with the flags' settings."""
-    workflow = json.loads(workflow_path(options.workflow).read_text(encoding="utf-8"))
-    prompt = to_api(workflow, server.object_info())
+    short = workflow_name(options.workflow)
+    path = PACK / "workflows" / file_name(short)
+    prompt = to_api(json.loads(path.read_text(encoding="utf-8")), server.object_info())
     set_value(prompt, "checkpoint", checkpoint)
-    for name in pictures(prompt):
-        if (ASSETS / name).is_file():
-            server.upload_image(ASSETS / name)
     if options.checkpoint is None:
         set_embedded(prompt, server, options)
-    if options.image is not None:
+    else:
+        bring_pictures(prompt, server, options.image)
+    if options.image is not None and pictures(prompt):
         set_image(prompt, server.upload_image(options.image))
     if options.end_image is not None:
         name = f"end-{options.end_image.name}"
@@ -228,20 +253,44 @@ def make_prompt(options: argparse.Namespace, server: ComfyServer, checkpoint: st
     return prompt
 
 
+def bring_pictures(prompt: Prompt, server: ComfyServer, image: Path | None) -> None:
+    """Gives the server the pictures that the workflow names. Raises DemoError without one."""
+    folder = any(node["inputs"].get("folder") == PICTURE_FOLDER for node in prompt.values())
+    if not folder and HOST_PICTURE not in pictures(prompt):
+        return
+    shown = server.comfyui / "input" / HOST_PICTURE
+    if image is None and not shown.is_file():
+        raise DemoError(f"--image: this ComfyUI has no {HOST_PICTURE}; give a picture.")
+    if shown.is_file():
+        server.upload_image(shown)
+    if folder:
+        fill_folder(server, [image or shown])
+
+
+def fill_folder(server: ComfyServer, files: list[Path]) -> None:
+    """Makes the folder of pictures that a workflow loads."""
+    folder = server.base / "input" / PICTURE_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        shutil.copyfile(file, folder / file.name)
+
+
 def set_embedded(prompt: Prompt, server: ComfyServer, options: argparse.Namespace) -> None:
-    """What the embedded model understands, for each setting that the workflow has."""
-    if options.image is None:
-        name = server.upload_image(next(iter(EXAMPLES)))
-        with contextlib.suppress(WorkflowError):
-            set_image(prompt, name)
+    """Pictures, words and settings from the embedded model's world."""
+    lesson = LESSONS[workflow_name(options.workflow)]
+    files = [ASSETS / name for name in lesson.pictures]
+    set_all_pictures(prompt, [server.upload_image(file) for file in files])
+    fill_folder(server, files if options.image is None else [options.image])
     if options.prompt is None:
-        words = embedded_words(options.image)
-        with contextlib.suppress(WorkflowError):
-            set_words(prompt, words)
-            say(f'No --prompt: the words are "{words}".')
-            if words == MOTION_ALONE:
-                say("Name colour, shape and motion for a better video: see --help.")
-    for setting, value in EMBEDDED_SETTINGS.items():
+        own = options.image is None
+        texts = lesson.prompts if own else (embedded_words(options.image),)
+        set_all_words(prompt, texts)
+        lines = [line for text in texts for line in text.splitlines()]
+        quoted = ", then ".join(f'"{line}"' for line in lines)
+        say(f"No --prompt: the words are {quoted}.")
+        if texts == (MOTION_ALONE,):
+            say("Name colour, shape and motion for a better video: see --help.")
+    for setting, value in {**EMBEDDED_SETTINGS, **lesson.settings}.items():
         with contextlib.suppress(WorkflowError):
             set_value(prompt, setting, value)
 
@@ -294,7 +343,7 @@ def write_results(
             result = _media(host, "sheet", *map(str, files))
             if result.returncode:
                 raise DemoError(f"The video cannot be read: {_last_line(result.stderr)}.")
-            name = options.image.stem if options.image else workflow_path(options.workflow).stem
+            name = options.image.stem if options.image else workflow_name(options.workflow)
             stem = free_stem(options.output, name)
             return [file.replace(f"{stem}{file.suffix}") for file in files]
     except OSError as error:

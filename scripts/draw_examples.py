@@ -153,9 +153,9 @@ def icon() -> Image.Image:
     return finished(picture).crop((left, 0, left + HEIGHT, HEIGHT))
 
 
-def first_frame(scene: Scene) -> Image.Image:
-    """The picture of a scene before anything moves, 64 x 64."""
-    frame = render_frame(scene, progress=0.0).transpose(1, 2, 0)
+def frame_of(scene: Scene, progress: float) -> Image.Image:
+    """The picture of a scene at `progress` (0 = before anything moves, 1 = last), 64 x 64."""
+    frame = render_frame(scene, progress=progress).transpose(1, 2, 0)
     return Image.fromarray((frame * 255).round().astype(np.uint8))
 
 
@@ -164,7 +164,12 @@ def main() -> None:
     for draw in (sailboat, sailboat_dusk, balloon, icon):
         draw().save(folder / f"{draw.__name__}.png", optimize=True)
     for name, scene in EXAMPLES.items():
-        first_frame(scene).save(folder / f"{name}.png", optimize=True)
+        frame_of(scene, 0.0).save(folder / f"{name}.png", optimize=True)
+    # Where the circle arrives, for the workflows with several pictures. A clip's ninth frame of
+    # sixteen is at 8/15.
+    for suffix, progress in (("half", 8 / 15), ("end", 1.0)):
+        picture = frame_of(EXAMPLES["small_world_circle"], progress)
+        picture.save(folder / f"small_world_circle_{suffix}.png", optimize=True)
 
 
 if __name__ == "__main__":

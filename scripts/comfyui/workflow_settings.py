@@ -1,6 +1,6 @@
 """Changes the settings of a prompt made from one of our workflows: image, words, size, seed ..."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .workflow_api import WorkflowError
@@ -39,6 +39,9 @@ INPUTS: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("KSamplerAdvanced", "cfg"),
         ("CFGGuider", "cfg"),
     ),
+    "image_cfg": (("DynamiCrafterSampler", "image_cfg"),),
+    "weight_dtype": ((LOADER, "weight_dtype"),),
+    "scale_by": (("ImageScaleBy", "scale_by"),),
     "width": ((DETAIL, "width"), ("DynamiCrafterEmptyVideo", "width"), (STORYBOARD, "width")),
     "height": ((DETAIL, "height"), ("DynamiCrafterEmptyVideo", "height"), (STORYBOARD, "height")),
     "frames": (
@@ -93,6 +96,25 @@ def set_image(prompt: Prompt, name: str) -> None:
     if loader is None:
         raise WorkflowError("The workflow has no setting for --image: no LoadImage feeds it.")
     prompt[loader]["inputs"]["image"] = name
+
+
+def set_all_words(prompt: Prompt, texts: Sequence[str]) -> None:
+    """Sets every prompt that says something, in the workflow's order; the last text goes on."""
+    for number, node in enumerate(_in_order(prompt, *WORDS)):
+        node["inputs"][WORDS[node["class_type"]]] = texts[min(number, len(texts) - 1)]
+
+
+def set_all_pictures(prompt: Prompt, names: Sequence[str]) -> None:
+    """Sets every picture that the workflow loads, in its order; the last name goes on."""
+    for number, node in enumerate(_in_order(prompt, "LoadImage")):
+        node["inputs"]["image"] = names[min(number, len(names) - 1)]
+
+
+def _in_order(prompt: Prompt, *types: str) -> list[dict[str, Any]]:
+    """Nodes of these types in the order of their ids, without empty prompts."""
+    found = [(key, node) for key, node in prompt.items() if node["class_type"] in types]
+    found = [(k, n) for k, n in found if n["inputs"].get(WORDS.get(n["class_type"], ""), "-")]
+    return [node for _, node in sorted(found, key=lambda e: [int(i) for i in e[0].split(":")])]
 
 
 def pictures(prompt: Prompt) -> set[str]:

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from browser import Browser, find_chromium
@@ -19,10 +18,9 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
-def pictures(chromium: str, server: ComfyServer, root: Path) -> None:
-    """The server has the pictures that the workflows name; not started without a browser."""
-    for picture in (root / "assets").glob("*.png"):
-        shutil.copy(picture, server.base / "input")
+def pictures(chromium: str, server: ComfyServer) -> None:
+    """The server has the picture that ComfyUI brings; not started without a browser."""
+    shutil.copy(server.comfyui / "input" / "example.png", server.base / "input")
 
 
 @pytest.fixture(scope="session")

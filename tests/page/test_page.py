@@ -12,6 +12,7 @@ from comfyui.server import ComfyServer
 from comfyui.workflow_api import to_api
 from page import open_page
 from PIL import Image
+from shipped.names import file_name
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -136,7 +137,7 @@ def test_blueprint_is_offered_and_opens_whole(
 
 
 def test_help_panel_shows_the_help_page(page: Browser) -> None:
-    load(page, ROOT / "workflows" / "animate_image.json")
+    load(page, ROOT / "workflows" / file_name("animate"))
     node_id = "DynamiCrafterVisualDetailGuidance"
     page.evaluate(
         f"app.canvas.selectNode(app.graph.nodes.find(node => node.type === '{node_id}')); 0"

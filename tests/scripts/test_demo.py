@@ -46,7 +46,7 @@ def run(root: Path, environment: dict[str, str], *flags: str) -> "subprocess.Com
         (["--checkpoint", "none.ckpt"], 1, "--checkpoint: there is no file none.ckpt"),
         (["--checkpoint", __file__], 1, "is no checkpoint file; expected a name that ends in"),
         (["--width", "100"], 1, "--width: 100 is no multiple of 8; take 96."),
-        (["--workflow", "none"], 1, "there is no workflow 'none'; choose one of animate_image"),
+        (["--workflow", "none"], 1, "there is no workflow 'none'; choose one of animate, "),
         (["--output", __file__], 1, "is a file; give a folder."),
         (["--output", f"{__file__}/below/it"], 1, "test_demo.py is a file; give a folder."),
         (["--comfyui", "none"], 1, "none is not a ComfyUI"),
@@ -156,7 +156,7 @@ class TestRun:
         words = "a large red circle moves left on a plain background"
         assert f'No --prompt: the words are "{words}".' in lines
         assert any("[##########] 1/1" in line for line in lines)
-        names = [f"animate_image-0001.{suffix}" for suffix in ("mp4", "webp", "png")]
+        names = [f"animate-0001.{suffix}" for suffix in ("mp4", "webp", "png")]
         assert lines[-3:] == [str(output / name) for name in names]
         assert sorted(path.name for path in output.iterdir()) == sorted(names)
         with av.open(str(output / names[0])) as video:

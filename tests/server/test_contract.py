@@ -91,13 +91,13 @@ CONTRACT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[tuple[str, s
         ],
     ),
     "DynamiCrafterKeyframe": (
-        "Keyframe",
+        "DynamiCrafter Keyframe",
         {"image": "IMAGE", "frame": 0},
         {"keyframes": "DC_KEYFRAMES"},
         [("DC_KEYFRAMES", "keyframes")],
     ),
     "DynamiCrafterEmptyVideo": (
-        "Empty Video, text to video",
+        "DynamiCrafter Empty Video (text to video)",
         {
             **PAIR,
             "width": 512,
@@ -129,7 +129,7 @@ CONTRACT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[tuple[str, s
         [("LATENT", "latent")],
     ),
     "DynamiCrafterScheduler": (
-        "Scheduler",
+        "DynamiCrafter Scheduler",
         {
             "model": "MODEL",
             "steps": 50,
@@ -141,9 +141,9 @@ CONTRACT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[tuple[str, s
         {},
         [("SIGMAS", "SIGMAS")],
     ),
-    "DynamiCrafterDDIM": ("DDIM", {"eta": 1.0}, {}, [("SAMPLER", "SAMPLER")]),
+    "DynamiCrafterDDIM": ("DynamiCrafter DDIM", {"eta": 1.0}, {}, [("SAMPLER", "SAMPLER")]),
     "DynamiCrafterGuider": (
-        "Dual Guider",
+        "DynamiCrafter Dual Guider",
         {"model": "MODEL", **PAIR, **SCALES, "guidance_rescale": -1},
         {"image_only": "CONDITIONING"},
         [("GUIDER", "GUIDER")],
@@ -156,7 +156,7 @@ CONTRACT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[tuple[str, s
     ),
     "DynamiCrafterLambdaPlot": ("Plot Lambda", {"model": "MODEL"}, {}, [("IMAGE", "image")]),
     "DynamiCrafterVideoDecode": (
-        "Video Decode",
+        "DynamiCrafter Video Decode",
         {
             "vae": "VAE",
             "samples": "LATENT",
@@ -168,13 +168,13 @@ CONTRACT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[tuple[str, s
         [("IMAGE", "images"), ("IMAGE", "last_frame")],
     ),
     "DynamiCrafterPromptSchedule": (
-        "Prompt Schedule",
+        "DynamiCrafter Prompt Schedule",
         {"clip": "CLIP", "prompts": REQUIRED, "length": 16, "blend_frames": 4},
         {},
         [("CONDITIONING", "conditioning")],
     ),
     "DynamiCrafterExtend": (
-        "Extend Video",
+        "DynamiCrafter Extend Video",
         {**PAIR, "vae": "VAE", "images": "IMAGE", "length": 16, "overlap": 4, "fps": 0},
         {"image_only": "CONDITIONING", "samples": "LATENT"},
         [
@@ -184,13 +184,13 @@ CONTRACT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[tuple[str, s
         ],
     ),
     "DynamiCrafterPinFirstFrame": (
-        "Pin First Frame",
+        "DynamiCrafter Pin First Frame",
         {"model": "MODEL", "frames": ["first", "given"]},
         {},
         [("MODEL", "model")],
     ),
     "DynamiCrafterColorMatch": (
-        "Color Match",
+        "DynamiCrafter Color Match",
         {
             "images": "IMAGE",
             "reference": "IMAGE",
@@ -202,13 +202,13 @@ CONTRACT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[tuple[str, s
         [("IMAGE", "images")],
     ),
     "DynamiCrafterShot": (
-        "Shot",
+        "DynamiCrafter Shot",
         {"prompt": REQUIRED, "length": 16, "fps": 0},
         {"image": "IMAGE", "shots": "DC_SHOTS"},
         [("DC_SHOTS", "shots")],
     ),
     "DynamiCrafterStoryboard": (
-        "Storyboard",
+        "DynamiCrafter Storyboard",
         {
             "model": "MODEL",
             "clip": "CLIP",

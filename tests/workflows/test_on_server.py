@@ -15,6 +15,7 @@ from comfyui.server import ComfyServer
 from comfyui.workflow_api import to_api
 from comfyui.workflow_settings import set_image, set_value
 from comfyui.workflow_widgets import input_type
+from shipped.names import file_name
 from studio import PATIENCE
 
 pytestmark = pytest.mark.server
@@ -43,8 +44,11 @@ def load(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_fits_the_nodes_of_this_server(path: Path, object_info: dict[str, Any]):
     workflow = load(path)
-    for node in workflow["nodes"]:
-        if node["type"] in ("MarkdownNote", "Note", "Reroute"):
+    boxes = workflow.get("definitions", {}).get("subgraphs", [])
+    inner = [node for box in boxes for node in box["nodes"]]
+    passed_over = {"MarkdownNote", *(box["id"] for box in boxes)}
+    for node in [*workflow["nodes"], *inner]:
+        if node["type"] in passed_over:
             continue
         info = object_info[node["type"]]
         specs = {
@@ -71,7 +75,7 @@ def inputs(info: dict[str, Any], group: str) -> list[tuple[str, Any]]:
 def test_animate_image_runs(
     server: ComfyServer, object_info: dict[str, Any], checkpoint: str, root: Path, tmp_path: Path
 ):
-    prompt = to_api(load(root / "workflows" / "animate_image.json"), object_info)
+    prompt = to_api(load(root / "workflows" / file_name("animate")), object_info)
     set_value(prompt, "checkpoint", checkpoint)
     boat = f"a boat {Path(checkpoint).stem}.png"  # not cached either
     set_image(prompt, server.upload_image(root / "assets" / "sailboat.png", boat))
@@ -126,7 +130,7 @@ class TestClient:
     def test_interrupting_and_going_on(
         self, server: ComfyServer, object_info: dict[str, Any], checkpoint: str, root: Path
     ):
-        prompt = to_api(load(root / "workflows" / "animate_image.json"), object_info)
+        prompt = to_api(load(root / "workflows" / file_name("animate")), object_info)
         set_value(prompt, "checkpoint", checkpoint)
         set_image(prompt, server.upload_image(root / "assets" / "sailboat.png", "a boat.png"))
         for setting, value in {"width": 128, "height": 128, "steps": 900}.items():

@@ -37,6 +37,7 @@ from comfyui.workflow_settings import (
     set_words,
 )
 from demo import EMBEDDED_SETTINGS, link_checkpoint
+from shipped.names import file_name
 
 __all__ = [
     "EMBEDDED_SETTINGS",
@@ -99,7 +100,8 @@ def version_of(host: Host) -> str:
 
 
 def _workflow(job: Job) -> dict[str, Any]:
-    return json.loads((PACK / "workflows" / f"{job.workflow}.json").read_text(encoding="utf-8"))
+    name = file_name(job.workflow.removesuffix("_image"))
+    return json.loads((PACK / "workflows" / name).read_text(encoding="utf-8"))
 
 
 def _upload(server: ComfyServer, job: Job) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from comfyui.workflow_api import WorkflowError
 from comfyui.workflow_settings import pictures, set_end_image, set_image, set_value, set_words
+from shipped.names import file_name
 
 Prompt = dict[str, Any]
 
@@ -124,7 +125,7 @@ def test_settings_that_a_workflow_lacks():
 
 def test_every_setting_exists_in_the_published_nodes(root: Path):
     # The contract of the shipped workflow: the demo's flags have something to set in it.
-    workflow = json.loads((root / "workflows" / "animate_image.json").read_text(encoding="utf-8"))
+    workflow = json.loads((root / "workflows" / file_name("animate")).read_text(encoding="utf-8"))
     widgets = {
         (node["type"], slot["name"])
         for node in workflow["nodes"]

@@ -1,0 +1,56 @@
+"""What the demo gives the embedded model in each workflow: pictures, prompts and settings.
+
+The model knows 64 x 64 pictures of one coloured object (docs/demo_model.md) and nothing else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+CIRCLE, HALF_WAY, ARRIVED = (f"small_world_circle{end}.png" for end in ("", "_half", "_end"))
+SQUARE, CROSS = "small_world_square.png", "small_world_cross.png"
+LEFT = "a large red circle moves left on a plain background"
+RIGHT = "a large red circle moves right on a plain background"
+FALLS = "a blue square falls down on a gradient background"
+RISES = "a blue square rises up on a gradient background"
+GROWS = "a yellow cross becomes larger on a plain background"
+
+
+@dataclass(frozen=True)
+class Example:
+    """What a workflow gets, in its own order: names in assets/, prompts, settings that differ."""
+
+    pictures: tuple[str, ...] = (CIRCLE,)
+    prompts: tuple[str, ...] = (LEFT,)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+_PLAIN = Example()
+EXAMPLES: Mapping[str, Example] = {
+    "animate": _PLAIN,
+    "box": _PLAIN,
+    "1024": Example((SQUARE,), (FALLS,)),
+    "256": Example((CROSS,), (GROWS,)),
+    "cil": _PLAIN,
+    "extend": Example(prompts=(LEFT, RIGHT)),
+    "folder": Example((CIRCLE, SQUARE, CROSS), ("it moves left",)),
+    "refine": Example((SQUARE,), (FALLS,), {"scale_by": 1.0}),
+    "interpolate": Example((CIRCLE, ARRIVED)),
+    "keyframes": Example((CIRCLE, HALF_WAY, ARRIVED), (f"0: {LEFT}\n8: {LEFT}",)),
+    "lambda": _PLAIN,
+    "long": Example(settings={"frames": 32}),
+    "low_memory": Example((CROSS,), (GROWS,), {"weight_dtype": "default"}),
+    "prompt_travel": Example(prompts=(f"0: {LEFT}\n8: {RIGHT}",)),
+    "loop": Example(settings={"cfg": 1.0}),
+    "ksampler": Example((SQUARE,), (FALLS,)),
+    "storytelling": Example((CIRCLE, SQUARE), (LEFT, RIGHT, FALLS, RISES)),
+    "motion_control": Example(
+        prompts=(
+            LEFT,
+            RIGHT,
+            "a large red circle rises up on a plain background",
+            "a large red circle becomes smaller on a plain background",
+        )
+    ),
+    "guidance": Example(settings={"image_cfg": 1.5}),
+}
