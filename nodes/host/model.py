@@ -4,7 +4,6 @@ How it fits in: docs/comfyui.md. Latents on the wire are `[N*T, 4, h, w]`, frame
 network sees `[N, 8, T, h, w]`.
 """
 
-import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -29,6 +28,12 @@ from ..checks import require_image_latents, require_tokens
 from ..errors import InputError, require_text_width
 from . import keys
 from .conds import PerVideo, PerVideoText, PerVideoTokens
+from .foreign_nodes import (
+    SaysWhatItIs,
+    refuse_call,
+    refuse_flow,
+    refuse_patches,
+)
 from .windows import resize_for_window
 
 # What an image-to-video model needs in every conditioning, and the node that puts it there.
@@ -47,7 +52,7 @@ def attend(
     )
 
 
-class HostUNet(DynamiCrafterUNet):
+class HostUNet(SaysWhatItIs, DynamiCrafterUNet):
     """The U-Net behind the host's calling convention: frames in the batch, wrappers around it."""
 
     def __init__(
@@ -64,13 +69,18 @@ class HostUNet(DynamiCrafterUNet):
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         x: Tensor,
-        timesteps: Tensor,
-        context: Tensor,
+        timesteps: Tensor | None = None,
+        context: Tensor | None = None,
         control: Any = None,
         transformer_options: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """x: `[N*T, C, h, w]`; timesteps: `[N*T]`. Returns `[N*T, 4, h, w]`."""
+        """x: `[N*T, C, h, w]`; timesteps: `[N*T]`. Returns `[N*T, 4, h, w]`.
+
+        InputError when a node calls it as another kind of network.
+        """
+        if timesteps is None or context is None:
+            refuse_call()
         options = {} if transformer_options is None else transformer_options
         executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(
             self._forward_frames,
@@ -110,7 +120,9 @@ class HostUNet(DynamiCrafterUNet):
         return fold_frames(out)
 
 
-class DynamiCrafterSampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.EPS):
+class DynamiCrafterSampling(
+    SaysWhatItIs, comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.EPS
+):
     """The host's noise levels over our schedule: dynamic rescale is part of sigma.
 
     With `sigma = sqrt(1 - a) / (sqrt(a) * s)` the rescaled process is an ordinary one, so that
@@ -235,8 +247,8 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """The network's arguments from one CONDITIONING entry, for the whole latent batch."""
         noise, device = kwargs["noise"], kwargs["device"]
-        _refuse_flow(self.model_sampling)
-        _refuse_renorm(self.current_patcher, noise.shape[0])
+        refuse_flow(self.model_sampling)
+        refuse_patches(self.current_patcher, noise.shape[0])
         frames = num_frames_of(kwargs, noise)
         videos = noise.shape[0] // frames
         out: dict[str, Any] = {"num_video_frames": comfy.conds.CONDConstant(frames)}
@@ -364,30 +376,6 @@ def _refuse_image(values: Mapping[str, Any]) -> None:
             "Visual Detail Guidance gives this model images to start from, but the model takes "
             "none (4 input channels): put Empty Video in its place, or choose a DynamiCrafter "
             "checkpoint."
-        )
-
-
-def _refuse_flow(sampling: Any) -> None:
-    """InputError when a node put a flow model's sampling in place of ours."""
-    flows = (comfy.model_sampling.CONST, comfy.model_sampling.COSMOS_RFLOW)
-    if isinstance(sampling, flows):
-        raise InputError(
-            f"A node replaced the model's sampling by {type(sampling).__mro__[1].__name__}, which "
-            "is for flow models; take that ModelSampling node out."
-        )
-
-
-def _refuse_renorm(patcher: Any, rows: int) -> None:
-    """InputError where RenormCFG would compare the norms of several frames as if they were one."""
-    function = patcher.model_options.get("sampler_cfg_function") if patcher is not None else None
-    if function is None or rows == 1:
-        return
-    if not getattr(function, "__qualname__", "").startswith("RenormCFG."):
-        return
-    if inspect.getclosurevars(function).nonlocals.get("renorm_cfg", 1.0) > 0:
-        raise InputError(
-            f"RenormCFG compares single images and cannot guide {rows} frames; set its renorm_cfg "
-            "to 0, or take it out and use guidance_rescale of Dual-Attention Sampler."
         )
 
 
