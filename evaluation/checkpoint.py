@@ -20,8 +20,6 @@ import torch
 from torch import Tensor
 
 from dc_model import vdg
-from dc_model.checkpoint.detect import detect_variant, read_metadata
-from dc_model.checkpoint.inspect import read_checkpoint
 from dc_model.checkpoint.layout import CheckpointParts
 from dc_model.frames import fold_frames
 from dc_model.metrics.pic import MissingDreamSim
@@ -32,7 +30,13 @@ from training.data.clip import Clip, ClipSource
 from training.data.order import item_of, sample_seed
 from training.data.sources import VideoSource
 from training.encoders import Encoders, Tokenize
-from training.load import build_encoders, build_model, clip_tokenizer, load_parts
+from training.load import (
+    build_encoders,
+    build_model,
+    clip_tokenizer,
+    detected_variant,
+    load_parts,
+)
 from training.model import VideoModel
 from training.objective import schedule_of
 from training.sampling import sample_videos
@@ -136,10 +140,7 @@ def variant_of(choice: str, checkpoint: Path, parts: CheckpointParts) -> Variant
     """The chosen variant, or for "auto" what the file tells; CheckpointError when it does not."""
     if choice != "auto":
         return VARIANTS[choice]
-    metadata = read_checkpoint(checkpoint).metadata
-    # The published files are all named alike, in folders that say which they are.
-    name = f"{checkpoint.absolute().parent.name}/{checkpoint.name}"
-    detection = detect_variant(parts.evidence(), read_metadata(metadata), name)
+    detection = detected_variant(checkpoint, parts.evidence())
     if detection.assumption is not None:
         log.warning("%s: assumed %s.", checkpoint.name, detection.assumption)
     return VARIANTS[detection.variant]

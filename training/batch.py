@@ -19,7 +19,7 @@ from .conditioning import (
 )
 from .config import ConditioningConfig
 from .data.clip import Clip
-from .data.order import sample_generator
+from .data.order import sample_generator, sample_seed
 from .encoders import Encoders
 from .objective import TimestepSampling, add_noise, draw_timestep
 from .stages import Stage
@@ -27,7 +27,10 @@ from .stages import Stage
 
 @dataclass(slots=True)
 class Batch:
-    """Tensors of a micro-batch. concat and image_tokens are None where the stage has none."""
+    """Tensors of a micro-batch. concat and image_tokens are None where the stage has none.
+
+    dropout_seeds: of each sample.
+    """
 
     noisy: Tensor
     target: Tensor
@@ -36,10 +39,11 @@ class Batch:
     speed: Tensor
     concat: Tensor | None = None
     image_tokens: Tensor | None = None
+    dropout_seeds: tuple[int, ...] = ()
 
     def to(self, device: torch.device | str) -> "Batch":
         moved: dict[str, Any] = {
-            f.name: v if v is None else v.to(device)
+            f.name: v.to(device) if isinstance(v, Tensor) else v
             for f in fields(self)
             for v in (getattr(self, f.name),)
         }
@@ -75,6 +79,7 @@ class BatchMaker:
             speed=torch.tensor(speed, dtype=torch.float32, device=clean.device),
             concat=concat,
             image_tokens=_stack([row[3] for row in rows]),
+            dropout_seeds=tuple(sample_seed(self.seed, n, purpose=2) for n in samples),
         )
 
     def _row(

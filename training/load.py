@@ -1,25 +1,38 @@
 """Models and encoders to train from: an existing checkpoint of the family, or a preset."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from dc_model.checkpoint.detect import detect_unet_arch
+from dc_model.checkpoint.detect import (
+    CheckpointError,
+    Detection,
+    Evidence,
+    detect_unet_arch,
+    detect_variant,
+    read_metadata,
+)
+from dc_model.checkpoint.inspect import naming, read_checkpoint
 from dc_model.checkpoint.layout import CheckpointParts, shapes, split_checkpoint
 from dc_model.encoders.autoencoder import Autoencoder, detect_autoencoder
 from dc_model.encoders.clip import CONTEXT_LENGTH, Towers, detect_towers
 from dc_model.preprocess import clip_preprocess
 from dc_model.projection import Resampler, detect_projection_arch
+from dc_model.shown import shown
 from dc_model.unet.unet import DynamiCrafterUNet
+from dc_model.variants import VARIANTS
 
-from .config import ConfigError, ModelConfig
+from .config import AUTO, ConfigError, ModelConfig
 from .encoders import Encoders, Tokenize
 from .model import VideoModel, fused_attention
 from .saving import load_tensors
 from .stages import STAGES, Stage, StageName
+
+log = logging.getLogger(__name__)
 
 
 def load_parts(config: ModelConfig, stage: Stage = STAGES["full"]) -> CheckpointParts:
@@ -94,6 +107,77 @@ def fitting_stage(name: StageName, model: VideoModel, config: ModelConfig) -> St
             "model.new_image_stream: true to add new ones, or give an image-to-video checkpoint."
         )
     return stage
+
+
+def detected_variant(checkpoint: Path, evidence: Evidence) -> Detection:
+    """What a checkpoint says of itself. Raises CheckpointError when it does not."""
+    # Published files are all named alike, in folders that say which they are.
+    name = f"{checkpoint.absolute().parent.name}/{checkpoint.name}"
+    with naming(checkpoint):
+        metadata = read_checkpoint(checkpoint).metadata
+        return detect_variant(evidence, read_metadata(metadata), name)
+
+
+def training_variant(config: ModelConfig, evidence: Evidence) -> str:
+    """The variant to train as: the configuration's where it fits the file, else the file's.
+
+    evidence: of the file, before a new image stream. Raises ConfigError where they are trained to
+    predict different things, or where neither says which it is.
+    """
+    if config.new_image_stream:
+        if config.variant == AUTO:
+            raise ConfigError(
+                "No file says what a new image stream will be; set model.variant, as to 512."
+            )
+        return config.variant
+    checkpoint = Path(config.checkpoint)
+    try:
+        found = detected_variant(checkpoint, evidence)
+    except CheckpointError:
+        if config.variant == AUTO:
+            raise
+        return config.variant
+    if config.variant == AUTO:
+        log.info("Training as variant %s; set model.variant for another.", found.variant)
+        return found.variant
+    by_name_alone = found.assumption is not None and evidence.base_scale is None
+    if not by_name_alone and aims(found.variant) != aims(config.variant):
+        raise ConfigError(
+            f"model.variant is {config.variant}, but {shown(checkpoint.name)} is {found.variant}, "
+            "which is trained to predict something else. Remove model.variant to train it as it "
+            "is, or choose another checkpoint."
+        )
+    return config.variant
+
+
+def aims(name: str) -> tuple[object, ...]:
+    """What a variant's training depends on; relatives that share it may become one another."""
+    v = VARIANTS[name]
+    objective = (v.parameterization, v.zero_terminal_snr, v.base_scale, v.final_scale)
+    return (*objective, v.speed_unit, v.num_frames)
+
+
+def require_fitting_size(size: tuple[int, int], model: VideoModel) -> None:
+    """Raises ConfigError when the U-Net cannot halve the latents as often as it has to."""
+    unit = 8 * 2 ** (len(model.unet.arch.channel_mult) - 1)
+    if any(side % unit for side in size):
+        raise ConfigError(
+            f"data.size is {list(size)}; this model takes multiples of {unit}, so choose "
+            f"{[max(unit, round(side / unit) * unit) for side in size]}."
+        )
+
+
+def require_known_words(tokenize: Tokenize, captions: Iterable[str]) -> None:
+    """Raises ConfigError for a word that the small world's tokenizer, the default, lacks."""
+    for caption in captions:
+        try:
+            tokenize([caption])
+        except KeyError as error:
+            raise ConfigError(
+                f"model.tokenizer is empty, so only the demo model's words are known, and "
+                f"{shown(str(error))} is not one of them; set it to ComfyUI's folder "
+                "comfy/sd1_tokenizer."
+            ) from None
 
 
 def build_encoders(

@@ -1,6 +1,6 @@
 """The trained parts, U-Net and query transformer, as one module, and how they start."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from dc_model.projection import Resampler
 from dc_model.unet.unet import DynamiCrafterUNet
+
+from .dropout import seed_dropout
 
 # Layers that start at zero, so that a new block or input changes nothing at first.
 ZERO_ENDINGS = ("temopral_conv.conv4.3", "out_layers.3", "fps_embedding.2", "out.2")
@@ -48,11 +50,15 @@ class VideoModel(nn.Module):
         text: Tensor,
         image_tokens: Tensor | None,
         speed: Tensor,
+        dropout_seeds: Sequence[int] | None = None,
     ) -> Tensor:
         """noisy, concat: `[B, 4, T, h, w]`; text: `[B, 77, C]`; image_tokens: `[B, 257, D]`.
 
+        dropout_seeds: one for each sample, so that its masks do not depend on its batch.
+
         A model with concat input gets zeros where there is none.
         """
+        seed_dropout(self, dropout_seeds)
         if self.unet.arch.in_channels > noisy.shape[1]:
             extra = torch.zeros_like(noisy) if concat is None else concat
             noisy = torch.cat([noisy, extra], dim=1)  # [B, 8, T, h, w]

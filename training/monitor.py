@@ -2,6 +2,7 @@
 
 import io
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,8 @@ class Monitor:
         if bar is not None:
             bar.set_postfix(loss=f"{loss:.4f}")
             bar.update(step - bar.n)
+            if step == self.run.steps:
+                bar.close()
         if step % self.run.log_every == 0 and (writer := self.writer(step)) is not None:
             now = time.monotonic()
             writer.add_scalar("loss/all", loss, step)
@@ -81,6 +84,15 @@ class Monitor:
             frames = trainer.maker.encoders.vae.decode(fold_frames(latents)).float()
         _add_video(writer, "sample/generated", frames.clamp(-1, 1).cpu(), step)
         _add_video(writer, "sample/true", clip.frames, step)
+
+
+def one_bar() -> AbstractContextManager[None]:
+    """Within it log lines pass above the progress bar instead of breaking it in two."""
+    try:
+        from tqdm.contrib.logging import logging_redirect_tqdm
+    except ImportError:
+        return nullcontext()
+    return logging_redirect_tqdm()
 
 
 def gif(frames: torch.Tensor, fps: int = 8) -> bytes:

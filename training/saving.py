@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +22,9 @@ from dc_model.checkpoint.layout import (
     VISION_PREFIX,
 )
 from dc_model.sampling.schedule import NoiseSchedule
+from dc_model.shown import shown
 
+from .config import ConfigError
 from .distributed import gathered
 from .model import VideoModel
 
@@ -46,10 +50,12 @@ def write_whole(path: Path, write: Any) -> None:
 
 
 def save_state(folder: Path, state: Mapping[str, Any]) -> None:
-    """Write what a resumed run needs: `model`, `optimizer`, `ema`, `scaler` and `step`.
+    """Write what a resumed run needs: `model`, `optimizer`, `ema`, `scaler`, `step`, `identity`.
 
-    The data order and all random draws follow from the step. Tensors are whole.
+    The data order and all random draws follow from the step. Tensors are whole. Raises ConfigError
+    when the disk has no room.
     """
+    require_space(folder, _bytes_of(state))
     write_whole(folder / STATE_FILE, lambda path: torch.save(dict(state), path))
 
 
@@ -58,7 +64,32 @@ def load_state(folder: Path) -> dict[str, Any] | None:
     path = folder / STATE_FILE
     if not path.exists():
         return None
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, KeyError, EOFError, OSError, UnpicklingError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({shown(error)}); restore it, or remove it to begin again."
+        ) from None
+
+
+def require_space(folder: Path, size: int) -> None:
+    """Raises ConfigError when the disk of `folder` has fewer than `size` bytes free."""
+    place = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    free = shutil.disk_usage(place).free
+    if free < size:
+        raise ConfigError(
+            f"{folder} needs {size / 1e9:.1f} GB to save into and has {free / 1e9:.1f} GB free; "
+            "make room, or choose an output on another disk."
+        )
+
+
+def _bytes_of(value: Any) -> int:
+    """Of all tensors in dicts, lists and tuples."""
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, Mapping):
+        return sum(_bytes_of(v) for v in value.values())
+    return sum(_bytes_of(v) for v in value) if isinstance(value, list | tuple) else 0
 
 
 def schedule_buffers(schedule: NoiseSchedule) -> dict[str, Tensor]:
@@ -105,7 +136,7 @@ def save_checkpoint(
     statement: Mapping[str, Any],
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Write one safetensors file. Schedule buffers stay float32.
+    """Write one safetensors file. Schedule buffers stay float32. Raises ConfigError on a full disk.
 
     statement: the file's own metadata (`variant`, head widths), which detection trusts first.
     """
@@ -116,6 +147,7 @@ def save_checkpoint(
     }
     out = {k: v.contiguous().clone() for k, v in out.items()}
     metadata = {METADATA_KEY: json.dumps(dict(statement))}
+    require_space(path.parent, _bytes_of(out))
     write_whole(path, lambda part: save_file(out, part, metadata=metadata))
 
 

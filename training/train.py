@@ -6,6 +6,7 @@ training/configs/accelerate. Started again it goes on where it stopped.
 
 import argparse
 import logging
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,22 @@ from dc_model.variants import VARIANTS
 
 from .batch import BatchMaker
 from .config import ConfigError, TrainConfig, load_config
-from .data.sources import open_source
+from .data.sources import VideoSource, open_source
 from .distributed import make_accelerator
 from .grow import grow_image_stream
-from .load import build_encoders, build_model, clip_tokenizer, fitting_stage, load_parts
+from .identity import contents_of
+from .load import (
+    build_encoders,
+    build_model,
+    clip_tokenizer,
+    fitting_stage,
+    load_parts,
+    require_fitting_size,
+    require_known_words,
+    training_variant,
+)
 from .lora import lora_tensors
-from .monitor import Monitor
+from .monitor import Monitor, one_bar
 from .objective import schedule_of
 from .saving import checkpoint_tensors, save_checkpoint
 from .stages import STAGES
@@ -35,27 +46,31 @@ NEW_STREAM_FRAMES = 16
 
 def make_trainer(config: TrainConfig, accelerator: Accelerator) -> Trainer:
     """Model, encoders and data as configured. Raises ConfigError or CheckpointError."""
-    if config.model.variant not in VARIANTS:
-        raise ConfigError(
-            f"model.variant is {config.model.variant!r}; choose one of {', '.join(VARIANTS)}."
-        )
     if config.model.preset:
         raise ConfigError("Presets are trained by `python -m research.small_world.train.chain`.")
-    variant = VARIANTS[config.model.variant]
+    prepare_output(Path(config.output))
     source = open_source(config.data, config.run.seed)
+    entries = source.entries if isinstance(source, VideoSource) else []
     tokenize = clip_tokenizer(config.model.tokenizer)
+    require_known_words(tokenize, (text for e in entries for text in (e.caption, e.motion_caption)))
+    source.load(0, 0)  # What cannot be read is said before the model is loaded.
     parts = load_parts(config.model, STAGES[config.stage])
+    stated = parts.evidence()
     if config.model.new_image_stream:
         grow_image_stream(parts, NEW_STREAM_FRAMES, config.run.seed)
     model = build_model(parts, config.run.dropout)
+    stage = fitting_stage(config.stage, model, config.model)
+    name = training_variant(config.model, stated)
+    config = config.model_copy(update={"model": config.model.model_copy(update={"variant": name})})
+    require_fitting_size(config.data.size, model)
     encoders = build_encoders(parts, tokenize, device=accelerator.device, keep=config.data.cache)
     if config.data.cache_folder:
         encoders.use_disk(Path(config.data.cache_folder), config.run.mixed_precision)
     maker = BatchMaker(
         encoders=encoders,
-        schedule=schedule_of(variant),
-        variant=variant,
-        stage=fitting_stage(config.stage, model, config.model),
+        schedule=schedule_of(VARIANTS[name]),
+        variant=VARIANTS[name],
+        stage=stage,
         conditioning=config.conditioning,
         timesteps=config.optimizer.timesteps,
         seed=config.run.seed,
@@ -67,9 +82,20 @@ def make_trainer(config: TrainConfig, accelerator: Accelerator) -> Trainer:
         source=source,
         maker=maker,
         accelerator=accelerator,
+        contents=contents_of(config.model, entries),
         on_step=monitor.step,
         on_sample=monitor.sample,
     )
+
+
+def prepare_output(folder: Path) -> None:
+    """Make the folder. Raises ConfigError where it cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(f"output {folder} cannot be written to: {error.strerror}.") from None
 
 
 def export(trainer: Trainer, path: Path) -> None:
@@ -112,7 +138,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--time-limit", type=float, help="minutes; then save and stop")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
         overrides = parse_overrides(arguments.set)
         if arguments.time_limit is not None:
@@ -125,6 +151,8 @@ def main() -> None:
 def run(config: TrainConfig) -> None:
     """Train the stage to its end or its time limit, and write `model.safetensors`."""
     accelerator = make_accelerator(config)
+    if not accelerator.is_main_process:
+        logging.getLogger().setLevel(logging.WARNING)
     trainer = make_trainer(config, accelerator)
     if accelerator.is_main_process:
         log.info(
@@ -135,7 +163,8 @@ def run(config: TrainConfig) -> None:
             trainer.step,
             config.run.steps,
         )
-    trainer.train()
+    with one_bar():
+        trainer.train()
     export(trainer, Path(config.output) / "model.safetensors")
 
 

@@ -7,7 +7,7 @@ run continues bit for bit on a CPU, and N processes do what one does with the sa
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+
+from dc_model.shown import shown
 
 from .batch import Batch, BatchMaker
 from .config import ConfigError, OptimizerConfig, TrainConfig
@@ -35,11 +36,13 @@ from .distributed import (
     save_deepspeed,
     uses_deepspeed,
 )
+from .dropout import drop_by_sample
 from .ema import Ema
+from .identity import identity_of, require_same_run
 from .lora import add_lora
 from .model import VideoModel
 from .objective import sample_losses
-from .saving import load_state, save_state
+from .saving import STATE_FILE, load_state, require_space, save_state
 from .stages import bypass_temporal, select_parameters
 
 log = logging.getLogger(__name__)
@@ -49,11 +52,15 @@ TIMESTEP_BUCKETS = 4
 
 @dataclass(slots=True)
 class _Loaded:
-    """Clips of one micro-batch, their sample numbers, and how many broken files were met."""
+    """Clips of one micro-batch, their sample numbers, and how many broken files were met.
+
+    fault: why there are none; an exception would bring its worker's traceback along.
+    """
 
     numbers: list[int]
     clips: list[Clip]
     skipped: int
+    fault: str = ""
 
 
 class _Samples(Dataset[_Loaded]):
@@ -65,7 +72,10 @@ class _Samples(Dataset[_Loaded]):
     def __getitem__(self, sample: int) -> _Loaded:
         index = item_of(self.seed, sample, len(self.source))
         before = self.source.skipped
-        clip = self.source.load(index, sample_seed(self.seed, sample, purpose=1))
+        try:
+            clip = self.source.load(index, sample_seed(self.seed, sample, purpose=1))
+        except ConfigError as error:
+            return _Loaded([sample], [], 0, str(error))
         return _Loaded([sample], [clip], self.source.skipped - before)
 
 
@@ -82,6 +92,8 @@ def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
 class Trainer:
     """One stage, the batch maker's. on_step is told (step, mean loss, losses per bucket).
 
+    contents: digests of the files that the run learns from, by the key that names their place.
+
     raw: the model itself, under DDP and DeepSpeed inside `prepared`; its parameters are slices
     under FSDP. skipped: broken files met since this start, all processes together.
     """
@@ -91,6 +103,7 @@ class Trainer:
     source: ClipSource
     maker: BatchMaker
     accelerator: Accelerator
+    contents: Mapping[str, str] = field(default_factory=dict)
     on_step: Callable[[int, float, dict[str, float]], None] | None = None
     on_sample: Callable[[int, "Trainer"], None] | None = None
     step: int = field(default=0, init=False)
@@ -105,9 +118,11 @@ class Trainer:
         self.model.unet.gradient_checkpointing = config.run.gradient_checkpointing
         self.folder = Path(config.output)
         self.raw = self.model
+        self.identity = identity_of(config, self.contents)
+        drop_by_sample(self.model)
         state = load_state(self.folder)
         if state is not None:
-            self.model.load_state_dict(state["model"])
+            self._require_same_run(state)
         self.prepared, self.optimizer = self.accelerator.prepare(self.model, self._optimizer())
         # Only now are the parameters where and how they will be trained.
         decay = config.run.ema_decay
@@ -132,6 +147,20 @@ class Trainer:
             return select_parameters(self.model.unet, self.model.projector, self.stage)
         self.model.requires_grad_(False)
         return add_lora(self.model.unet, self.config.lora, self.config.run.seed)
+
+    def _require_same_run(self, state: dict[str, Any]) -> None:
+        """Take the state's weights. Raises ConfigError when it is that of another run."""
+        # States of before 0.2.0 do not say which run they are of.
+        saved = state.get("identity", self.identity)
+        for change in require_same_run(saved, self.identity, self.folder):
+            log.info("Since the last start: %s.", change)
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise ConfigError(
+                f"{self.folder} holds the state of another model: {shown(error)} Choose another "
+                "output."
+            ) from None
 
     def _resume(self, state: dict[str, Any]) -> None:
         self.step = int(state["step"])
@@ -165,6 +194,7 @@ class Trainer:
             "ema": None if self.ema is None else gathered(self.ema.state_dict(), keep=main),
             "scaler": None if accelerator.scaler is None else accelerator.scaler.state_dict(),
             "step": self.step,
+            "identity": self.identity,
         }
         if main:
             save_state(self.folder, state)
@@ -183,6 +213,8 @@ class Trainer:
     def train(self) -> int:
         """Run to the last step or the time limit, save, and return the step reached."""
         run, began = self.config.run, time.monotonic()
+        if self.accelerator.is_main_process:
+            require_space(self.folder, self._room())
         configure(self.accelerator, self.config)
         batches = self._micro_batches()
         self.prepared.train()
@@ -201,6 +233,15 @@ class Trainer:
         self.save()
         self._report_skipped()
         return self.step
+
+    def _room(self) -> int:
+        """Bytes that the folder will need: two states, for a moment, and the checkpoint."""
+        whole = sum(p.numel() for p in self.raw.parameters())
+        trained = sum(p.numel() for p in self.raw.parameters() if p.requires_grad)
+        state = 4 * whole + 4 * trained * (2 if self.ema is None else 3)
+        path = self.folder / STATE_FILE
+        there = path.stat().st_size if path.exists() else 0
+        return 2 * state + 2 * whole - min(there, state)
 
     def _out_of_time(self, began: float) -> bool:
         """Decided together: processes that stopped at different steps would wait forever."""
@@ -234,14 +275,14 @@ class Trainer:
 
     def _one_step(self, batches: Iterator[_Loaded]) -> tuple[float, dict[str, float]]:
         config, accelerator = self.config, self.accelerator
-        # Dropout is the one draw that uses the global state; this makes it the step's own.
-        set_seed(sample_seed(config.run.seed, self.step, 2 + accelerator.process_index) % 2**31)
         rate = learning_rate(config.optimizer, self.step, config.run.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         losses, timesteps, skipped = [], [], 0
         for _ in range(config.run.accumulate):
             loaded = next(batches)
+            if loaded.fault:
+                raise ConfigError(loaded.fault)
             skipped += loaded.skipped
             with autocast(accelerator, config):
                 batch = self.maker(loaded.clips, loaded.numbers).to(accelerator.device)
@@ -269,6 +310,7 @@ class Trainer:
                     batch.text,
                     batch.image_tokens,
                     batch.speed,
+                    batch.dropout_seeds,
                 )
             losses = sample_losses(output, batch.target)
             accelerator.backward(losses.mean())
@@ -292,6 +334,7 @@ def _joined(rows: list[_Loaded]) -> _Loaded:
         [n for row in rows for n in row.numbers],
         [clip for row in rows for clip in row.clips],
         sum(row.skipped for row in rows),
+        next((row.fault for row in rows if row.fault), ""),
     )
 
 

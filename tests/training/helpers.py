@@ -137,10 +137,3 @@ def tiny_trainer(
         maker=maker,
         accelerator=accelerator or Accelerator(cpu=True),
     )
-
-
-def no_dropout(model: torch.nn.Module) -> None:
-    """Dropout draws from each process's own random state."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0

@@ -19,7 +19,7 @@ from accelerate import (
 )
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
-from training_helpers import ARCH, WIDE, no_dropout, tiny_config, tiny_model, tiny_trainer
+from training_helpers import ARCH, WIDE, tiny_config, tiny_model, tiny_trainer
 
 from training.config import ConfigError
 from training.distributed import check_model
@@ -93,7 +93,6 @@ def shared_trainer(folder: str, steps: int, accelerator: Accelerator | None = No
     config = tiny_config(folder, run={**OPTIONS, "steps": steps})
     trainer = tiny_trainer(config, dtype=WIDE, arch=ARRAYS_ONLY, accelerator=accelerator)
     assert trainer.accelerator.num_processes == 2
-    no_dropout(trainer.raw)
     return trainer
 
 
@@ -101,7 +100,6 @@ def single_trainer(folder: Path, steps: int) -> Trainer:
     """Sees the same samples: what two processes have at once, one has one after the other."""
     config = tiny_config(folder, run={**OPTIONS, "batch_size": 2, "steps": steps})
     trainer = tiny_trainer(config, dtype=WIDE, arch=ARRAYS_ONLY)
-    no_dropout(trainer.raw)
     return trainer
 
 

@@ -1,6 +1,5 @@
 """A new image stream for a text-to-video model: it changes nothing at first."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +8,12 @@ from accelerate import Accelerator
 from small_checkpoint import write
 from training_helpers import tiny_config
 
-from training.config import ConfigError
+from training.config import ConfigError, ModelConfig
 from training.load import build_model, load_parts
 from training.stages import STAGES
 from training.train import export, make_trainer
+
+NEW_STREAM = {"new_image_stream": True, "variant": "512"}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def config(files: tuple[Path, Path], output: Path, stage: str, **model):
     return tiny_config(
         output,
         stage,
-        model={"checkpoint": str(files[0]), "variant": "512", **model},
+        model={"checkpoint": str(files[0]), **model},
         data={"kind": "small_world", "pool": 2, "size": [64, 64], "num_frames": 2},
         run={"steps": 1, "batch_size": 1},
     )
@@ -49,7 +50,9 @@ def predict(model, concat: torch.Tensor | None) -> torch.Tensor:
 
 
 def test_the_first_stage_begins_as_the_text_to_video_model(files, tmp_path: Path):
-    whole = config(files, tmp_path, "projector", encoders=str(files[1]), new_image_stream=True)
+    whole = config(
+        files, tmp_path, "projector", encoders=str(files[1]), new_image_stream=True, variant="512"
+    )
     trainer = make_trainer(whole, Accelerator(cpu=True))
     plain = build_model(load_parts(whole.model), dropout=0.0)
     assert plain.projector is None and trainer.raw.projector is not None
@@ -70,7 +73,9 @@ def test_the_first_stage_begins_as_the_text_to_video_model(files, tmp_path: Path
 
 
 def test_the_same_seed_grows_the_same_stream(files, tmp_path: Path):
-    whole = config(files, tmp_path, "projector", encoders=str(files[1]), new_image_stream=True)
+    whole = config(
+        files, tmp_path, "projector", encoders=str(files[1]), new_image_stream=True, variant="512"
+    )
     first, second = (make_trainer(whole, Accelerator(cpu=True)).raw for _ in range(2))
     for p, q in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(p, q)
@@ -81,7 +86,7 @@ def test_text_stages_need_no_image_tower(files, tmp_path: Path):
     trainer.train()
     export(trainer, tmp_path / "model.safetensors")
     parts = load_parts(
-        replace(trainer.config.model, checkpoint=str(tmp_path / "model.safetensors")),
+        ModelConfig(checkpoint=str(tmp_path / "model.safetensors")),
         STAGES["low_quality_video"],
     )
     assert parts.vae and parts.text_encoder and not parts.image_encoder
@@ -89,7 +94,7 @@ def test_text_stages_need_no_image_tower(files, tmp_path: Path):
 
 def test_a_missing_stream_or_tower_is_named(files, tmp_path: Path):
     with pytest.raises(ConfigError, match="lacks the image tower"):
-        grown = config(files, tmp_path, "projector", new_image_stream=True)
+        grown = config(files, tmp_path, "projector", **NEW_STREAM)
         make_trainer(grown, Accelerator(cpu=True))
     with pytest.raises(ConfigError, match=r"query transformer.*new_image_stream: true"):
         make_trainer(config(files, tmp_path, "adapt"), Accelerator(cpu=True))

@@ -7,7 +7,7 @@ import torch
 import torch.multiprocessing as multiprocessing
 from accelerate.state import AcceleratorState
 from torch.multiprocessing.spawn import ProcessExitedException
-from training_helpers import WIDE, no_dropout, tiny_config, tiny_model, tiny_trainer
+from training_helpers import WIDE, tiny_config, tiny_model, tiny_trainer
 
 from training.data.order import MicroBatches, item_of
 from training.stages import STAGES, StageName, select_parameters
@@ -106,13 +106,12 @@ def test_resume_after_a_kill_equals_an_uninterrupted_run_bit_for_bit(tmp_path: P
 
 
 def test_accumulation_equals_one_large_batch(tmp_path: Path):
-    options = {"steps": 2, "dropout": 0.0}
+    options = {"steps": 2}
     large = tiny_trainer(tiny_config(tmp_path / "a", run={**options, "batch_size": 4}), dtype=WIDE)
     small = tiny_trainer(
         tiny_config(tmp_path / "b", run={**options, "batch_size": 2, "accumulate": 2}), dtype=WIDE
     )
     for trainer in (large, small):
-        no_dropout(trainer.raw)
         trainer.train()
     for (name, p), q in zip(large.raw.named_parameters(), small.raw.parameters(), strict=True):
         torch.testing.assert_close(p, q, atol=1e-5, rtol=0, msg=name)
