@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from safetensors import safe_open
 from small_checkpoint import state_dict
 from video_files import write_video
 
-from training import saving, train
+from dc_model.projection import ProjectionArch
+from training import grow, saving, train
 from training.config import ConfigError, load_config
 from training.saving import require_space
 
@@ -66,8 +68,10 @@ def test_every_shipped_configuration_is_run_here(root: Path):
 def test_shipped_configurations_run_once_their_paths_are_there(
     name: str, place: Path, root: Path, comfyui: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Made short beside that: fewer steps, pixels and frames."""
+    """Made short beside that: fewer steps, pixels and frames, a small new query transformer."""
     monkeypatch.chdir(place)
+    small = partial(ProjectionArch, dim=64, depth=1, heads=1)
+    monkeypatch.setattr(grow, "ProjectionArch", small)
     tokenizer = str(comfyui / "comfy" / "sd1_tokenizer")
     path = root / "training" / "configs" / f"{name}.yaml"
     frames = min(4, load_config(path).data.num_frames)
