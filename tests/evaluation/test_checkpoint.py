@@ -136,7 +136,7 @@ def test_the_command_shares_work_and_prints_protocols(
     assert lines[2].startswith("KVD = ")
     assert "real: MSR-VTT: 3 clips of 16 frames, stride 1, 64x64, extractor.pt" in lines[3]
     assert "generated: 3 clips of 16 frames, stride 1, 64x64, extractor.pt" in lines[4]
-    assert lines[6].startswith("1 - distance = 0.")
+    assert lines[7].startswith("1 - distance = 0.")
     again = (folder / "work" / "generated" / "00001.mp4").stat().st_mtime_ns
     assert again == made["00001.mp4"]
     monkeypatch.setattr(checkpoint, "load_generator", None)

@@ -92,7 +92,7 @@ def train(output: Path, *, minutes: float, batch_size: int = 16, seed: int = 1) 
     generator = torch.Generator().manual_seed(seed)
     state_file, step, spent = output.with_suffix(".state.pt"), 0, 0.0
     if state_file.exists():
-        state = torch.load(state_file, weights_only=False)
+        state = torch.load(state_file, weights_only=True)
         vae.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         averaged, step, spent = state["averaged"], state["step"], state["spent"]
