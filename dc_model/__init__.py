@@ -29,7 +29,7 @@ Where to change what:
 - the gate lambda: `unet.attention.DualCrossAttention`; the user's factor: `nodes/image_lambda.py`;
 - visual detail guidance: `vdg` lays the latents out, the host (or `training/model.py`) joins them;
 - the published sampler: `sampling.ddim`, its grids and noise levels: `sampling.schedule`;
-- a relative of the model: `variants`, and what proves it: `checkpoint.detect`;
+- a relative of the model, with all that is known of it: `variants`;
 - a node: CONTRIBUTING.md#add-a-node.
 """
 

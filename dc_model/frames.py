@@ -6,6 +6,9 @@ fastest.
 
 from torch import Tensor
 
+# Image tokens that the query transformer makes for each frame.
+QUERIES_PER_FRAME = 16
+
 
 def fold_frames(video: Tensor) -> Tensor:
     """Frames into the batch, frame fastest: `[B, C, T, H, W]` to `[B*T, C, H, W]`."""

@@ -11,10 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .checkpoint.detect import count_heads
+from .frames import QUERIES_PER_FRAME
 from .unet.ops import Operations, cast_like
-from .variants import QUERIES_PER_FRAME
-
-MOST_LAYERS = 64  # published: 4
+from .variants import MAX_LAYERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +123,8 @@ def detect_projection_arch(
     """
     dim = shapes["latents"][2]
     depth = len({k.split(".")[1] for k in shapes if k.startswith("layers.")})
-    if depth > MOST_LAYERS:
-        raise ValueError(f"it has {depth} layers, more than {MOST_LAYERS}")
+    if depth > MAX_LAYERS:
+        raise ValueError(f"it has {depth} layers, more than {MAX_LAYERS}")
     if min(shapes["latents"]) < 1:
         raise ValueError(f"its latents have shape {list(shapes['latents'])}; choose another file")
     return ProjectionArch(

@@ -1,13 +1,21 @@
-"""The family: what tensor shapes prove (`UNetArch`) and what they cannot (`Variant`).
+"""The family: what tensor shapes prove (`UNetArch`), and all facts of a relative (`Variant`).
 
-A new relative is one entry of `VARIANTS`. Source: docs/method.md#published-settings.
+A new relative is one entry of `VARIANTS`. Source: docs/method.md#published-settings,
+docs/method.md#recognising-a-model.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-# Tokens that the query transformer makes for each frame.
-QUERIES_PER_FRAME = 16
+from .frames import QUERIES_PER_FRAME
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+# The published code gives `init_attn` 8 heads whatever its width.
+INIT_ATTENTION_HEADS = 8
+# Of one part of a checkpoint, a safeguard against damaged files; published: 32 at most.
+MAX_LAYERS = 64
 
 Parameterization = Literal["v", "eps"]
 Spacing = Literal["uniform", "uniform_trailing"]
@@ -38,16 +46,65 @@ class UNetArch:
     dropout: float = 0.1  # training only
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a checkpoint shows, keys in this model's spelling and without any wrapper prefix.
+
+    unet: the U-Net's key -> shape, prefix removed. other_keys: all other keys.
+    projector_latents: learned queries of the query transformer. base_scale: last entry of
+    `scale_arr` where stored.
+    """
+
+    unet: Shapes
+    other_keys: frozenset[str] = frozenset()
+    projector_latents: int | None = None
+    base_scale: float | None = None
+
+    @property
+    def in_channels(self) -> int:
+        return self.unet["input_blocks.0.0.weight"][1]
+
+    @property
+    def image_attention(self) -> bool:
+        return any(k.endswith("attn2.to_k_ip.weight") for k in self.unet)
+
+    @property
+    def learnable_image_scale(self) -> bool:
+        return any(k.endswith("attn2.alpha") for k in self.unet)
+
+    @property
+    def relative_position(self) -> bool:
+        return any(k.endswith("relative_position_k.embeddings_table") for k in self.unet)
+
+    @property
+    def dual_reference(self) -> bool:
+        return any("decoder.attn_refinement" in k for k in self.other_keys)
+
+    @property
+    def speed_condition(self) -> bool:
+        return "fps_embedding.0.weight" in self.unet
+
+    def scale_is(self, value: float) -> bool:
+        # 0.3 and 0.7 are the only published ones; half-precision files round them.
+        return self.base_scale is not None and abs(self.base_scale - value) < 0.01
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """How a checkpoint is to be sampled, where its tensors do not tell.
+    """One relative: how its files are recognised and how it is sampled.
 
     size: native (height, width) in pixels. num_frames: native length. base_scale: floor of the
-    dynamic rescale, None = off. speeds: default of the speed input, by mode ("animate" stands for
-    every mode not named). guidance_rescale: the published default.
+    dynamic rescale, None = off. guidance_rescale, speed, interpolation_speed: the published
+    defaults, speeds in `speed_unit`. init_variance: of clean latents, for Analytic-Init without a
+    file.
+
+    proves: whether a file with this many input channels is certainly this relative. name_hints:
+    what its files are called, in lower case. built_like: the relative whose U-Net and schedule are
+    the same, so that names have to decide.
     """
 
     size: tuple[int, int]
+    in_channels: int = 8
     num_frames: int = 16
     parameterization: Parameterization = "v"
     zero_terminal_snr: bool = True
@@ -57,18 +114,27 @@ class Variant:
     guidance_rescale: float = 0.7
     speed_unit: SpeedUnit = "fps"
     speed: int = 24
-    dual_reference_speed: int = 5  # interpolate, loop and keyframes
+    interpolation_speed: int = 5
+    init_variance: float = 0.8080
+    proves: Callable[[Evidence], bool] = lambda _: False
+    name_hints: tuple[str, ...] = ()
+    built_like: str | None = None
+
+    def proven_by(self, evidence: Evidence) -> bool:
+        """Whether a file is certainly this relative."""
+        return evidence.in_channels == self.in_channels and self.proves(evidence)
 
     def default_speed(self, mode: str) -> int:
         """The published speed of `mode`, in `speed_unit`."""
         between = mode in ("interpolate", "loop", "keyframes") and self.speed_unit == "fps"
-        return self.dual_reference_speed if between else self.speed
+        return self.interpolation_speed if between else self.speed
 
 
 _512 = Variant(size=(320, 512))
-_1024 = replace(_512, size=(576, 1024), base_scale=0.3, speed=10)
+_1024 = replace(_512, size=(576, 1024), base_scale=0.3, speed=10, init_variance=0.3031)
 _VIDEOCRAFTER = Variant(
     size=(320, 512),
+    in_channels=4,
     parameterization="eps",
     zero_terminal_snr=False,
     base_scale=0.7,
@@ -76,9 +142,10 @@ _VIDEOCRAFTER = Variant(
     spacing="uniform",
     guidance_rescale=0.0,
     speed=16,
-    dual_reference_speed=16,
+    interpolation_speed=16,
 )
 
+# Where a file proves several, the last one counts: special relatives come after general ones.
 VARIANTS: dict[str, Variant] = {
     "256": replace(
         _512,
@@ -90,17 +157,49 @@ VARIANTS: dict[str, Variant] = {
         guidance_rescale=0.0,
         speed_unit="frame_stride",
         speed=3,
+        proves=lambda e: e.learnable_image_scale,
     ),
-    "512": _512,
-    "1024": _1024,
-    "512_interp": replace(_512, speed=5),
-    "cil_512": _512,
-    "cil_1024": replace(_1024, speed=24),
-    "toon_512": replace(_512, speed=10, dual_reference_speed=10),
-    "viewcrafter_16": _1024,
-    "viewcrafter_25": replace(_1024, num_frames=25),
-    "videocrafter1_512": replace(_VIDEOCRAFTER, base_scale=None),
-    "videocrafter1_1024": replace(_VIDEOCRAFTER, size=(576, 1024), base_scale=0.3),
-    "videocrafter1_i2v": _VIDEOCRAFTER,
-    "videocrafter2": _VIDEOCRAFTER,
+    "512": replace(
+        _512,
+        proves=lambda e: e.scale_is(0.7) and not e.learnable_image_scale,
+        name_hints=("512",),
+    ),
+    "1024": replace(
+        _1024,
+        proves=lambda e: e.scale_is(0.3) and not e.learnable_image_scale,
+        name_hints=("1024",),
+    ),
+    "512_interp": replace(_512, speed=5, name_hints=("interp",), built_like="512"),
+    "cil_512": replace(_512, name_hints=("cil-512", "cil_512"), built_like="512"),
+    "cil_1024": replace(_1024, speed=24, name_hints=("cil-1024", "cil_1024"), built_like="1024"),
+    "toon_512": replace(
+        _512,
+        speed=10,
+        interpolation_speed=10,
+        proves=lambda e: e.dual_reference,
+        name_hints=("tooncrafter",),
+        built_like="512",
+    ),
+    "viewcrafter_16": replace(_1024, name_hints=("viewcrafter",), built_like="1024"),
+    "viewcrafter_25": replace(
+        _1024,
+        num_frames=25,
+        proves=lambda e: e.projector_latents == 25 * QUERIES_PER_FRAME,
+        name_hints=("viewcrafter_25", "viewcrafter25"),
+    ),
+    "videocrafter1_512": replace(
+        _VIDEOCRAFTER, base_scale=None, proves=lambda e: e.relative_position
+    ),
+    "videocrafter1_1024": replace(
+        _VIDEOCRAFTER,
+        size=(576, 1024),
+        base_scale=0.3,
+        init_variance=0.3031,
+        proves=lambda e: e.relative_position and e.speed_condition,
+    ),
+    "videocrafter1_i2v": replace(_VIDEOCRAFTER, proves=lambda e: e.image_attention),
+    "videocrafter2": replace(
+        _VIDEOCRAFTER,
+        proves=lambda e: e.speed_condition and not (e.relative_position or e.image_attention),
+    ),
 }

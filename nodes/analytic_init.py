@@ -29,9 +29,6 @@ from .types import CATEGORY, frames_per_video
 
 BUILT_IN = "built-in"
 
-# Published average variances; by the floor of the dynamic rescale, which tells 512 from 1024.
-PUBLISHED_VARIANCE, PUBLISHED_VARIANCE_1024 = 0.8080, 0.3031
-
 # Checkpoints lie in the same folders; an init file has a few megabytes.
 LARGEST_INIT_FILE = 64 * 1024**2
 
@@ -71,9 +68,8 @@ def statistics(model: Any, init_file: str, samples: dict[str, Any] | None) -> An
         except ValueError as error:
             raise InputError(f"statistics_from: {error}") from error
     if init_file == BUILT_IN:
-        small = float(model.model_sampling.schedule.scale[-1]) < 0.5
-        variance = PUBLISHED_VARIANCE_1024 if small else PUBLISHED_VARIANCE
-        return AnalyticInit(torch.zeros(1, model.latent_format.latent_channels, 1, 1, 1), variance)
+        mean = torch.zeros(1, model.latent_format.latent_channels, 1, 1, 1)
+        return AnalyticInit(mean, model.variant.init_variance)
     return read_analytic_init(checkpoint_path(init_file))
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from dc_model.checkpoint.detect import detect_unet_arch
 from dc_model.checkpoint.layout import CheckpointParts, shapes
+from dc_model.frames import QUERIES_PER_FRAME
 from dc_model.projection import ProjectionArch, Resampler
 from dc_model.unet.unet import DynamiCrafterUNet
-from dc_model.variants import QUERIES_PER_FRAME
 
 FIRST_CONVOLUTION = "input_blocks.0.0.weight"
 CONCAT_CHANNELS = 4

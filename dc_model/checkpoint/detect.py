@@ -1,117 +1,24 @@
 """What a checkpoint is: its U-Net's dimensions, its variant, or the foreign family it belongs to.
 
 Works on keys, shapes and two small schedule buffers, so it can run on a header before any tensor is
-read. Detection is data: a new relative is one `Signature`. Source:
-docs/method.md#recognising-a-model.
+read. Facts about each relative: `variants`. Source: docs/method.md#recognising-a-model.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from ..shown import shown
-from ..variants import VARIANTS, UNetArch
-
-Shapes = Mapping[str, tuple[int, ...]]
+from ..variants import INIT_ATTENTION_HEADS, VARIANTS, Evidence, Shapes, UNetArch
 
 METADATA_KEY = "dynamicrafter"
-INIT_ATTENTION_HEADS = 8
 # Of a U-Net's encoder, levels times blocks times depth; published: 8.
-MOST_BLOCKS = 256
+MAX_BLOCKS = 256
 
 
 class CheckpointError(ValueError):
     """A file that is not what it should be; the message says what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What detection looks at, keys in this model's spelling and without any wrapper prefix.
-
-    unet: the U-Net's key -> shape, prefix removed. other_keys: all other keys.
-    base_scale: last entry of `scale_arr` where stored.
-    """
-
-    unet: Shapes
-    other_keys: frozenset[str] = frozenset()
-    projector_latents: int | None = None
-    base_scale: float | None = None
-
-    @property
-    def in_channels(self) -> int:
-        return self.unet["input_blocks.0.0.weight"][1]
-
-    @property
-    def image_attention(self) -> bool:
-        return any(k.endswith("attn2.to_k_ip.weight") for k in self.unet)
-
-    @property
-    def learnable_image_scale(self) -> bool:
-        return any(k.endswith("attn2.alpha") for k in self.unet)
-
-    @property
-    def relative_position(self) -> bool:
-        return any(k.endswith("relative_position_k.embeddings_table") for k in self.unet)
-
-    @property
-    def dual_reference(self) -> bool:
-        return any("decoder.attn_refinement" in k for k in self.other_keys)
-
-    @property
-    def speed_condition(self) -> bool:
-        return "fps_embedding.0.weight" in self.unet
-
-    def scale_is(self, value: float) -> bool:
-        # 0.3 and 0.7 are the only published ones; half-precision files round them.
-        return self.base_scale is not None and abs(self.base_scale - value) < 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """One variant and the evidence that proves it."""
-
-    variant: str
-    proves: Callable[[Evidence], bool]
-
-
-# The first that holds wins, so the special come before the general.
-SIGNATURES = (
-    Signature("toon_512", lambda e: e.in_channels == 8 and e.dual_reference),
-    Signature("256", lambda e: e.in_channels == 8 and e.learnable_image_scale),
-    Signature("viewcrafter_25", lambda e: e.in_channels == 8 and e.projector_latents == 25 * 16),
-    Signature("512", lambda e: e.in_channels == 8 and e.scale_is(0.7)),
-    Signature("1024", lambda e: e.in_channels == 8 and e.scale_is(0.3)),
-    Signature("videocrafter1_i2v", lambda e: e.in_channels == 4 and e.image_attention),
-    Signature(
-        "videocrafter1_1024",
-        lambda e: e.in_channels == 4 and e.relative_position and e.speed_condition,
-    ),
-    Signature("videocrafter1_512", lambda e: e.in_channels == 4 and e.relative_position),
-    Signature("videocrafter2", lambda e: e.in_channels == 4 and e.speed_condition),
-)
-
-# Parts of file names in the order they are looked for, for variants whose layouts are identical.
-NAME_HINTS = (
-    ("tooncrafter", "toon_512"),
-    ("viewcrafter_25", "viewcrafter_25"),
-    ("viewcrafter25", "viewcrafter_25"),
-    ("viewcrafter", "viewcrafter_16"),
-    ("cil-1024", "cil_1024"),
-    ("cil_1024", "cil_1024"),
-    ("cil-512", "cil_512"),
-    ("cil_512", "cil_512"),
-    ("interp", "512_interp"),
-    ("1024", "1024"),
-    ("512", "512"),
-)
-
-# Variants whose U-Nets share every shape and, within a row, the whole schedule: names decide. The
-# first is assumed when the name tells nothing.
-SAME_LAYOUT = (
-    ("512", "512_interp", "cil_512", "toon_512"),
-    ("1024", "cil_1024", "viewcrafter_16"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +46,7 @@ def detect_unet_arch(shapes: Shapes, head_dim: int | None = None) -> UNetArch:
 
 
 def _unet_arch(shapes: Shapes, head_dim: int | None) -> UNetArch:
+    shown_by = Evidence(shapes)
     channels, in_channels = shapes["input_blocks.0.0.weight"][:2]
     widths, attends = encoder_levels(shapes)
     context = shapes[_first(shapes, ".1.transformer_blocks.0.attn2.to_k.weight")][1]
@@ -149,8 +57,8 @@ def _unet_arch(shapes: Shapes, head_dim: int | None) -> UNetArch:
             if ".transformer_blocks." in k
         }
     )
-    if len(widths) * len(widths[0]) * depth > MOST_BLOCKS:
-        raise ValueError(f"its encoder has more than {MOST_BLOCKS} transformer blocks")
+    if len(widths) * len(widths[0]) * depth > MAX_BLOCKS:
+        raise ValueError(f"its encoder has more than {MAX_BLOCKS} transformer blocks")
     tables = [k for k in shapes if k.endswith("relative_position_k.embeddings_table")]
     init = shapes.get("init_attn.0.proj_in.weight")
     if head_dim is None:
@@ -172,9 +80,9 @@ def _unet_arch(shapes: Shapes, head_dim: int | None) -> UNetArch:
         relative_position=bool(tables),
         temporal_length=(shapes[tables[0]][0] - 1) // 2 if tables else 16,
         init_attention=init is not None,
-        image_cross_attention=any(k.endswith("attn2.to_k_ip.weight") for k in shapes),
-        learnable_image_scale=any(k.endswith("attn2.alpha") for k in shapes),
-        speed_condition="fps_embedding.0.weight" in shapes,
+        image_cross_attention=shown_by.image_attention,
+        learnable_image_scale=shown_by.learnable_image_scale,
+        speed_condition=shown_by.speed_condition,
     )
 
 
@@ -193,8 +101,8 @@ def encoder_levels(shapes: Shapes) -> tuple[list[list[int]], tuple[bool, ...]]:
             continue
         widths[-1].append(shapes[f"input_blocks.{i}.0.in_layers.2.weight"][0])
         attends[-1] |= f"input_blocks.{i}.1.norm.weight" in shapes
-    if len(widths) * len(widths[0]) > MOST_BLOCKS:
-        raise ValueError(f"its encoder has more than {MOST_BLOCKS} blocks")
+    if len(widths) * len(widths[0]) > MAX_BLOCKS:
+        raise ValueError(f"its encoder has more than {MAX_BLOCKS} blocks")
     return widths, tuple(attends)
 
 
@@ -273,17 +181,17 @@ def detect_variant(evidence: Evidence, stated: Mapping[str, Any], file_name: str
     if "variant" in stated:
         check_channels(stated["variant"], evidence, "which the file states")
         return Detection(stated["variant"])
-    proven = next((s.variant for s in SIGNATURES if s.proves(evidence)), None)
-    alike = next((row for row in SAME_LAYOUT if proven == row[0]), ())
-    named, name = _named_variant(file_name, alike or tuple(VARIANTS))
+    proven = next((n for n in reversed(VARIANTS) if VARIANTS[n].proven_by(evidence)), None)
+    alike = tuple(name for name, v in VARIANTS.items() if proven and v.built_like == proven)
+    named, name = _named_variant(file_name, (proven, *alike) if alike else VARIANTS)
     place = "file" if file_name.endswith(name) else "folder"
     by_name = f"variant {named}, by the {place}'s name ({shown(name)})"
     if named is not None and alike:
         return Detection(named, by_name)
     if proven is not None:
-        others = f"{', '.join(alike[1:])} are built alike and {shown(file_name)} names none of them"
+        others = f"{', '.join(alike)} are built alike and {shown(file_name)} names none of them"
         return Detection(proven, f"variant {proven}, since {others}" if alike else None)
-    if named is not None and evidence.in_channels == 8:
+    if named is not None and evidence.in_channels == VARIANTS[named].in_channels:
         return Detection(named, by_name)
     raise CheckpointError(
         "Neither the file (metadata, schedule buffers, keys) nor its name or folders say which "
@@ -293,7 +201,7 @@ def detect_variant(evidence: Evidence, stated: Mapping[str, Any], file_name: str
 
 def check_channels(variant: str, evidence: Evidence, origin: str) -> None:
     """Raise CheckpointError when a U-Net has other inputs than `variant`, of this origin."""
-    expected = 4 if variant.startswith("videocrafter") else 8
+    expected = VARIANTS[variant].in_channels
     if evidence.unet and evidence.in_channels != expected:
         raise CheckpointError(
             f"The U-Net has {evidence.in_channels} input channels, but {variant} has {expected} "
@@ -301,12 +209,16 @@ def check_channels(variant: str, evidence: Evidence, origin: str) -> None:
         )
 
 
-def _named_variant(path: str, allowed: tuple[str, ...]) -> tuple[str | None, str]:
-    """The variant that a file's name or else its nearest folder says, and that name."""
+def _named_variant(path: str, allowed: Container[str | None]) -> tuple[str | None, str]:
+    """The variant that a file's name or else its nearest folder says, and that name.
+
+    Of several hints in a name the longest counts: "cil-512" says more than "512".
+    """
+    hints = {hint: name for name, variant in VARIANTS.items() for hint in variant.name_hints}
     for name in reversed(path.replace("\\", "/").split("/")):
-        hint = next((variant for part, variant in NAME_HINTS if part in name.lower()), None)
-        if hint in allowed:
-            return hint, name
+        found = max((hint for hint in hints if hint in name.lower()), key=len, default="")
+        if hints.get(found) in allowed:
+            return hints.get(found), name
     return None, ""
 
 

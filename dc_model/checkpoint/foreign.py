@@ -5,7 +5,7 @@ kind of fork one `Fork`. Source: docs/method.md#checkpoint-layouts
 for what is ours; the key layouts of the others as their public files have them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 
@@ -13,13 +13,11 @@ import torch
 
 from ..shown import shown
 from ..unet.unet import DynamiCrafterUNet
+from ..variants import VARIANTS, Shapes
 from .detect import CheckpointError, detect_unet_arch
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 FIRST_CONV = "input_blocks.0.0.weight"
 FAMILY = "a DynamiCrafter, ToonCrafter, ViewCrafter or VideoCrafter checkpoint"
-TEXT_TO_VIDEO_CHANNELS, IMAGE_TO_VIDEO_CHANNELS = 4, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +181,7 @@ FOREIGN_FAMILIES = (
     ),
     ForeignFamily(
         "an image-editing Stable Diffusion model (8 input channels, no temporal layers)",
-        lambda h: h.image_unet and h.in_channels == IMAGE_TO_VIDEO_CHANNELS,
+        lambda h: h.image_unet and h.in_channels == 8,
         _CHECKPOINT,
     ),
     ForeignFamily("Stable Diffusion 1", image_unet(768), _CHECKPOINT),
@@ -266,7 +264,7 @@ def check_family(header: Header) -> None:
         raise CheckpointError(
             f"The file holds no video U-Net (its keys: {some(header.shapes)}); choose {FAMILY}."
         )
-    if header.in_channels not in (TEXT_TO_VIDEO_CHANNELS, IMAGE_TO_VIDEO_CHANNELS):
+    if all(header.in_channels != variant.in_channels for variant in VARIANTS.values()):
         raise CheckpointError(
             f"The U-Net has {header.in_channels} input channels; DynamiCrafter has 8 and "
             f"VideoCrafter 4: this is a fork with other inputs, choose {FAMILY}."

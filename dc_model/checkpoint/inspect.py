@@ -23,7 +23,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..shown import shown
-from .detect import CheckpointError, Shapes
+from ..variants import Shapes
+from .detect import CheckpointError
 from .layout import StateDict, unwrap
 from .pickles import TO_SAFETENSORS, TensorEntry
 from .torch_file import (

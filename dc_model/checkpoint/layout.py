@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ..shown import shown
-from .detect import CheckpointError, Evidence, Shapes
+from ..variants import Evidence, Shapes
+from .detect import CheckpointError
 from .foreign import FIRST_CONV, Header, check_family, some
 
 UNET_PREFIX = "model.diffusion_model."

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..unet.ops import Attention, Operations, sdpa
+from ..variants import MAX_LAYERS
 from .pieces import Pieces, per_frame
 from .vae_layers import (
     FUSION_HEADS,
@@ -32,7 +33,6 @@ from .vae_layers import (
 
 # Frames that a layer computes at once; the published code decodes as many.
 CHUNK_FRAMES = 16
-MOST_LAYERS = 64  # published: 4 levels of 2 blocks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +76,8 @@ def _count(shapes: Mapping[str, tuple[int, ...]], pattern: str) -> int:
     count = 0
     while pattern.format(count) in shapes:
         count += 1
-    if count > MOST_LAYERS:
-        raise ValueError(f"it has {count} layers in a row, more than {MOST_LAYERS}")
+    if count > MAX_LAYERS:
+        raise ValueError(f"it has {count} layers in a row, more than {MAX_LAYERS}")
     return count
 
 

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint.detect import CheckpointError, Shapes, encoder_levels
+from ..checkpoint.detect import CheckpointError, encoder_levels
 from ..frames import fold_frames
 from ..unet.attention import Conditions
 from ..unet.blocks import Downsample, ResBlock
 from ..unet.ops import Attention, Operations, sdpa, timestep_embedding
 from ..unet.transformers import SpatialTransformer
+from ..variants import Shapes
 
 # The published default of the residuals' weight.
 STRENGTH = 0.6

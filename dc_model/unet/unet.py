@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..frames import fold_frames, unfold_frames
-from ..variants import QUERIES_PER_FRAME, UNetArch
+from ..frames import QUERIES_PER_FRAME, fold_frames, unfold_frames
+from ..variants import INIT_ATTENTION_HEADS, UNetArch
 from .attention import Conditions
 from .blocks import Downsample, ResBlock, Upsample
 from .ops import Attention, Operations, sdpa, timestep_embedding
@@ -22,9 +22,6 @@ from .patches import Control, TransformerOptions, add_control, apply_each, patch
 from .transformers import SpatialTransformer, TemporalTransformer
 
 FrameTokens = Literal["auto", "shared", "resample"]
-
-# The published code gives `init_attn` 8 heads whatever its width.
-INIT_ATTENTION_HEADS = 8
 
 
 def frame_image_context(tokens: Tensor, num_frames: int, mode: FrameTokens) -> Tensor:

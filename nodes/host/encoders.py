@@ -27,12 +27,10 @@ from ...dc_model.checkpoint.detect import CheckpointError, count_heads
 from ...dc_model.checkpoint.layout import StateDict, shapes
 from ...dc_model.projection import Resampler, detect_projection_arch
 from ...dc_model.shown import shown
+from ...dc_model.variants import MAX_LAYERS
 from .toon_vae import ToonVAE, is_dual_reference
 
 logger = logging.getLogger(__name__)
-
-# Published towers have up to 32 layers, VAEs 4 levels of 2 blocks.
-MOST_LAYERS = 64
 
 
 @contextmanager
@@ -220,8 +218,8 @@ def _count_layers(state_dict: Mapping[str, Any], prefix: str) -> int:
     numbers = {
         int(k.removeprefix(prefix).split(".")[0]) for k in state_dict if k.startswith(prefix)
     }
-    if len(numbers) > MOST_LAYERS:
-        raise ValueError(f"it has {len(numbers)} layers, more than {MOST_LAYERS}")
+    if len(numbers) > MAX_LAYERS:
+        raise ValueError(f"it has {len(numbers)} layers, more than {MAX_LAYERS}")
     if numbers != set(range(len(numbers))):
         raise ValueError(f"its layers are numbered {sorted(numbers)}")
     return len(numbers)

@@ -10,7 +10,7 @@ import comfy.context_windows
 import torch
 from torch import Tensor
 
-from ...dc_model.variants import QUERIES_PER_FRAME
+from ...dc_model.frames import QUERIES_PER_FRAME
 from ..errors import InputError
 from .conds import PerVideo, PerVideoTokens
 

@@ -16,10 +16,11 @@ from safetensors.torch import save_file
 from tiny_checkpoint import schedule_buffers, weight
 from torch import Tensor
 
+from dc_model.frames import QUERIES_PER_FRAME
 from dc_model.toon.dual_reference_vae import DualReferenceArch, DualReferenceVAE
 from dc_model.toon.sketch_controlnet import SketchControlArch, SketchControlNet
 from dc_model.unet.unet import DynamiCrafterUNet
-from dc_model.variants import QUERIES_PER_FRAME, VARIANTS, UNetArch, Variant
+from dc_model.variants import VARIANTS, UNetArch, Variant
 
 # Frames that get image tokens of their own.
 FRAMES = 4

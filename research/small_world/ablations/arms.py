@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dc_model.frames import QUERIES_PER_FRAME
 from dc_model.projection import ProjectionArch
-from dc_model.variants import QUERIES_PER_FRAME, UNetArch
+from dc_model.variants import UNetArch
 from training.conditioning import ConcatMode
 from training.config import TrainConfig, read_config
 from training.stages import STAGES, Stage
