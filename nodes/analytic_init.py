@@ -18,14 +18,13 @@ from ..dc_model.sampling.analytic_init import (
     measure_analytic_init,
     read_analytic_init,
 )
-from .checks import require_latent
+from .checks import InputError, require_latent
 from .door import checked
-from .errors import InputError
 from .host.guider import require_model
-from .inputs import seed_input
+from .host.latents import frames_per_video
+from .inputs import CATEGORY, seed_input
 from .load import FOLDERS, checkpoint_path
 from .sampling import VideoNoise, schedule_of
-from .types import CATEGORY, frames_per_video
 
 BUILT_IN = "built-in"
 

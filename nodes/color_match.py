@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..dc_model.video.color_match import match_colors
 from .door import checked
-from .types import CATEGORY
+from .inputs import CATEGORY
 
 
 class ColorMatch(io.ComfyNode):

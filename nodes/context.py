@@ -7,18 +7,51 @@ from typing import Any
 
 import comfy.clip_vision
 import comfy.model_management
-import node_helpers
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..dc_model.preprocess import CLIP_SIZE, clip_normalise, clip_squash, square_image
-from .checks import CONTEXT, require_finite
+from .checks import CONTEXT, REMEDIES, InputError, require_finite, require_text_width
 from .door import checked
-from .errors import REMEDIES, InputError, require_text_width
 from .host import keys
-from .inputs import conditioning_outputs
-from .types import CATEGORY, Projector
+from .host.conditionings import Conditionings, with_values
+from .inputs import CATEGORY, Projector, conditioning_outputs
+
+
+def encode_context(clip_vision: Any, image: Tensor, fit: Any = "stretch") -> tuple[Any, Any]:
+    """CLIP_VISION_OUTPUTs of images `[B, H, W, 3]` and of the grey one that stands for no image.
+
+    InputError when the encoder takes images of another size than CLIP-ViT-H does.
+    """
+    require_image_size(clip_vision)
+    rgb = image.movedim(-1, 1)  # [B, 3, H, W]
+    pixels = clip_normalise(clip_squash(square_image(rgb, fit)) * 2 - 1)
+    grey = clip_normalise(torch.zeros(1, *pixels.shape[1:]))
+    return encode_images(clip_vision, pixels), encode_images(clip_vision, grey)
+
+
+def add_context(
+    positive: Any,
+    negative: Any,
+    projector: Any,
+    clip_vision_output: Any,
+    null_clip_vision_output: Any,
+    frame_tokens: str = "auto",
+) -> Conditionings:
+    """The prompts with the image's context; the negative gets that of no image.
+
+    InputError when the text encoder or the image encoder is another model's.
+    """
+    for conditioning in (positive, negative):
+        require_text_width(conditioning, projector.model.arch.output_dim)
+    image, null = (
+        {keys.IMAGE_CONTEXT: project(projector, output), keys.FRAME_TOKENS: frame_tokens}
+        for output in (clip_vision_output, null_clip_vision_output)
+    )
+    return Conditionings(
+        with_values(positive, image), with_values(negative, null), with_values(negative, image)
+    )
 
 
 def encode_images(clip_vision: Any, pixels: Tensor) -> Any:
@@ -101,11 +134,7 @@ class ContextEncode(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, clip_vision: Any, image: Tensor, fit: Any) -> io.NodeOutput:
-        require_image_size(clip_vision)
-        rgb = image.movedim(-1, 1)  # [B, 3, H, W]
-        pixels = clip_normalise(clip_squash(square_image(rgb, fit)) * 2 - 1)
-        grey = clip_normalise(torch.zeros(1, *pixels.shape[1:]))
-        return io.NodeOutput(encode_images(clip_vision, pixels), encode_images(clip_vision, grey))
+        return io.NodeOutput(*encode_context(clip_vision, image, fit))
 
 
 class ContextProjection(io.ComfyNode):
@@ -154,20 +183,8 @@ class ContextProjection(io.ComfyNode):
         null_clip_vision_output: Any,
         frame_tokens: str,
     ) -> io.NodeOutput:
-        for conditioning in (positive, negative):
-            require_text_width(conditioning, projector.model.arch.output_dim)
-        image = project(projector, clip_vision_output)
-        null = project(projector, null_clip_vision_output)
-
-        def with_context(conditioning: Any, context: Tensor) -> Any:
-            values = {keys.IMAGE_CONTEXT: context, keys.FRAME_TOKENS: frame_tokens}
-            return node_helpers.conditioning_set_values(conditioning, values)
-
-        return io.NodeOutput(
-            with_context(positive, image),
-            with_context(negative, null),
-            with_context(negative, image),
-        )
+        outputs = (clip_vision_output, null_clip_vision_output)
+        return io.NodeOutput(*add_context(positive, negative, projector, *outputs, frame_tokens))
 
 
 NODES = [ContextEncode, ContextProjection]

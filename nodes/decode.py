@@ -1,6 +1,7 @@
 """Video Decode: latents to frames, in pieces that fit."""
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_management
@@ -8,13 +9,13 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from .checks import DECODING, require_finite, require_latent
+from .checks import DECODING, InputError, require_finite, require_latent
 from .door import checked
-from .errors import InputError
+from .host.latents import frames_per_video
 from .host.toon_vae import ToonVAE, require_dual_reference
-from .types import CATEGORY, frames_per_video
+from .inputs import CATEGORY
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 TILES_CHANGE = (
     "Video Decode: tiles of %d pixels change the picture, see the node's help for how much; "
@@ -26,17 +27,62 @@ CHUNKS_CHANGE = (
 )
 
 
-def decode(vae: Any, latents: Tensor, chunk_frames: int, tile_size: int) -> Tensor:
+@dataclass(frozen=True)
+class Pieces:
+    """How to cut the work.
+
+    chunk_frames: frames at once, 0 = by free memory. tile_size: pixels, 0 = whole frames.
+    """
+
+    chunk_frames: int = 0
+    tile_size: int = 0
+
+
+AUTOMATIC = Pieces()
+
+
+def decode_video(
+    vae: Any,
+    samples: dict[str, Any],
+    references: tuple[Tensor | None, Tensor | None] = (None, None),
+    pieces: Pieces = AUTOMATIC,
+    num_frames: int = 0,
+    drop_last_frame: bool = False,
+) -> Tensor:
+    """Frames `[N, T, H, W, 3]` in [0, 1] of a LATENT.
+
+    references: the first and the last frame's image, for ToonCrafter's VAE; both or none.
+    num_frames: T, or 0 = as the latent says. Raises InputError for numbers and images that do not
+    fit, and for a video that is not finite.
+    """
+    latents = require_latent(samples)
+    frames = video_frames(samples, num_frames, drop_last_frame)
+    if drop_last_frame and frames < 2:
+        raise InputError(
+            "drop_last_frame needs at least 2 frames, this video has 1; switch it off."
+        )
+    videos = latents.unflatten(0, (-1, frames))  # [N, T, 4, h, w]
+    if any(image is not None for image in references):
+        images = decode_with_references(vae, videos, *references, pieces)
+    else:
+        images = decode(vae, videos, pieces)
+    if drop_last_frame:
+        images = images[:, :-1]
+    require_finite(images.flatten(0, 1), "The decoded video", DECODING)
+    return images
+
+
+def decode(vae: Any, latents: Tensor, pieces: Pieces) -> Tensor:
     """Frames `[N, T, H, W, 3]` of latents `[N, T, 4, h, w]`.
 
-    chunk_frames: frames at once, 0 = as many as fit into free memory. tile_size: pixels, 0 = whole
-    frames, as is a tile that covers the picture. Cuts that change the picture are logged.
+    A tile that covers the picture is no cut. Cuts that change the picture are logged.
     """
-    tile = max(8, tile_size // 8) if tile_size else 0
+    chunk_frames = pieces.chunk_frames
+    tile = max(8, pieces.tile_size // 8) if pieces.tile_size else 0
     if tile >= max(latents.shape[-2:]):
         tile = 0
     if tile:
-        log.warning(TILES_CHANGE, tile * 8)
+        logger.warning(TILES_CHANGE, tile * 8)
     if isinstance(vae, ToonVAE) and not tile:
         return vae.decode_video(latents, chunk_frames=chunk_frames)
     clips, size = latents.flatten(0, 1)[None], chunk_frames  # frames that know nothing of others
@@ -45,7 +91,7 @@ def decode(vae: Any, latents: Tensor, chunk_frames: int, tile_size: int) -> Tens
         if isinstance(vae, ToonVAE):
             size = 0  # it cuts by itself
         elif 0 < chunk_frames < latents.shape[1]:
-            log.warning(CHUNKS_CHANGE, chunk_frames)
+            logger.warning(CHUNKS_CHANGE, chunk_frames)
     frames = [_decode_clip(vae, clip, size, tile) for clip in clips]
     return torch.cat(frames).unflatten(0, latents.shape[:2])
 
@@ -73,8 +119,7 @@ def decode_with_references(
     latents: Tensor,
     first: Tensor | None,
     last: Tensor | None,
-    chunk_frames: int,
-    tile_size: int,
+    pieces: Pieces,
 ) -> Tensor:
     """Frames `[N, T, H, W, 3]` of latents `[N, T, 4, h, w]`, with detail from two images.
 
@@ -87,12 +132,12 @@ def decode_with_references(
             f"Video Decode got {found}_image without {missing}_image; connect both (the same image "
             "twice for a loop), or neither."
         )
-    if tile_size:
+    if pieces.tile_size:
         raise InputError(
-            f"tile_size is {tile_size}, but reference images need whole frames; set tile_size to 0 "
-            "and chunk_frames to 1 when memory is short."
+            f"tile_size is {pieces.tile_size}, but reference images need whole frames; set "
+            "tile_size to 0 and chunk_frames to 1 when memory is short."
         )
-    return toon.decode_video(latents, first, last, chunk_frames)
+    return toon.decode_video(latents, first, last, pieces.chunk_frames)
 
 
 def video_frames(samples: dict[str, Any], num_frames: int, matters: bool) -> int:
@@ -190,23 +235,9 @@ class VideoDecode(io.ComfyNode):
         last_image: Tensor | None = None,
         num_frames: int = 0,
     ) -> io.NodeOutput:
-        latent = require_latent(samples)
-        frames = video_frames(samples, num_frames, drop_last_frame)
-        if drop_last_frame and frames < 2:
-            raise InputError(
-                "drop_last_frame needs at least 2 frames, this video has 1; switch it off."
-            )
-        video = latent.unflatten(0, (-1, frames))  # [N, T, 4, h, w]
-        if first_image is None and last_image is None:
-            images = decode(vae, video, chunk_frames, tile_size)
-        else:
-            images = decode_with_references(
-                vae, video, first_image, last_image, chunk_frames, tile_size
-            )
-        if drop_last_frame:
-            images = images[:, :-1]
-        flat = require_finite(images.flatten(0, 1), "The decoded video", DECODING)
-        return io.NodeOutput(flat, images[:, -1])
+        references, pieces = (first_image, last_image), Pieces(chunk_frames, tile_size)
+        video = decode_video(vae, samples, references, pieces, num_frames, drop_last_frame)
+        return io.NodeOutput(video.flatten(0, 1), video[:, -1])
 
 
 NODES = [VideoDecode]

@@ -12,10 +12,17 @@ from typing import Any
 from ..dc_model.checkpoint.detect import CheckpointError
 from ..dc_model.projection import Resampler
 from ..dc_model.shown import shown
-from .checks import require_conditioning, require_images, require_latent_samples
-from .errors import REMEDIES, InputError, require, require_vae
+from .checks import (
+    REMEDIES,
+    InputError,
+    require,
+    require_conditioning,
+    require_images,
+    require_latent_samples,
+    require_vae,
+)
 from .host.guider import require_model
-from .types import Keyframe, Shot
+from .inputs import Keyframe, Shot
 
 
 def checked(execute: Callable[..., Any]) -> Callable[..., Any]:

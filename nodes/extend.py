@@ -1,22 +1,51 @@
-"""Extend: a video goes on from its last frames."""
+"""Extend Video: a new piece that continues a video from its last frames."""
 
 from typing import Any
 
-import comfy.model_management
-import node_helpers
-import torch
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..dc_model import vdg
 from ..dc_model.frames import fold_frames
-from .checks import require_latent
+from .checks import InputError, require_count, require_latent, require_multiple_of_8
 from .door import checked
-from .errors import InputError, require_count, require_multiple_of_8
 from .host import keys
-from .inputs import conditioning_outputs
-from .types import CATEGORY, frames_per_video
-from .visual_detail import SPEED_TOOLTIP, encode_fitted
+from .host.conditionings import Conditionings
+from .host.latents import continued_latent, frames_per_video
+from .inputs import CATEGORY, conditioning_outputs, fps_input, image_only_input
+from .visual_detail import Encoder
+
+
+def extend(
+    conditionings: Conditionings,
+    vae: Any,
+    images: Tensor,
+    samples: dict[str, Any] | None,
+    length: int,
+    overlap: int,
+    fps: int = 0,
+) -> tuple[Conditionings, dict[str, Any]]:
+    """What makes `length` more frames, of which the first `overlap` are the last of `images`.
+
+    images: the video so far `[T, H, W, 3]`; samples: its LATENT, or None. Returns the conditionings
+    and the LATENT to sample. Raises InputError when lengths, sizes or latents do not fit.
+    """
+    require_multiple_of_8(width=images.shape[2], height=images.shape[1])
+    limit = min(images.shape[0], length - 1)
+    if overlap > limit:
+        raise InputError(
+            f"overlap is {overlap}; with {images.shape[0]} frames to extend and a length of "
+            f"{length} choose 1 to {limit}."
+        )
+    known = last_latents(vae, images, samples, overlap)
+    values = {
+        keys.CONCAT_LATENT: fold_frames(vdg.animate(known[-1:], length)),
+        keys.NUM_FRAMES: length,
+        keys.SPEED: fps,
+        keys.MODE: "animate",
+        keys.HELD_LATENTS: known,
+    }
+    return conditionings.with_values(values), continued_latent(known, length)
 
 
 def last_latents(vae: Any, images: Tensor, samples: Any, overlap: int) -> Tensor:
@@ -27,7 +56,7 @@ def last_latents(vae: Any, images: Tensor, samples: Any, overlap: int) -> Tensor
     """
     if samples is None:
         height, width = images.shape[1:3]
-        return encode_fitted(vae, images[-overlap:], height, width, "crop")
+        return Encoder(vae, height, width)(images[-overlap:])
     latents = require_latent(samples)
     rows = latents.shape[0]
     same = "connect the latent that the images were decoded from, or leave samples empty"
@@ -45,17 +74,6 @@ def last_latents(vae: Any, images: Tensor, samples: Any, overlap: int) -> Tensor
             "pick its frames with Get Latent From Batch and Get Image from Batch."
         )
     return latents[-overlap:]
-
-
-def held_latent(known: Tensor, length: int) -> dict[str, Any]:
-    """LATENT of `length` frames whose first ones are `known` and stay so; the rest is sampled."""
-    device = comfy.model_management.intermediate_device()
-    frames, *shape = known.shape
-    latents = torch.zeros(length, *shape, device=device)
-    latents[:frames] = known.to(latents)
-    mask = torch.ones(length, 1, *shape[1:], device=device)
-    mask[:frames] = 0
-    return {"samples": latents, "num_frames": length, "noise_mask": mask}
 
 
 class Extend(io.ComfyNode):
@@ -94,10 +112,8 @@ class Extend(io.ComfyNode):
                     tooltip="How many last frames the new video starts with. More carry the motion "
                     "on better and leave fewer new frames.",
                 ),
-                io.Int.Input("fps", default=0, min=0, max=1000, tooltip=SPEED_TOOLTIP),
-                io.Conditioning.Input(
-                    "image_only", optional=True, tooltip="For two-scale guidance; else leave it."
-                ),
+                fps_input(),
+                image_only_input(),
                 io.Latent.Input(
                     "samples",
                     optional=True,
@@ -126,26 +142,9 @@ class Extend(io.ComfyNode):
         image_only: Any = None,
         samples: Any = None,
     ) -> io.NodeOutput:
-        require_multiple_of_8(width=images.shape[2], height=images.shape[1])
-        limit = min(images.shape[0], length - 1)
-        if overlap > limit:
-            raise InputError(
-                f"overlap is {overlap}; with {images.shape[0]} frames to extend and a length of "
-                f"{length} choose 1 to {limit}."
-            )
-        known = last_latents(vae, images, samples, overlap)
-        values = {
-            keys.CONCAT_LATENT: fold_frames(vdg.animate(known[-1:], length)),
-            keys.NUM_FRAMES: length,
-            keys.SPEED: fps,
-            keys.MODE: "animate",
-            keys.HELD_LATENTS: known,
-        }
-        guided = [
-            None if c is None else node_helpers.conditioning_set_values(c, values)
-            for c in (positive, negative, image_only)
-        ]
-        return io.NodeOutput(*guided, held_latent(known, length), images[:-overlap])
+        conditionings = Conditionings(positive, negative, image_only)
+        guided, latent = extend(conditionings, vae, images, samples, length, overlap, fps)
+        return io.NodeOutput(*guided, latent, images[:-overlap])
 
 
 NODES = [Extend]

@@ -13,12 +13,12 @@ from torch import Tensor
 from ..dc_model.shown import shown
 from ..dc_model.unet.transformers import SpatialTransformer
 from ..dc_model.unet.unet import DynamiCrafterUNet
+from .checks import InputError
 from .door import checked
-from .errors import InputError
 from .host import keys
 from .host.charts import bar_chart
 from .host.guider import require_model
-from .types import CATEGORY
+from .inputs import CATEGORY
 
 # Where the host's MODEL has the network.
 UNET = "diffusion_model"

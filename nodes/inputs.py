@@ -1,10 +1,39 @@
-"""Widgets that several nodes show, each with one range and one default."""
+"""Wire types of our own, and widgets that several nodes show, each with one range and default."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from comfy_api.latest import io
+from torch import Tensor
+
+CATEGORY = "DynamiCrafter"
+# A patcher around the query transformer.
+Projector = io.Custom("DC_PROJECTOR")
+# A tuple of `Keyframe`.
+Keyframes = io.Custom("DC_KEYFRAMES")
+# A tuple of `Shot`.
+Shots = io.Custom("DC_SHOTS")
 
 FITS = ["crop", "pad", "stretch"]
+SPEED_TOOLTIP = (
+    "0 = the model's own. 256: frame stride 1-6, larger = more motion (3). Others: frames per "
+    "second, smaller = more motion (512: 24, 1024: 10, interpolate and loop: 5, Toon: 10)."
+)
+
+
+class Keyframe(NamedTuple):
+    """An image `[1, H, W, C]` for one frame of the video; a negative frame counts from the end."""
+
+    frame: int
+    image: Tensor
+
+
+class Shot(NamedTuple):
+    """One shot; without an image `[1, H, W, C]` it continues the shot before."""
+
+    prompt: str
+    length: int
+    fps: int
+    image: Tensor | None
 
 
 def seed_input(
@@ -73,6 +102,14 @@ def video_inputs() -> list[Any]:
         io.Int.Input("length", default=16, min=1, max=1024, tooltip="Frames; the models know 16."),
         io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Videos at once."),
     ]
+
+
+def fps_input(tooltip: str = SPEED_TOOLTIP) -> Any:
+    return io.Int.Input("fps", default=0, min=0, max=1000, tooltip=tooltip)
+
+
+def image_only_input(tooltip: str = "For two-scale guidance; else leave it.") -> Any:
+    return io.Conditioning.Input("image_only", optional=True, tooltip=tooltip)
 
 
 def fit_input(tooltip: str) -> Any:

@@ -30,8 +30,8 @@ from ..dc_model.checkpoint.layout import (
 from ..dc_model.sampling.schedule import NoiseSchedule
 from ..dc_model.shown import shown
 from ..dc_model.variants import VARIANTS, Variant
+from .checks import REMEDIES, InputError
 from .door import checked
-from .errors import REMEDIES, InputError
 from .host.bare_parameters import patch_on_load
 from .host.encoders import (
     core_patcher,
@@ -46,7 +46,7 @@ from .host.held_frames import hold_frames
 from .host.model import DynamiCrafterConfig
 from .host.window_hints import WRAPPER_KEY, slice_hints
 from .host.windows import check_overlap
-from .types import CATEGORY, Projector
+from .inputs import CATEGORY, Projector
 
 logger = logging.getLogger(__name__)
 

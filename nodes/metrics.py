@@ -7,7 +7,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from .errors import InputError
+from .checks import InputError
 
 # Memory to have free for a network that the host does not manage.
 ROOM = 4 * 2**30

@@ -20,11 +20,10 @@ from ..dc_model.metrics.pic import (
 )
 from ..dc_model.metrics.report import Conformity
 from ..dc_model.preprocess import Fit, fit_image
+from .checks import REMEDIES, InputError, require
 from .door import checked
-from .errors import REMEDIES, InputError, require
-from .inputs import fit_input
+from .inputs import CATEGORY, fit_input
 from .metrics import claim_device, to_videos, watched
-from .types import CATEGORY
 
 FRAMES_AT_ONCE = 8
 DISTANCES = {

@@ -4,11 +4,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from .checks import InputError
 from .door import checked
-from .errors import InputError
 from .host import keys
 from .host.guider import require_model
-from .types import CATEGORY
+from .inputs import CATEGORY
 
 FRAMES = ["first", "given"]
 

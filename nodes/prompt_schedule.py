@@ -7,13 +7,13 @@ from comfy_api.latest import io
 from ..dc_model.sampling.prompt_schedule import frame_texts, parse_schedule, segment_weights
 from .door import checked
 from .host import keys
-from .types import CATEGORY
+from .inputs import CATEGORY
 
 # The cross-fade that the node begins with.
 BLEND_FRAMES = 4
 
 
-def encode_schedule(clip: Any, prompts: str, length: int, blend_frames: int) -> Any:
+def encode_schedule(clip: Any, prompts: str, length: int, blend_frames: int = BLEND_FRAMES) -> Any:
     """CONDITIONING with a row of text per frame."""
     segments = parse_schedule(prompts, length)
     encoded = {

@@ -4,6 +4,7 @@ Source: docs/method.md#sampling; docs/comfyui.md#noise-levels.
 """
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.k_diffusion.sampling
@@ -19,19 +20,37 @@ from tqdm.auto import tqdm
 
 from ..dc_model.sampling.ddim import sample_ddim
 from ..dc_model.sampling.schedule import NoiseSchedule, ddim_sigmas, timesteps
-from .checks import SAMPLING, require_finite, require_latent, require_noise
+from .checks import SAMPLING, InputError, require_finite, require_latent, require_noise
 from .door import checked
-from .errors import InputError
-from .host import keys
-from .host.guider import DualGuider, build_guider, require_model
+from .host.conditionings import Conditionings
+from .host.guider import Guidance, build_guider, require_model
+from .host.latents import frames_per_video, has_fixed_seed, with_length
 from .host.model import DynamiCrafterSampling
-from .inputs import eta_input, guidance_inputs, seed_input, steps_input
-from .types import CATEGORY, frames_per_video
+from .inputs import (
+    CATEGORY,
+    eta_input,
+    guidance_inputs,
+    image_only_input,
+    seed_input,
+    steps_input,
+)
 
 logger = logging.getLogger(__name__)
 
 SPACINGS = ["auto", "uniform_trailing", "uniform"]
 ENDINGS = ["clean", "published"]
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """The published defaults of the sampler; `auto` spacing is the variant's."""
+
+    steps: int = 50
+    eta: float = 1.0
+    spacing: str = "auto"
+    denoise: float = 1.0
+    ending: Any = "clean"
+    start_timestep: int = 1000
 
 
 def schedule_of(sampling: Any) -> NoiseSchedule:
@@ -44,14 +63,13 @@ def schedule_of(sampling: Any) -> NoiseSchedule:
     return sampling.schedule
 
 
-def make_sigmas(
-    model: Any, steps: int, spacing: str, denoise: float, ending: Any, start_timestep: int
-) -> Tensor:
-    """SIGMAS of the published grid; `auto` spacing is the variant's."""
+def make_sigmas(model: Any, settings: SamplerSettings) -> Tensor:
+    """SIGMAS of the published grid of timesteps."""
     variant = require_model(model).variant
     schedule = schedule_of(model.get_model_object("model_sampling"))
-    chosen: Any = variant.spacing if spacing == "auto" else spacing
-    return ddim_sigmas(schedule, timesteps(steps, chosen, start_timestep, denoise), ending)
+    spacing: Any = variant.spacing if settings.spacing == "auto" else settings.spacing
+    grid = timesteps(settings.steps, spacing, settings.start_timestep, settings.denoise)
+    return ddim_sigmas(schedule, grid, settings.ending)
 
 
 class VideoNoise:
@@ -68,27 +86,10 @@ class VideoNoise:
         generator = torch.Generator(device="cpu").manual_seed(self.seed)
         channels, *size = frame
         noise = torch.randn(rows // frames, channels, frames, *size, generator=generator)
-        if _is_fixed(input_latent):
+        if has_fixed_seed(input_latent):
             logger.info("Latent Batch Seed Behavior is fixed: all frames start from one noise.")
             noise = noise[:1, :, :1].expand_as(noise)
         return noise.transpose(1, 2).reshape(samples.shape)
-
-
-def _is_fixed(latent: dict[str, Any]) -> bool:
-    """Whether Latent Batch Seed Behavior asks for the same noise in every row."""
-    rows, index = latent["samples"].shape[0], latent.get("batch_index")
-    return isinstance(index, list) and len(index) == rows > 1 and index.count(index[0]) == rows
-
-
-def with_length(latent: dict[str, Any], conditioning: Any) -> dict[str, Any]:
-    """The LATENT with the conditioning's number of frames where it has none of its own.
-
-    A saved and loaded latent has lost it.
-    """
-    length = conditioning[0][1].get(keys.NUM_FRAMES)
-    if "num_frames" in latent or not length or latent["samples"].shape[0] % length:
-        return latent
-    return {**latent, "num_frames": length}
 
 
 def sample_dynamicrafter_ddim(
@@ -133,21 +134,31 @@ def ddim_sampler(eta: float) -> Any:
     return comfy.samplers.KSAMPLER(sample_dynamicrafter_ddim, {"eta": eta})
 
 
-def run(
-    guider: DualGuider, sigmas: Tensor, eta: float, latent: dict[str, Any], noise: Any
+def sample(
+    model: Any,
+    conditionings: Conditionings,
+    latent: dict[str, Any],
+    noise: Any,
+    settings: SamplerSettings,
+    guidance: Guidance,
 ) -> dict[str, Any]:
-    """Sample as SamplerCustomAdvanced does, with previews and progress. Returns a new LATENT."""
-    patcher = guider.model_patcher
-    samples = comfy.sample.fix_empty_latent_channels(patcher, latent["samples"])
+    """A new LATENT, sampled as SamplerCustomAdvanced does, with previews and progress.
+
+    noise: a NOISE. Raises InputError when model, conditionings, latent and noise do not fit.
+    """
+    guider = build_guider(model, conditionings, guidance)
+    sigmas = make_sigmas(model, settings)
+    latent = with_length(latent, conditionings.positive)
+    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
     latent = {**latent, "samples": samples}
     require_latent(latent)
     result = guider.sample(
         require_noise(noise.generate_noise(latent), samples),
         samples,
-        ddim_sampler(eta),
+        ddim_sampler(settings.eta),
         sigmas,
         denoise_mask=latent.get("noise_mask"),
-        callback=latent_preview.prepare_callback(patcher, len(sigmas) - 1),
+        callback=latent_preview.prepare_callback(model, len(sigmas) - 1),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=noise.seed,
     )
@@ -221,7 +232,10 @@ class Scheduler(io.ComfyNode):
         ending: str,
         start_timestep: int,
     ) -> io.NodeOutput:
-        return io.NodeOutput(make_sigmas(model, steps, spacing, denoise, ending, start_timestep))
+        settings = SamplerSettings(
+            steps, spacing=spacing, denoise=denoise, ending=ending, start_timestep=start_timestep
+        )
+        return io.NodeOutput(make_sigmas(model, settings))
 
 
 class DDIM(io.ComfyNode):
@@ -273,9 +287,7 @@ class Sampler(io.ComfyNode):
                 grid["ending"],
                 grid["start_timestep"],
                 grid["denoise"],
-                io.Conditioning.Input(
-                    "image_only", optional=True, tooltip="Turns on two-scale guidance."
-                ),
+                image_only_input("Turns on two-scale guidance."),
                 io.Noise.Input("noise", optional=True, tooltip="In place of the seed's noise."),
             ],
             outputs=[io.Latent.Output(display_name="latent")],
@@ -302,12 +314,11 @@ class Sampler(io.ComfyNode):
         image_only: Any = None,
         noise: Any = None,
     ) -> io.NodeOutput:
-        guider = build_guider(
-            model, positive, negative, image_only, cfg, image_cfg, guidance_rescale
-        )
-        sigmas = make_sigmas(model, steps, spacing, denoise, ending, start_timestep)
-        latent = with_length(latent, positive)
-        return io.NodeOutput(run(guider, sigmas, eta, latent, noise or VideoNoise(seed)))
+        conditionings = Conditionings(positive, negative, image_only)
+        settings = SamplerSettings(steps, eta, spacing, denoise, ending, start_timestep)
+        guidance = Guidance(cfg, image_cfg, guidance_rescale)
+        source = noise or VideoNoise(seed)
+        return io.NodeOutput(sample(model, conditionings, latent, source, settings, guidance))
 
 
 class Guider(io.ComfyNode):
@@ -327,9 +338,7 @@ class Guider(io.ComfyNode):
                 io.Conditioning.Input("positive", tooltip="From Visual Detail Guidance."),
                 io.Conditioning.Input("negative", tooltip="From Visual Detail Guidance."),
                 *guidance_inputs(),
-                io.Conditioning.Input(
-                    "image_only", optional=True, tooltip="Turns on two-scale guidance."
-                ),
+                image_only_input("Turns on two-scale guidance."),
             ],
             outputs=[io.Guider.Output(display_name="GUIDER")],
         )
@@ -346,9 +355,9 @@ class Guider(io.ComfyNode):
         guidance_rescale: float,
         image_only: Any = None,
     ) -> io.NodeOutput:
-        return io.NodeOutput(
-            build_guider(model, positive, negative, image_only, cfg, image_cfg, guidance_rescale)
-        )
+        conditionings = Conditionings(positive, negative, image_only)
+        guidance = Guidance(cfg, image_cfg, guidance_rescale)
+        return io.NodeOutput(build_guider(model, conditionings, guidance))
 
 
 NODES = [Sampler, Scheduler, DDIM, Guider]

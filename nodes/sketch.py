@@ -28,15 +28,14 @@ from ..dc_model.toon.sketch_controlnet import (
     frame_indices,
     sketch_control,
 )
+from .checks import InputError
 from .door import checked
-from .errors import InputError
 from .host import keys
 from .host.encoders import core_patcher, fitting, load_strictly
 from .host.files import read_tensors
 from .host.model import DynamiCrafterModel, attend
 from .host.windows import window_indices
-from .inputs import conditioning_outputs
-from .types import CATEGORY
+from .inputs import CATEGORY, conditioning_outputs, image_only_input
 
 FOLDER = "controlnet"
 PREFIX = "control_model."
@@ -257,9 +256,7 @@ class SketchControlNode(io.ComfyNode):
                 io.Float.Input(
                     "end_percent", default=1.0, tooltip="Steps behind it run free.", **percent
                 ),
-                io.Conditioning.Input(
-                    "image_only", optional=True, tooltip="For two-scale guidance; else leave it."
-                ),
+                image_only_input(),
             ],
             outputs=[
                 *conditioning_outputs(),

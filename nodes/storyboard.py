@@ -4,6 +4,7 @@ Source: paper, applications (storytelling, interpolation).
 """
 
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -12,17 +13,30 @@ from torch import Tensor
 
 from ..dc_model.sampling.prompt_schedule import is_numbered
 from ..dc_model.video.join import join
-from .context import ContextEncode, ContextProjection
-from .decode import VideoDecode
+from .checks import InputError, require_count
+from .context import add_context, encode_context
+from .decode import decode_video
 from .door import checked
-from .errors import InputError, require_count
-from .extend import Extend
+from .extend import extend
+from .host.conditionings import Conditionings
+from .host.guider import Guidance
 from .host.toon_vae import ToonVAE
-from .inputs import eta_input, fit_input, guidance_inputs, seed_input, size_inputs, steps_input
-from .prompt_schedule import BLEND_FRAMES, encode_schedule
-from .sampling import Sampler
-from .types import CATEGORY, Projector, Shot, Shots
-from .visual_detail import SPEED_TOOLTIP, VisualDetailGuidance
+from .inputs import (
+    CATEGORY,
+    Projector,
+    Shot,
+    Shots,
+    eta_input,
+    fit_input,
+    fps_input,
+    guidance_inputs,
+    seed_input,
+    size_inputs,
+    steps_input,
+)
+from .prompt_schedule import encode_schedule
+from .sampling import SamplerSettings, VideoNoise, sample
+from .visual_detail import Encoder, Images, VideoFormat, guide
 
 MODES = ["animate", "interpolate"]
 
@@ -35,101 +49,100 @@ class Take(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Director:
-    """What all shots share; shoots one at a time with the pack's own nodes."""
+class Models:
+    """The host objects of a checkpoint."""
 
     model: Any
     clip: Any
     vae: Any
     clip_vision: Any
     projector: Any
+
+
+@dataclass(frozen=True)
+class Director:
+    """What all shots share; shoots one at a time."""
+
+    models: Models
     negative: str
     width: int
     height: int
     fit: str
     overlap: int
-    sampling: dict[str, Any]
+    settings: SamplerSettings
+    guidance: Guidance
 
     def animate(self, shots: tuple[Shot, ...], seed: int) -> Tensor:
-        """Every shot from its image, or on from the one before: frames `[T, H, W, 3]`."""
-        take: Take | None = None
-        video: Tensor | None = None
-        for i, shot in enumerate(shots):
-            take = self._animate(shot, take, seed + i)
-            if video is None:
-                video = take.images
+        """Every shot from its image, or from the end of the one before: frames `[T, H, W, 3]`."""
+        first, *rest = shots
+        take = self._from_image(first, first.image, seed)
+        video = take.images
+        for i, shot in enumerate(rest, start=1):
+            if shot.image is None:
+                take, shared = self._continue(shot, take, seed + i), self.overlap
             else:
-                video = join(video, take.images, self.overlap if shot.image is None else 0)
-        assert video is not None
+                take, shared = self._from_image(shot, shot.image, seed + i), 0
+            video = join(video, take.images, shared)
         return video
 
     def interpolate(self, shots: tuple[Shot, ...], seed: int) -> Tensor:
         """From each shot's image to the next one's, which both share: frames `[T, H, W, 3]`."""
-        video: Tensor | None = None
-        for i, (shot, following) in enumerate(pairwise(shots)):
-            conditions = self._conditions(shot, shot.image)
-            guided = self._guide(conditions, shot, "interpolate", following.image)
-            images = self._shoot(guided, seed + i, (shot.image, following.image)).images
-            video = images if video is None else join(video, images, 1)
-        assert video is not None
-        return video
+        pieces = (
+            self._from_image(shot, shot.image, seed + i, following.image).images
+            for i, (shot, following) in enumerate(pairwise(shots))
+        )
+        return reduce(lambda video, piece: join(video, piece, 1), pieces)
 
-    def _animate(self, shot: Shot, before: Take | None, seed: int) -> Take:
-        if shot.image is not None:
-            conditions = self._conditions(shot, shot.image)
-            return self._shoot(self._guide(conditions, shot, "animate", None), seed)
-        assert before is not None
-        positive, negative = self._conditions(shot, before.images[-1:])
-        guided = Extend.execute(
-            positive,
-            negative,
-            self.vae,
+    def _from_image(
+        self, shot: Shot, image: Any, seed: int, end_image: Tensor | None = None
+    ) -> Take:
+        video = VideoFormat(self.width, self.height, shot.length, fps=shot.fps)
+        encode = Encoder(self.models.vae, self.height, self.width, self.fit)
+        mode = "animate" if end_image is None else "interpolate"
+        conditionings = self._conditionings(shot, image)
+        guided, latent = guide(conditionings, encode, Images(image, end_image), video, mode)
+        return self._shoot(guided, latent, seed, (None if end_image is None else image, end_image))
+
+    def _continue(self, shot: Shot, before: Take, seed: int) -> Take:
+        guided, latent = extend(
+            self._conditionings(shot, before.images[-1:]),
+            self.models.vae,
             before.images,
+            before.latent,
             shot.length,
             self.overlap,
             shot.fps,
-            samples=before.latent,
-        ).args
-        return self._shoot(guided, seed)
+        )
+        return self._shoot(guided, latent, seed)
 
-    def _conditions(self, shot: Shot, image: Any) -> tuple[Any, Any]:
+    def _conditionings(self, shot: Shot, image: Tensor) -> Conditionings:
         positive, negative = (
             self._encode(text, shot.length) for text in (shot.prompt, self.negative)
         )
-        real, null = ContextEncode.execute(self.clip_vision, image, "stretch").args
-        return ContextProjection.execute(
-            positive, negative, self.projector, real, null, "auto"
-        ).args[:2]
+        tokens = encode_context(self.models.clip_vision, image)
+        added = add_context(positive, negative, self.models.projector, *tokens)
+        return added._replace(image_only=None)  # one scale of guidance
 
     def _encode(self, text: str, length: int) -> Any:
+        clip = self.models.clip
         if is_numbered(text, length):
-            return encode_schedule(self.clip, text, length, BLEND_FRAMES)
-        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
+            return encode_schedule(clip, text, length)
+        return clip.encode_from_tokens_scheduled(clip.tokenize(text))
 
-    def _guide(self, conditions: tuple[Any, Any], shot: Shot, mode: str, end_image: Any) -> Any:
-        return VisualDetailGuidance.execute(
-            *conditions,
-            vae=self.vae,
-            image=shot.image,  # type: ignore[arg-type]
-            width=self.width,
-            height=self.height,
-            length=shot.length,
-            batch_size=1,
-            mode=mode,
-            fps=shot.fps,
-            fit=self.fit,
-            end_image=end_image,
-        ).args
-
-    def _shoot(self, guided: Any, seed: int, ends: tuple[Any, Any] = (None, None)) -> Take:
-        positive, negative, _, latent, *_ = guided
-        latent = Sampler.execute(
-            self.model, positive, negative, latent, seed=seed % 2**64, **self.sampling
-        ).args[0]
+    def _shoot(
+        self,
+        conditionings: Conditionings,
+        latent: dict[str, Any],
+        seed: int,
+        ends: tuple[Tensor | None, Tensor | None] = (None, None),
+    ) -> Take:
+        noise = VideoNoise(seed % 2**64)
+        sampled = sample(
+            self.models.model, conditionings, latent, noise, self.settings, self.guidance
+        )
         # Only ToonCrafter's decoder takes detail from the images at both ends.
-        first, last = ends if isinstance(self.vae, ToonVAE) else (None, None)
-        images = VideoDecode.execute(self.vae, latent, 0, 0, False, first, last).args[0]
-        return Take(images, latent)
+        references = ends if isinstance(self.models.vae, ToonVAE) else (None, None)
+        return Take(decode_video(self.models.vae, sampled, references).flatten(0, 1), sampled)
 
 
 def check_shots(shots: tuple[Shot, ...], mode: str, overlap: int) -> None:
@@ -185,7 +198,7 @@ class ShotNode(io.ComfyNode):
                     max=1024,
                     tooltip="Frames, those shared with the shot before included.",
                 ),
-                io.Int.Input("fps", default=0, min=0, max=1000, tooltip=SPEED_TOOLTIP),
+                fps_input(),
                 io.Image.Input(
                     "image",
                     optional=True,
@@ -280,19 +293,16 @@ class Storyboard(io.ComfyNode):
         eta: float,
     ) -> io.NodeOutput:
         check_shots(shots, mode, overlap)
-        sampling = {
-            "steps": steps,
-            "cfg": cfg,
-            "image_cfg": cfg,
-            "eta": eta,
-            "spacing": "auto",
-            "guidance_rescale": -1.0,
-            "ending": "clean",
-            "start_timestep": 1000,
-            "denoise": 1.0,
-        }
-        parts = (model, clip, vae, clip_vision, projector)
-        director = Director(*parts, negative, width, height, fit, overlap, sampling)
+        director = Director(
+            Models(model, clip, vae, clip_vision, projector),
+            negative,
+            width,
+            height,
+            fit,
+            overlap,
+            SamplerSettings(steps, eta),
+            Guidance(cfg, cfg),
+        )
         shoot = director.interpolate if mode == "interpolate" else director.animate
         images = shoot(shots, seed)
         return io.NodeOutput(images, images[-1:])

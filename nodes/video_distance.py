@@ -15,10 +15,10 @@ from ..dc_model.metrics.fvd import MIN_CLIPS, frechet_distance, kernel_distance
 from ..dc_model.metrics.report import Distances, Protocol
 from ..dc_model.metrics.torchscript import ScriptError
 from ..dc_model.shown import shown
+from .checks import InputError
 from .door import checked
-from .errors import InputError
+from .inputs import CATEGORY
 from .metrics import claim_device, to_videos, watched
-from .types import CATEGORY
 
 FOLDER = "feature_extractors"
 SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")

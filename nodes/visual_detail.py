@@ -4,10 +4,10 @@ Source: docs/method.md#visual-detail-guidance.
 """
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import comfy.model_management
-import node_helpers
 import torch
 from comfy_api.latest import io
 from torch import Tensor
@@ -15,129 +15,195 @@ from torch import Tensor
 from ..dc_model import vdg
 from ..dc_model.frames import fold_frames
 from ..dc_model.preprocess import fit_image
-from .checks import ENCODING, require_finite, require_room
+from .checks import (
+    ENCODING,
+    REMEDIES,
+    InputError,
+    require_count,
+    require_finite,
+    require_multiple_of_8,
+    require_room,
+)
 from .door import checked
-from .errors import REMEDIES, InputError, require_count, require_multiple_of_8
 from .host import keys
-from .inputs import conditioning_outputs, fit_input, size_inputs, video_inputs
-from .types import CATEGORY, Keyframe, Keyframes
+from .host.conditionings import Conditionings
+from .host.latents import empty_latent
+from .inputs import (
+    CATEGORY,
+    Keyframe,
+    Keyframes,
+    conditioning_outputs,
+    fit_input,
+    fps_input,
+    image_only_input,
+    size_inputs,
+    video_inputs,
+)
 
 logger = logging.getLogger(__name__)
 
 MODES = ["animate", "interpolate", "loop", "keyframes", "per_frame"]
-SPEED_TOOLTIP = (
-    "0 = the model's own. 256: frame stride 1-6, larger = more motion (3). Others: frames per "
-    "second, smaller = more motion (512: 24, 1024: 10, interpolate and loop: 5, Toon: 10)."
-)
 
 
-def empty_latent(videos: int, length: int, height: int, width: int) -> dict[str, Any]:
-    """LATENT of zeros, `[N*T, 4, h, w]`, that knows its number of frames."""
-    device = comfy.model_management.intermediate_device()
-    samples = torch.zeros(videos * length, 4, height // 8, width // 8, device=device)
-    return {"samples": samples, "num_frames": length}
+@dataclass(frozen=True)
+class VideoFormat:
+    """What to make: size in pixels, frames, videos at once; fps 0 = the model's own speed.
 
-
-def encode_fitted(vae: Any, image: Tensor, height: int, width: int, fit: Any) -> Tensor:
-    """Unscaled latents `[K, 4, h, w]` of images `[K, H, W, C]`, posterior mode.
-
-    docs/differences.md#the-posteriors-mode
+    Raises InputError for sizes that are no multiple of 8 and for more than the free memory holds.
     """
-    rgb = image.movedim(-1, 1)  # [K, 3, H, W]
-    fitted = fit_image(rgb, height, width, fit).movedim(1, -1)  # [K, height, width, 3]
-    latents = vae.encode(fitted)
-    if latents.ndim != 4 or latents.shape[1] != 4 or latents.shape[-1] != width // 8:
-        raise InputError(
-            f"The VAE gives latents {tuple(latents.shape)}, this model needs 4 channels at an "
-            f"eighth of the size: use the checkpoint's VAE, or {REMEDIES['VAE']}."
-        )
-    return require_finite(latents, "The encoded image", ENCODING)
+
+    width: int
+    height: int
+    length: int
+    batch_size: int = 1
+    fps: int = 0
+
+    def __post_init__(self) -> None:
+        require_multiple_of_8(width=self.width, height=self.height)
+        require_room(self.batch_size, self.length, self.height, self.width)
+
+    def values(self, mode: str) -> dict[str, Any]:
+        """What the conditionings say of the video."""
+        return {keys.NUM_FRAMES: self.length, keys.SPEED: self.fps, keys.MODE: mode}
+
+    def empty_latent(self, videos: int) -> dict[str, Any]:
+        return empty_latent(videos, self.length, self.height, self.width)
 
 
-def video_count(batch_size: int, *images: Tensor | None) -> int:
+@dataclass(frozen=True)
+class Images:
+    """The images of a video, `[B, H, W, C]` in [0, 1]; which of them counts depends on the mode."""
+
+    image: Tensor
+    end_image: Tensor | None = None
+    keyframes: Sequence[Keyframe] = ()
+
+
+class Encoder:
+    """Encodes images for one run: the VAE, the size and the fit stay the same."""
+
+    def __init__(self, vae: Any, height: int, width: int, fit: Any = "crop"):
+        self.vae, self.height, self.width, self.fit = vae, height, width, fit
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Unscaled latents `[K, 4, h, w]` of images `[K, H, W, C]`, posterior mode.
+
+        docs/differences.md#the-posteriors-mode
+        """
+        rgb = image.movedim(-1, 1)  # [K, 3, H, W]
+        fitted = fit_image(rgb, self.height, self.width, self.fit)
+        latents = self.vae.encode(fitted.movedim(1, -1))  # of [K, height, width, 3]
+        if latents.ndim != 4 or latents.shape[1] != 4 or latents.shape[-1] != self.width // 8:
+            raise InputError(
+                f"The VAE gives latents {tuple(latents.shape)}, this model needs 4 channels at an "
+                f"eighth of the size: use the checkpoint's VAE, or {REMEDIES['VAE']}."
+            )
+        return require_finite(latents, "The encoded image", ENCODING)
+
+
+def guide(
+    conditionings: Conditionings, encode: Encoder, images: Images, video: VideoFormat, mode: str
+) -> tuple[Conditionings, dict[str, Any]]:
+    """The conditionings with the images' latents on every frame, and an empty LATENT to sample.
+
+    Raises InputError when the mode lacks an image or gets too many.
+    """
+    _warn_of_unused(mode, images)
+    _log_video_count(mode, images, video)
+    laid_out = ASSEMBLE[mode](encode, images, video)  # [N, 4, T, h, w]
+    values = {keys.CONCAT_LATENT: fold_frames(laid_out), **video.values(mode)}
+    return conditionings.with_values(values), video.empty_latent(laid_out.shape[0])
+
+
+def video_count(batch_size: int, *images: Tensor) -> int:
     """N: `batch_size`, or with 1 the largest image batch; every batch must be 1 or N."""
-    counts = [image.shape[0] for image in images if image is not None]
+    counts = [image.shape[0] for image in images]
     videos = max(counts) if batch_size == 1 else batch_size
     for count in counts:
         require_count(count, (1, videos), "images", "give 1 image or one for each video")
     return videos
 
 
-def _tell_of_videos(mode: str, batch_size: int, image: Tensor, length: int) -> None:
-    """A line in the log where a batch of images, such as an animated GIF, makes many videos."""
-    if len(image) > 1 and batch_size == 1 and mode in ("animate", "interpolate", "loop"):
-        logger.info(
-            "Visual Detail Guidance: %d images make %d videos of %d frames; for one video pick an "
-            "image with Get Image from Batch, or set mode to per_frame for an image per frame.",
-            len(image),
-            len(image),
-            length,
-        )
-
-
 def _repeat(latents: Tensor, videos: int) -> Tensor:
     return latents.expand(videos, -1, -1, -1) if latents.shape[0] == 1 else latents
 
 
-class Encoder:
-    """Encodes images for one run: the VAE, the size and the fit stay the same."""
-
-    def __init__(self, vae: Any, height: int, width: int, fit: str):
-        self.vae, self.height, self.width, self.fit = vae, height, width, fit
-
-    def __call__(self, image: Tensor) -> Tensor:
-        return encode_fitted(self.vae, image, self.height, self.width, self.fit)
+def animate(encode: Encoder, images: Images, video: VideoFormat) -> Tensor:
+    videos = video_count(video.batch_size, images.image)
+    return vdg.animate(_repeat(encode(images.image), videos), video.length)
 
 
-def animate(encode: Encoder, image: Tensor, length: int, batch_size: int) -> Tensor:
-    videos = video_count(batch_size, image)
-    return vdg.animate(_repeat(encode(image), videos), length)
+def loop(encode: Encoder, images: Images, video: VideoFormat) -> Tensor:
+    videos = video_count(video.batch_size, images.image)
+    return vdg.loop(_repeat(encode(images.image), videos), video.length)
 
 
-def loop(encode: Encoder, image: Tensor, length: int, batch_size: int) -> Tensor:
-    videos = video_count(batch_size, image)
-    return vdg.loop(_repeat(encode(image), videos), length)
-
-
-def interpolate(
-    encode: Encoder, image: Tensor, end_image: Tensor | None, length: int, batch_size: int
-) -> Tensor:
-    if end_image is None:
+def interpolate(encode: Encoder, images: Images, video: VideoFormat) -> Tensor:
+    if images.end_image is None:
         raise InputError("mode interpolate needs end_image; connect the last frame's image.")
-    videos = video_count(batch_size, image, end_image)
-    first, last = _repeat(encode(image), videos), _repeat(encode(end_image), videos)
-    return vdg.interpolate(first, last, length)
+    ends = (images.image, images.end_image)
+    videos = video_count(video.batch_size, *ends)
+    first, last = (_repeat(encode(end), videos) for end in ends)
+    return vdg.interpolate(first, last, video.length)
 
 
-def place_keyframes(
-    encode: Encoder, image: Tensor, given: tuple[Keyframe, ...], length: int, batch_size: int
-) -> Tensor:
+def place_keyframes(encode: Encoder, images: Images, video: VideoFormat) -> Tensor:
+    """The image is the first frame's, unless a keyframe is."""
+    image, length = images.image, video.length
     require_count(image.shape[0], (1,), "images", "mode keyframes takes one; add Keyframe nodes")
-    frames = [k.frame for k in given]
-    images = [encode(k.image) for k in given]
+    frames = [k.frame for k in images.keyframes]
+    latents = [encode(k.image) for k in images.keyframes]
     if not any(frame % length == 0 and -length <= frame < length for frame in frames):
-        frames, images = [0, *frames], [encode(image), *images]
-    return vdg.keyframes(torch.cat(images), frames, length).expand(batch_size, -1, -1, -1, -1)
+        frames, latents = [0, *frames], [encode(image), *latents]
+    placed = vdg.keyframes(torch.cat(latents), frames, length)
+    return placed.expand(video.batch_size, -1, -1, -1, -1)
 
 
-def per_frame(encode: Encoder, image: Tensor, length: int, batch_size: int) -> Tensor:
-    allowed = (length, length * batch_size)
-    require_count(image.shape[0], allowed, "images", "give mode per_frame one for each frame")
-    latents = vdg.per_frame(encode(image), length)
-    return latents.expand(batch_size, -1, -1, -1, -1) if latents.shape[0] == 1 else latents
+def per_frame(encode: Encoder, images: Images, video: VideoFormat) -> Tensor:
+    allowed = (video.length, video.length * video.batch_size)
+    require_count(
+        images.image.shape[0], allowed, "images", "give mode per_frame one for each frame"
+    )
+    latents = vdg.per_frame(encode(images.image), video.length)
+    return latents.expand(video.batch_size, -1, -1, -1, -1) if len(latents) == 1 else latents
 
 
-def _warn_of_unused(mode: str, **images: Any) -> None:
+ASSEMBLE = {
+    "animate": animate,
+    "interpolate": interpolate,
+    "loop": loop,
+    "keyframes": place_keyframes,
+    "per_frame": per_frame,
+}
+
+
+def _log_video_count(mode: str, images: Images, video: VideoFormat) -> None:
+    """A line in the log where a batch of images, such as an animated GIF, makes many videos."""
+    count = len(images.image)
+    if count > 1 and video.batch_size == 1 and mode in ("animate", "interpolate", "loop"):
+        logger.info(
+            "Visual Detail Guidance: %d images make %d videos of %d frames; for one video pick an "
+            "image with Get Image from Batch, or set mode to per_frame for an image per frame.",
+            count,
+            count,
+            video.length,
+        )
+
+
+def _warn_of_unused(mode: str, images: Images) -> None:
     """A line in the log for each image that is connected to a mode that does not look at it."""
-    uses = {"end_image": "interpolate", "keyframes": "keyframes"}
-    for name, value in images.items():
-        if value is not None and mode != uses[name]:
+    given = {
+        "end_image": ("interpolate", images.end_image is not None),
+        "keyframes": ("keyframes", bool(images.keyframes)),
+    }
+    for name, (user, connected) in given.items():
+        if connected and mode != user:
             logger.warning(
                 "Visual Detail Guidance: %s is connected, but mode %s does not use it; set mode "
                 "to %s, or disconnect it.",
                 name,
                 mode,
-                uses[name],
+                user,
             )
 
 
@@ -182,14 +248,12 @@ class VisualDetailGuidance(io.ComfyNode):
                     "at the ends (512_interp models). loop: the image at both ends. keyframes: "
                     "images at chosen frames. per_frame: an image for each frame (ViewCrafter).",
                 ),
-                io.Int.Input("fps", default=0, min=0, max=1000, tooltip=SPEED_TOOLTIP),
+                fps_input(),
                 fit_input(
                     "How images are brought to the video's size: crop covers it and cuts, "
                     "pad adds black bars, stretch ignores the aspect ratio."
                 ),
-                io.Conditioning.Input(
-                    "image_only", optional=True, tooltip="For two-scale guidance; else leave it."
-                ),
+                image_only_input(),
                 io.Image.Input("end_image", optional=True, tooltip="The last frame (interpolate)."),
                 Keyframes.Input("keyframes", optional=True, tooltip="Images at chosen frames."),
             ],
@@ -218,30 +282,12 @@ class VisualDetailGuidance(io.ComfyNode):
         end_image: Tensor | None = None,
         **optional: Any,
     ) -> io.NodeOutput:
-        require_multiple_of_8(width=width, height=height)
-        require_room(batch_size, length, height, width)
-        _warn_of_unused(mode, end_image=end_image, keyframes=optional.get("keyframes"))
-        _tell_of_videos(mode, batch_size, image, length)
+        images = Images(image, end_image, optional.get("keyframes") or ())
+        video = VideoFormat(width, height, length, batch_size, fps)
         encode = Encoder(vae, height, width, fit)
-        if mode == "interpolate":
-            video = interpolate(encode, image, end_image, length, batch_size)
-        elif mode == "keyframes":
-            given = optional.get("keyframes") or ()
-            video = place_keyframes(encode, image, given, length, batch_size)
-        else:
-            assemble = {"animate": animate, "loop": loop, "per_frame": per_frame}[mode]
-            video = assemble(encode, image, length, batch_size)
-        values = {
-            keys.CONCAT_LATENT: fold_frames(video),
-            keys.NUM_FRAMES: length,
-            keys.SPEED: fps,
-            keys.MODE: mode,
-        }
-        guided = [
-            None if c is None else node_helpers.conditioning_set_values(c, values)
-            for c in (positive, negative, image_only)
-        ]
-        return io.NodeOutput(*guided, empty_latent(video.shape[0], length, height, width))
+        conditionings = Conditionings(positive, negative, image_only)
+        guided, latent = guide(conditionings, encode, images, video, mode)
+        return io.NodeOutput(*guided, latent)
 
 
 class KeyframeNode(io.ComfyNode):
@@ -299,13 +345,7 @@ class EmptyVideo(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="What should not."),
                 *size_inputs("Pixels.", "Pixels."),
                 *video_inputs(),
-                io.Int.Input(
-                    "fps",
-                    default=0,
-                    min=0,
-                    max=1000,
-                    tooltip="Frames per second: smaller = more motion. 0 = the model's own (16).",
-                ),
+                fps_input("Frames per second: smaller = more motion. 0 = the model's own (16)."),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive"),
@@ -326,11 +366,9 @@ class EmptyVideo(io.ComfyNode):
         batch_size: int,
         fps: int,
     ) -> io.NodeOutput:
-        require_multiple_of_8(width=width, height=height)
-        require_room(batch_size, length, height, width)
-        values = {keys.NUM_FRAMES: length, keys.SPEED: fps, keys.MODE: "animate"}
-        timed = [node_helpers.conditioning_set_values(c, values) for c in (positive, negative)]
-        return io.NodeOutput(*timed, empty_latent(batch_size, length, height, width))
+        video = VideoFormat(width, height, length, batch_size, fps)
+        timed = Conditionings(positive, negative).with_values(video.values("animate"))
+        return io.NodeOutput(timed.positive, timed.negative, video.empty_latent(batch_size))
 
 
 NODES = [VisualDetailGuidance, KeyframeNode, EmptyVideo]

@@ -4,6 +4,7 @@ Source: docs/method.md#guidance.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_patcher
@@ -12,8 +13,18 @@ from torch import Tensor
 
 from ...dc_model.frames import fold_frames, unfold_frames
 from ...dc_model.sampling.guidance import classifier_free, rescale_guidance, two_scale
-from ..errors import InputError
+from ..checks import InputError
+from .conditionings import Conditionings
 from .model import DynamiCrafterModel, DynamiCrafterSampling
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How strongly text and image steer. rescale: 0 to 1; negative = the model's own."""
+
+    cfg: float
+    image_cfg: float
+    rescale: float = -1.0
 
 
 def require_model(patcher: Any) -> DynamiCrafterModel:
@@ -37,11 +48,10 @@ class DualGuider(comfy.samplers.CFGGuider):
     image_cfg = 1.0
     guidance_rescale = 0.0
 
-    def set_scales(self, cfg: float, image_cfg: float, guidance_rescale: float) -> None:
-        """guidance_rescale: 0 to 1; negative = the model's own."""
-        self.cfg, self.image_cfg = cfg, image_cfg
+    def set_guidance(self, guidance: Guidance) -> None:
+        self.cfg, self.image_cfg = guidance.cfg, guidance.image_cfg
         own = require_model(self.model_patcher).variant.guidance_rescale
-        self.guidance_rescale = own if guidance_rescale < 0 else guidance_rescale
+        self.guidance_rescale = own if guidance.rescale < 0 else guidance.rescale
 
     def set_all_conds(self, positive: Any, negative: Any, image_only: Any = None) -> None:
         """image_only may be None."""
@@ -132,23 +142,15 @@ class DualGuider(comfy.samplers.CFGGuider):
         return schedule.denoised(sigma, fold_frames(rescaled), x)
 
 
-def build_guider(
-    model: Any,
-    positive: Any,
-    negative: Any,
-    image_only: Any,
-    cfg: float,
-    image_cfg: float,
-    guidance_rescale: float,
-) -> DualGuider:
+def build_guider(model: Any, conditionings: Conditionings, guidance: Guidance) -> DualGuider:
     """A `DualGuider` ready to sample.
 
     Raises InputError when the model is of another family or a conditioning lacks what it needs.
     """
     inner = require_model(model)
-    for conditioning in (positive, negative, image_only or ()):
-        inner.require_conditioning(conditioning)
+    for conditioning in conditionings:
+        inner.require_conditioning(conditioning or ())
     guider = DualGuider(model)
-    guider.set_all_conds(positive, negative, image_only)
-    guider.set_scales(cfg, image_cfg, guidance_rescale)
+    guider.set_all_conds(*conditionings)
+    guider.set_guidance(guidance)
     return guider

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...dc_model.sampling.schedule import is_published_ending
-from ..errors import InputError
+from ..checks import InputError
 from . import keys
 from .model import DynamiCrafterSampling, resize_latents
 

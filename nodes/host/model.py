@@ -24,8 +24,7 @@ from ...dc_model.frames import fold_frames, unfold_frames
 from ...dc_model.sampling.schedule import NoiseSchedule
 from ...dc_model.unet.unet import DynamiCrafterUNet
 from ...dc_model.variants import UNetArch, Variant
-from ..checks import require_image_latents, require_tokens
-from ..errors import InputError, require_text_width
+from ..checks import InputError, require_image_latents, require_text_width, require_tokens
 from . import keys
 from .conds import PerVideo, PerVideoText, PerVideoTokens
 from .foreign_nodes import (

@@ -25,7 +25,7 @@ from ...dc_model.toon.dual_reference_vae import (
     DualReferenceVAE,
     detect_dual_reference_arch,
 )
-from ..errors import InputError, require_count
+from ..checks import InputError, require_count
 from .model import attend
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...dc_model.frames import QUERIES_PER_FRAME
-from ..errors import InputError
+from ..checks import InputError
 from .conds import PerVideo, PerVideoTokens
 
 

@@ -27,7 +27,7 @@ def load_pack(folder: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules["pack"] = module
     spec.loader.exec_module(module)
-    return importlib.import_module("pack.nodes.encoders")
+    return importlib.import_module("pack.nodes.host.encoders")
 
 
 def read_manifest(path: str) -> Tensors:

@@ -1,0 +1,55 @@
+"""LATENTs of videos: rows `[N*T, 4, h, w]`, and how many of them make a video."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import comfy.model_management
+import torch
+from torch import Tensor
+
+from . import keys
+
+
+def empty_latent(videos: int, length: int, height: int, width: int) -> dict[str, Any]:
+    """LATENT of zeros, `[N*T, 4, h, w]`, with its number of frames; height and width in pixels."""
+    device = comfy.model_management.intermediate_device()
+    samples = torch.zeros(videos * length, 4, height // 8, width // 8, device=device)
+    return {"samples": samples, "num_frames": length}
+
+
+def continued_latent(known: Tensor, length: int) -> dict[str, Any]:
+    """LATENT of `length` frames that starts with `known`, held by its mask; the rest is sampled."""
+    device = comfy.model_management.intermediate_device()
+    frames, *shape = known.shape
+    latents = torch.zeros(length, *shape, device=device)
+    latents[:frames] = known.to(latents)
+    mask = torch.ones(length, 1, *shape[1:], device=device)
+    mask[:frames] = 0
+    return {"samples": latents, "num_frames": length, "noise_mask": mask}
+
+
+def frames_per_video(latent: Mapping[str, Any]) -> int:
+    """T of a LATENT `[N*T, 4, h, w]`; all of its rows where its `num_frames` does not divide them.
+
+    Stock nodes that pick or join frames leave the number as it was.
+    """
+    rows = latent["samples"].shape[0]
+    frames = latent.get("num_frames")
+    return frames if isinstance(frames, int) and frames > 0 and rows % frames == 0 else rows
+
+
+def with_length(latent: dict[str, Any], conditioning: Any) -> dict[str, Any]:
+    """The LATENT with the conditioning's number of frames where it has none of its own.
+
+    A saved and loaded latent has lost it.
+    """
+    length = conditioning[0][1].get(keys.NUM_FRAMES)
+    if "num_frames" in latent or not length or latent["samples"].shape[0] % length:
+        return latent
+    return {**latent, "num_frames": length}
+
+
+def has_fixed_seed(latent: Mapping[str, Any]) -> bool:
+    """Whether Latent Batch Seed Behavior asks for the same noise in every row."""
+    rows, index = latent["samples"].shape[0], latent.get("batch_index")
+    return isinstance(index, list) and len(index) == rows > 1 and index.count(index[0]) == rows
