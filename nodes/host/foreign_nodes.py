@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 import comfy.model_sampling
 import torch
 
-from ..errors import InputError
+from ..checks import InputError
 
 # Guidances that compare one number for the whole batch, the input that rules them, and the value
 # at which they do not.
