@@ -111,7 +111,7 @@ BAD_IMAGES = {
     "empty": (torch.zeros(1, 0, SIZE, 3), "is empty"),
     "two channels": (torch.zeros(1, SIZE, SIZE, 2), "expected a batch of images"),
     "no batch": (torch.zeros(SIZE, SIZE, 3), "expected a batch of images"),
-    "two images": (torch.zeros(2, SIZE, SIZE, 3), "a shot starts from one image"),
+    "two images": (torch.zeros(2, SIZE, SIZE, 3), "give a shot the one that it starts from"),
 }
 
 
