@@ -11,7 +11,7 @@ from ..checks import InputError
 # Guidances that compare one number for the whole batch, the input that rules them, and the value
 # at which they do not.
 _SINGLE_IMAGE = {"RenormCFG": ("renorm_cfg", 0.0), "TemporalScoreRescaling": ("tsr_k", 1.0)}
-_OTHER_KIND = "is made for another kind of model; take it out."
+_REMEDY = "is made for another kind of model; take it out."
 
 
 class SaysWhatItIs(torch.nn.Module):
@@ -23,14 +23,14 @@ class SaysWhatItIs(torch.nn.Module):
         except AttributeError:
             raise AttributeError(
                 f"{type(self).__name__} has no `{name}`: this is a DynamiCrafter model, and the "
-                f"node that asks for it {_OTHER_KIND}"
+                f"node that asks for it {_REMEDY}"
             ) from None
 
 
 def refuse_call() -> NoReturn:
     """InputError where a node calls the U-Net as the network that it expects."""
     raise InputError(
-        f"This is a DynamiCrafter model, and the node that runs it on an image {_OTHER_KIND}"
+        f"This is a DynamiCrafter model, and the node that runs it on an image {_REMEDY}"
     )
 
 
@@ -51,7 +51,7 @@ def refuse_patches(patcher: Any, rows: int) -> None:
     options = patcher.model_options
     patches = options.get("transformer_options", {}).get("patches", {})
     if any(type(patch).__name__ == "KV_Attn_Input" for patch in patches.get("attn1_patch", ())):
-        raise InputError(f"FluxKVCache {_OTHER_KIND}")
+        raise InputError(f"FluxKVCache {_REMEDY}")
     for function in (
         options.get("sampler_cfg_function"),
         *options.get("sampler_post_cfg_function", ()),
