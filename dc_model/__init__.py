@@ -13,7 +13,7 @@ paper                     here                                    checkpoint
 query transformer P       `projection.Resampler`                  `image_proj_model.*`
 text-aligned context      `image_context`                         -
 dual cross-attention      `unet.attention.DualCrossAttention`     `attn2.to_k_ip`, `attn2.to_v_ip`
-gate lambda               `DualCrossAttention.image_scale`        `attn2.alpha`, lambda = tanh + 1
+gate lambda               `DualCrossAttention.gate`               `attn2.alpha`, lambda = tanh + 1
 visual detail guidance    `vdg`                                   input channels 4 to 7
 fps / frame stride        `speed`                                 `fps_embedding`
 temporal layers           `TemporalTransformer`, `TemporalConv`   `temopral_conv` (so spelled)
@@ -26,8 +26,8 @@ deviation from the published code in docs/differences.md.
 
 Where to change what:
 
-- the gate lambda: `unet.attention.DualCrossAttention`; the user's factor: `nodes/image_lambda.py`;
-- visual detail guidance: `vdg` lays the latents out, the host (or `training/model.py`) joins them;
+- the gate lambda and the user's factor: `unet.attention`; the node: `nodes/image_lambda.py`;
+- visual detail guidance: `vdg` lays the latents out; `vdg.join` concatenates them to the noise;
 - the published sampler: `sampling.ddim`, its grids and noise levels: `sampling.schedule`;
 - a relative of the model, with all that is known of it: `variants`;
 - a node: CONTRIBUTING.md#add-a-node.

@@ -4,6 +4,8 @@ A video is `[B, C, T, H, W]`; layers that know no time take its frames as `[B*T,
 fastest.
 """
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 # Image tokens that the query transformer makes for each frame.
@@ -29,6 +31,32 @@ def unfold_frames(frames: Tensor, num_frames: int) -> Tensor:
             f"[N*{num_frames}, C, H, W]. Change the length or the number of images."
         )
     return frames.unflatten(0, (-1, num_frames)).transpose(1, 2)  # [B, C, T, H, W]
+
+
+def frame_index(given: int, num_frames: int, what: str = "Frame") -> int:
+    """A frame counted from the start; a negative one counts from the end.
+
+    Raises ValueError, which begins with `what`, for a frame outside the video.
+    """
+    if not -num_frames <= given < num_frames:
+        raise ValueError(
+            f"{what} {given} is outside the video; with {num_frames} frames choose "
+            f"{-num_frames} to {num_frames - 1}."
+        )
+    return given % num_frames
+
+
+def frame_indices(given: Sequence[int], num_frames: int, what: str = "Frame") -> list[int]:
+    """`frame_index` of each. Raises ValueError, too, where two are the same frame."""
+    found: dict[int, int] = {}
+    for number in given:
+        frame = frame_index(number, num_frames, what)
+        if frame in found:
+            raise ValueError(
+                f"{what}s {found[frame]} and {number} are both frame {frame}; keep one of them."
+            )
+        found[frame] = number
+    return list(found)
 
 
 def check_num_frames(num_frames: int) -> None:

@@ -16,9 +16,9 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 # Pixels that are converted at once while a picture is read.
 BAND_PIXELS = 2**21
 # A strip's square of bars has far more pixels than the strip.
-LARGEST_PADDED = 4 * CLIP_SIZE
+MAX_PADDED = 4 * CLIP_SIZE
 # Of a strip, so much more than the video's aspect ratio is resized before the cut.
-LONGEST_STRIP = 16
+MAX_STRIP = 16
 
 Fit = Literal["crop", "pad", "stretch"]
 
@@ -84,7 +84,7 @@ def square_image(image: Tensor, fit: Fit) -> Tensor:
     if fit == "crop":
         return _cut_centre(image, min(height, width), min(height, width))
     if fit == "pad":
-        image = _at_most(image, LARGEST_PADDED)
+        image = _at_most(image, MAX_PADDED)
         side = max(image.shape[-2:])
         return _pad_centre(image, side, side)
     raise ValueError(f"fit is '{shown(fit)}'; choose stretch, crop or pad.")
@@ -171,8 +171,8 @@ def _resize_to_scale(image: Tensor, height: int, width: int, cover: bool) -> Ten
 def _cut_strip(image: Tensor, height: int, width: int) -> Tensor:
     """A strip without the far ends, which covering would enlarge by hundreds only to cut them."""
     old_height, old_width = image.shape[-2:]
-    tallest = math.ceil(LONGEST_STRIP * old_width * height / width)
-    widest = math.ceil(LONGEST_STRIP * old_height * width / height)
+    tallest = math.ceil(MAX_STRIP * old_width * height / width)
+    widest = math.ceil(MAX_STRIP * old_height * width / height)
     return _cut_centre(image, min(old_height, tallest), min(old_width, widest))
 
 

@@ -1,9 +1,9 @@
 """Foreign text in messages and logs: file names, keys, metadata, widget values."""
 
-LONGEST_SHOWN = 120
+MAX_SHOWN = 120
 
 
-def shown(value: object, longest: int = LONGEST_SHOWN) -> str:
+def shown(value: object, longest: int = MAX_SHOWN) -> str:
     """`value` as one short line that any terminal and log can print.
 
     Control characters, line breaks, direction marks and lone surrogates come out as escapes.

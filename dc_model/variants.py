@@ -45,6 +45,11 @@ class UNetArch:
     speed_condition: bool = True
     dropout: float = 0.1  # training only
 
+    @property
+    def takes_image(self) -> bool:
+        """Whether visual detail guidance joins the noise (`vdg.join`)."""
+        return self.in_channels > self.out_channels
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:

@@ -1,7 +1,8 @@
 """Visual detail guidance (VDG): frame latents laid out as the video that joins the noise.
 
-The U-Net's input is the noisy latent and this one, concatenated on channels, so that fine detail of
-the given frames reaches the video past the bottleneck of the image tokens.
+`join` concatenates it to the noisy latent on channels, and fine detail of the given frames reaches
+the video past the bottleneck of the image tokens. In ComfyUI the host concatenates: `BaseModel` in
+comfy/model_base.py, `_apply_model`, joins the `c_concat` of `nodes/host/model.py` to the noise.
 Source: docs/method.md#visual-detail-guidance.
 
 Latents are `[N, C, h, w]` per image, already multiplied by the VAE's scale factor; results are
@@ -10,9 +11,10 @@ Latents are `[N, C, h, w]` per image, already multiplied by the VAE's scale fact
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
-from .frames import check_num_frames, unfold_frames
+from .frames import check_num_frames, frame_indices, unfold_frames
 
 
 def animate(first: Tensor, num_frames: int) -> Tensor:
@@ -42,32 +44,20 @@ def loop(first: Tensor, num_frames: int) -> Tensor:
     return interpolate(first, first, num_frames)
 
 
-def keyframes(latents: Tensor, frame_indices: Sequence[int], num_frames: int) -> Tensor:
+def keyframes(latents: Tensor, frames: Sequence[int], num_frames: int) -> Tensor:
     """One video with K images at chosen frames: `[K, C, h, w]` to `[1, C, T, h, w]`.
 
-    frame_indices: one per image; negative ones count from the end.
+    frames: one per image; negative ones count from the end.
     Raises ValueError for a wrong count, an index outside the video, or two images on one frame.
     """
-    if len(frame_indices) != len(latents):
+    if len(frames) != len(latents):
         raise ValueError(
-            f"{len(latents)} keyframe images came with {len(frame_indices)} frame numbers; "
+            f"{len(latents)} keyframe images came with {len(frames)} frame numbers; "
             "give one frame number per image."
         )
     video = _empty(latents[:1], num_frames)
-    taken: dict[int, int] = {}
-    for image, given in enumerate(frame_indices):
-        frame = given + num_frames if given < 0 else given
-        if not 0 <= frame < num_frames:
-            raise ValueError(
-                f"Keyframe {given} is outside the video; with {num_frames} frames choose "
-                f"{-num_frames} to {num_frames - 1}."
-            )
-        if frame in taken:
-            raise ValueError(
-                f"Keyframes {taken[frame]} and {given} are both frame {frame}; keep one of them."
-            )
-        taken[frame] = given
-        video[0, :, frame] = latents[image]
+    for frame, latent in zip(frame_indices(frames, num_frames, "Keyframe"), latents, strict=True):
+        video[0, :, frame] = latent
     return video
 
 
@@ -77,6 +67,14 @@ def per_frame(latents: Tensor, num_frames: int | None = None) -> Tensor:
     num_frames: T; None takes the whole batch as one video.
     """
     return unfold_frames(latents, len(latents) if num_frames is None else num_frames)
+
+
+def join(noisy: Tensor, video: Tensor | None) -> Tensor:
+    """The U-Net's input: noisy latents, then visual detail guidance. `[N, 2C, T, h, w]`.
+
+    noisy, video: `[N, C, T, h, w]`; None stands for zeros, as where no frame is given.
+    """
+    return torch.cat([noisy, torch.zeros_like(noisy) if video is None else video], dim=1)
 
 
 def _empty(like: Tensor, num_frames: int) -> Tensor:

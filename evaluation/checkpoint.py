@@ -82,7 +82,7 @@ class Generator:
             self.model,
             schedule_of(self.variant),
             noise=noise,
-            concat=concat if self.model.unet.arch.in_channels == 8 else None,
+            concat=concat if self.model.unet.arch.takes_image else None,
             text=self.encoders.text([clip.caption]),
             null_text=self.encoders.text([""]),
             image_tokens=self.encoders.image_tokens(clip, 0)[None],

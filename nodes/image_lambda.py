@@ -11,11 +11,11 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..dc_model.shown import shown
+from ..dc_model.unet.attention import IMAGE_STRENGTHS
 from ..dc_model.unet.transformers import SpatialTransformer
 from ..dc_model.unet.unet import DynamiCrafterUNet
 from .checks import InputError
 from .door import checked
-from .host import keys
 from .host.charts import bar_chart
 from .host.guider import require_model
 from .inputs import CATEGORY
@@ -146,8 +146,8 @@ class Lambda(io.ComfyNode):
         scales = multipliers(unet, outer_layers, middle_layers, per_layer)
         clone = model.clone()
         options = clone.model_options["transformer_options"]
-        before: Sequence[float] = options.get(keys.IMAGE_SCALES) or [1.0] * len(scales)
-        options[keys.IMAGE_SCALES] = tuple(a * b for a, b in zip(before, scales, strict=True))
+        before: Sequence[float] = options.get(IMAGE_STRENGTHS) or [1.0] * len(scales)
+        options[IMAGE_STRENGTHS] = tuple(a * b for a, b in zip(before, scales, strict=True))
         return io.NodeOutput(clone)
 
 
@@ -171,7 +171,7 @@ class LambdaPlot(io.ComfyNode):
     def execute(cls, model: Any) -> io.NodeOutput:
         unet = require_model(model).diffusion_model
         gates = image_gates(model)
-        scales = model.model_options["transformer_options"].get(keys.IMAGE_SCALES)
+        scales = model.model_options["transformer_options"].get(IMAGE_STRENGTHS)
         scales = scales or [1.0] * len(gates)
         values = [gate * scale for gate, scale in zip(gates, scales, strict=True)]
         layers = spatial_layers(unet)

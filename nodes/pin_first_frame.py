@@ -41,7 +41,7 @@ class PinFirstFrame(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, model: Any, frames: str) -> io.NodeOutput:
-        if require_model(model).arch.in_channels <= 4:
+        if not require_model(model).arch.takes_image:
             raise InputError(
                 "This model takes no image beside the noise, so there is no frame to pin; load an "
                 "image-to-video checkpoint."

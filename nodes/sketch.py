@@ -25,8 +25,8 @@ from ..dc_model.toon.sketch_controlnet import (
     STRENGTH,
     SketchControlNet,
     detect_sketch_control_arch,
-    frame_indices,
     sketch_control,
+    sketch_frames,
 )
 from .checks import InputError
 from .door import checked
@@ -201,7 +201,7 @@ def parse_frames(text: str, sketches: int, num_frames: int) -> list[int]:
         return list(range(num_frames))
     try:
         named = [int(part) for part in text.split(",")]
-        return frame_indices(named, sketches, num_frames)
+        return sketch_frames(named, sketches, num_frames)
     except ValueError as error:
         raise InputError(
             f"frames is '{shown(text)}': {shown(error, 300)} Give a frame number for each "

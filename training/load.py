@@ -28,7 +28,7 @@ from dc_model.variants import VARIANTS
 
 from .config import AUTO, ConfigError, ModelConfig
 from .encoders import Encoders, Tokenize
-from .model import VideoModel, fused_attention
+from .model import VideoModel, eager_attention_on_cpu
 from .saving import load_tensors
 from .stages import STAGES, Stage, StageName
 
@@ -79,7 +79,7 @@ def split_encoders(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]
 def build_model(parts: CheckpointParts, dropout: float) -> VideoModel:
     """U-Net and query transformer from their shapes, in float32."""
     arch = replace(detect_unet_arch(shapes(parts.unet)), dropout=dropout)
-    unet = DynamiCrafterUNet(arch, attention=fused_attention)
+    unet = DynamiCrafterUNet(arch, attention=eager_attention_on_cpu)
     unet.load_state_dict({k: v.float() for k, v in parts.unet.items()})
     projector = None
     if parts.projector:
@@ -95,11 +95,11 @@ def fitting_stage(name: StageName, model: VideoModel, config: ModelConfig) -> St
     """
     stage, lacking = STAGES[name], []
     if name == "lora":
-        has_concat = model.unet.arch.in_channels > model.unet.arch.out_channels
-        return replace(stage, image_tokens=model.projector is not None, concat=has_concat)
+        has_projector, has_concat = model.projector is not None, model.unet.arch.takes_image
+        return replace(stage, image_tokens=has_projector, concat=has_concat)
     if stage.image_tokens and model.projector is None:
         lacking.append("query transformer and image cross-attention")
-    if stage.concat and model.unet.arch.in_channels == model.unet.arch.out_channels:
+    if stage.concat and not model.unet.arch.takes_image:
         lacking.append("input for visual detail guidance")
     if lacking:
         raise ConfigError(

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from dc_model.projection import Resampler
+from dc_model.unet.attention import IMAGE_STRENGTHS
 from dc_model.unet.unet import DynamiCrafterUNet
+from dc_model.vdg import join
 
 from .dropout import seed_dropout
 
@@ -15,7 +17,7 @@ from .dropout import seed_dropout
 ZERO_ENDINGS = ("temopral_conv.conv4.3", "out_layers.3", "fps_embedding.2", "out.2")
 
 
-def fused_attention(
+def eager_attention_on_cpu(
     q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: Mapping[str, Any]
 ) -> Tensor:
     """`dc_model.unet.ops.Attention` whose backward is fast on CPUs.
@@ -39,8 +41,8 @@ class VideoModel(nn.Module):
         super().__init__()
         self.unet = unet
         self.projector = projector
-        # Multipliers of the image attention's gate, one per spatial transformer; None = all 1.
-        self.image_scales: tuple[float, ...] | None = None
+        # Factors of the image attention's gate, one per spatial transformer; None = all 1.
+        self.image_strengths: tuple[float, ...] | None = None
 
     def forward(
         self,
@@ -59,13 +61,13 @@ class VideoModel(nn.Module):
         A model with concat input gets zeros where there is none.
         """
         seed_dropout(self, dropout_seeds)
-        if self.unet.arch.in_channels > noisy.shape[1]:
-            extra = torch.zeros_like(noisy) if concat is None else concat
-            noisy = torch.cat([noisy, extra], dim=1)  # [B, 8, T, h, w]
+        if self.unet.arch.takes_image:
+            noisy = join(noisy, concat)  # [B, 8, T, h, w]
         context = None
         if image_tokens is not None and self.projector is not None:
             context = self.projector(image_tokens)
-        return self.unet(noisy, timesteps, text, context, speed, image_scales=self.image_scales)
+        options = {IMAGE_STRENGTHS: self.image_strengths}
+        return self.unet(noisy, timesteps, text, context, speed, transformer_options=options)
 
 
 @torch.no_grad()

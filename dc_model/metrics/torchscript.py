@@ -21,8 +21,8 @@ from ..checkpoint.inspect import naming, readable
 from ..checkpoint.torch_file import record_places
 from ..shown import shown
 
-LARGEST_FILE = 4 * 2**30
-LARGEST_SOURCE = 16 * 2**20
+MAX_FILE = 4 * 2**30
+MAX_SOURCE = 16 * 2**20
 # Namespaces of operators that only compute; `torch.` in the source is PyTorch's own.
 NAMESPACES = {"aten", "prim"}
 # Operators that reach files, native classes, other processes, and ways around their names.
@@ -90,9 +90,9 @@ def last_line(error: BaseException) -> str:
 
 def _require_sound(members: list[zipfile.ZipInfo]) -> None:
     size = sum(member.file_size for member in members)
-    if size > LARGEST_FILE:
+    if size > MAX_FILE:
         raise ScriptError(
-            f"It unpacks to {size / 2**30:.1f} GB, more than the {LARGEST_FILE >> 30} GB that are "
+            f"It unpacks to {size / 2**30:.1f} GB, more than the {MAX_FILE >> 30} GB that are "
             "read; choose a smaller network."
         )
     inside = {member.filename.casefold().partition("/")[2] for member in members}
@@ -102,10 +102,8 @@ def _require_sound(members: list[zipfile.ZipInfo]) -> None:
             "torch.jit.save wrote, such as i3d_torchscript.pt."
         )
     read = sum(m.file_size for m in members if m.filename.casefold().endswith((".py", ".pkl")))
-    if read > LARGEST_SOURCE:
-        raise ScriptError(
-            f"It has more code than {LARGEST_SOURCE >> 20} MB; choose a smaller network."
-        )
+    if read > MAX_SOURCE:
+        raise ScriptError(f"It has more code than {MAX_SOURCE >> 20} MB; choose a smaller network.")
 
 
 def _require_plain_objects(archive: zipfile.ZipFile) -> None:

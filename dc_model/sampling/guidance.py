@@ -14,15 +14,15 @@ def classifier_free(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
 
 
 def two_scale(
-    cond: Tensor, image_only: Tensor, uncond: Tensor, scale: float, image_scale: float
+    cond: Tensor, image_only: Tensor, uncond: Tensor, cfg: float, image_cfg: float
 ) -> Tensor:
-    """Guidance with separate scales for the text and for the image.
+    """Guidance with a scale for the text, `cfg`, and one for the image, `image_cfg`.
 
     image_only: the prediction under the empty text, the real image's tokens and the same
         concatenated latents.
     Source: DynamiCrafter paper, section 4.1; `DDIMSampler` with multiple conditions.
     """
-    return uncond + image_scale * (image_only - uncond) + scale * (cond - image_only)
+    return uncond + image_cfg * (image_only - uncond) + cfg * (cond - image_only)
 
 
 def rescale_guidance(guided: Tensor, cond: Tensor, phi: float) -> Tensor:

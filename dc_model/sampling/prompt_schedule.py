@@ -11,11 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..frames import frame_index
 from ..shown import shown
 from .prompt_syntax import read_entries
 
 # How often prompts of unlike length may be repeated to meet; the host's own limit is 4 as well.
-MOST_REPEATS = 4
+MAX_REPEATS = 4
 
 
 class Segment(NamedTuple):
@@ -53,7 +54,8 @@ def parse_schedule(text: str, num_frames: int) -> list[Segment]:
                 f"The line '{shown(prompt, 60)}' of the prompt schedule has no frame, while others "
                 "do; write `frame: prompt` on every line or on none."
             )
-        segments.append(Segment(_frame(frame, num_frames), prompt))
+        start = frame_index(frame, num_frames, "The prompt schedule's frame")
+        segments.append(Segment(start, prompt))
     for before, segment in pairwise(segments):
         if before.start >= segment.start:
             raise ValueError(
@@ -70,16 +72,6 @@ def is_numbered(text: str, num_frames: int) -> bool:
     except ValueError:
         return False
     return len(entries) > 1 and all(entry.frame is not None for entry in entries)
-
-
-def _frame(given: int, num_frames: int) -> int:
-    frame = given + num_frames if given < 0 else given
-    if not 0 <= frame < num_frames:
-        raise ValueError(
-            f"The prompt schedule names frame {given}; with {num_frames} frames choose "
-            f"{-num_frames} to {num_frames - 1}."
-        )
-    return frame
 
 
 def _listed(numbers: Sequence[int], most: int = 6) -> str:
@@ -108,12 +100,12 @@ def frame_texts(texts: Sequence[Tensor], weights: Tensor) -> Tensor:
     """Text tokens of every frame `[T, L, C]`, mixed by `weights` `[T, K]`.
 
     texts: K embeddings `[1, L_k, C]`. Unlike lengths are repeated up to a common one, which leaves
-    attention over them as it was. ValueError where that would be more than `MOST_REPEATS` times the
+    attention over them as it was. ValueError where that would be more than `MAX_REPEATS` times the
     longest.
     """
     lengths = sorted({text.shape[1] for text in texts})
     length = math.lcm(*lengths)
-    if length > MOST_REPEATS * lengths[-1]:
+    if length > MAX_REPEATS * lengths[-1]:
         raise ValueError(
             f"The prompt schedule has prompts of {_listed(lengths)} tokens, which have no common "
             f"length below {length}; bring the long ones to the same length, best below "

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint.detect import CheckpointError, encoder_levels
-from ..frames import fold_frames
+from ..frames import fold_frames, frame_indices
 from ..unet.attention import Conditions
 from ..unet.blocks import Downsample, ResBlock
 from ..unet.ops import Attention, Operations, sdpa, timestep_embedding
@@ -239,7 +239,7 @@ def sketch_control(
     """
     batch, _, num_frames, height, width = x.shape
     _check_size(hints, height * 8, width * 8)
-    indices = torch.tensor(frame_indices(frames, len(hints), num_frames), device=x.device)
+    indices = torch.tensor(sketch_frames(frames, len(hints), num_frames), device=x.device)
     if text.shape[0] != batch:
         text = text.unflatten(0, (batch, num_frames))[:, indices].flatten(0, 1)  # [B*K, L, C]
     residuals = network(
@@ -252,22 +252,13 @@ def sketch_control(
     return {"input": [], "middle": spread[-1:], "output": spread[:-1]}
 
 
-def frame_indices(frames: Sequence[int], sketches: int, num_frames: int) -> list[int]:
+def sketch_frames(frames: Sequence[int], sketches: int, num_frames: int) -> list[int]:
     """Frames counted from the start. Raises ValueError when they do not fit sketches or video."""
     if len(frames) != sketches or not frames:
         raise ValueError(
             f"There are {sketches} sketches for {len(frames)} frames: name one frame for each."
         )
-    found = [frame + num_frames if frame < 0 else frame for frame in frames]
-    outside = [f for f, i in zip(frames, found, strict=True) if not 0 <= i < num_frames]
-    if outside:
-        raise ValueError(
-            f"Sketch frame {outside[0]} lies outside the video, which has {num_frames} frames: use "
-            f"0 to {num_frames - 1}, or -1 for the last."
-        )
-    if len(set(found)) != len(found):
-        raise ValueError(f"Two sketches name the same frame ({frames}): give each frame one.")
-    return found
+    return frame_indices(frames, num_frames, "Sketch frame")
 
 
 def _check_size(hints: Tensor, height: int, width: int) -> None:

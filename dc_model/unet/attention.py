@@ -14,6 +14,16 @@ from .ops import Attention, Operations, cast_like
 from .patches import TransformerOptions, attention_options, replacement
 from .relative_position import RelativePosition, relative_attention
 
+# In the options of a forward pass: factors of the gate lambda, one per spatial transformer in
+# forward order. The node Dual-Attention Lambda puts them there.
+IMAGE_STRENGTHS = "dynamicrafter_image_strengths"
+
+
+def image_strength(options: Mapping[str, Any]) -> float:
+    """The factor in the spatial transformer that runs now; 1 where none is set."""
+    strengths = options.get(IMAGE_STRENGTHS)
+    return 1.0 if strengths is None else strengths[options["transformer_index"]]
+
 
 @dataclass
 class Conditions:
@@ -21,14 +31,13 @@ class Conditions:
 
     embedding: `[B*T, E]`, timestep plus speed. text: `[B, L, C]`, or `[B*T, L, C]` for a prompt per
     frame. image: `[B, M, C]` shared by all frames, `[B*T, m, C]` per frame, or None.
-    image_scales: multipliers of the gate lambda, one per spatial transformer in forward order.
+    options: a host's `transformer_options`, with `IMAGE_STRENGTHS` where set.
     """
 
     embedding: Tensor
     text: Tensor
     image: Tensor | None
     num_frames: int
-    image_scales: tuple[float, ...] | None = None
     options: TransformerOptions = field(default_factory=dict)
 
 
@@ -108,8 +117,8 @@ class SelfAttention(Projections):
 class DualCrossAttention(Projections):
     """Text and image attention with one query; the gate lambda weighs the image.
 
-    `out = text + lambda * image`, lambda = `tanh(alpha) + 1` where the checkpoint learned it (256),
-    else 1. Text keys and values exist once per video, not once per frame.
+    `out = text + gate() * image_strength * image`. Text keys and values exist once per video, not
+    once per frame.
     """
 
     def __init__(
@@ -139,17 +148,12 @@ class DualCrossAttention(Projections):
         if self.learnable_image_scale:
             self.alpha = nn.Parameter(torch.zeros((), **factory))
 
-    def image_scale(self) -> Tensor | float:
-        """The gate lambda of this layer, a scalar in [0, 2]."""
+    def gate(self) -> Tensor | float:
+        """Lambda of this layer, in [0, 2]: `tanh(alpha) + 1` where it was learned (256), else 1."""
         return torch.tanh(self.alpha.float()) + 1 if self.learnable_image_scale else 1.0
 
     def forward(
-        self,
-        x: Tensor,
-        conditions: Conditions,
-        text_key: Tensor,
-        text_value: Tensor,
-        image_scale: float,
+        self, x: Tensor, conditions: Conditions, text_key: Tensor, text_value: Tensor
     ) -> Tensor:
         """x: `[B*T, H*W, dim]`; text_key, text_value: `[B or B*T, L, C]`. Returns x's shape."""
         options = conditions.options
@@ -162,13 +166,13 @@ class DualCrossAttention(Projections):
             out = replace(q, k, v, extra)
         else:
             out = self._attend_rows(q, self.to_k(text_key), self.to_v(text_value), options)
-        if self.image_attention and conditions.image is not None and image_scale != 0:
-            image = conditions.image
+        image, strength = conditions.image, image_strength(options)
+        if self.image_attention and image is not None and strength != 0:
+            weight = self.gate() * strength
+            if isinstance(weight, Tensor):
+                weight = cast_like(weight, out)
             k, v = self.to_k_ip(image), self.to_v_ip(image)
-            scale = self.image_scale() * image_scale
-            if isinstance(scale, Tensor):
-                scale = cast_like(scale, out)
-            out = out + self._attend_rows(q, k, v, options) * scale
+            out = out + self._attend_rows(q, k, v, options) * weight
         return self.to_out(out)
 
     def _attend_rows(self, q: Tensor, k: Tensor, v: Tensor, options: Mapping[str, Any]) -> Tensor:

@@ -84,7 +84,7 @@ class SpatialBlock(nn.Module):
         )
         self.norm1, self.norm2, self.norm3 = _layer_norms(3, dim, operations, dtype, device)
 
-    def forward(self, x: Tensor, conditions: Conditions, image_scale: float) -> Tensor:
+    def forward(self, x: Tensor, conditions: Conditions) -> Tensor:
         """x: `[B*T, H*W, dim]`. Returns the same shape."""
         options = conditions.options
         extra = attention_options(options, self.attn1.heads, self.attn1.head_dim)
@@ -97,7 +97,7 @@ class SpatialBlock(nn.Module):
         for patch in patches(options, "attn2_patch"):
             key, value = per_row(key, n.shape[0]), per_row(value, n.shape[0])
             n, key, value = patch(n, key, value, extra)
-        n = self.attn2(n, conditions, key, value, image_scale)
+        n = self.attn2(n, conditions, key, value)
         x = x + apply_each(patches(options, "attn2_output_patch"), n, extra)
         return x + self.ff(self.norm3(x))
 
@@ -178,13 +178,11 @@ class SpatialTransformer(nn.Module):
         """x: `[B*T, C, H, W]`. Returns the same shape."""
         options = conditions.options
         options["activations_shape"] = list(x.shape)
-        scales, index = conditions.image_scales, options.get("transformer_index", 0)
-        scale = 1.0 if scales is None else scales[index]
         h = self.norm(x).flatten(2).transpose(1, 2)  # [B*T, H*W, C]
         h = self.proj_in(h)
         for i, block in enumerate(self.transformer_blocks):
             options["block_index"] = i
-            h = block(h, conditions, scale)
+            h = block(h, conditions)
         h = self.proj_out(h).transpose(1, 2).unflatten(2, x.shape[-2:])  # [B*T, C, H, W]
         return x + h
 

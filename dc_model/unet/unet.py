@@ -121,7 +121,6 @@ class DynamiCrafterUNet(nn.Module):
         speed: Tensor | None = None,
         *,
         frame_tokens: FrameTokens = "auto",
-        image_scales: tuple[float, ...] | None = None,
         control: Control | None = None,
         transformer_options: TransformerOptions | None = None,
     ) -> Tensor:
@@ -130,8 +129,8 @@ class DynamiCrafterUNet(nn.Module):
         x: `[B, C, T, H, W]`, noisy latents with the concat latents behind them on C.
         timesteps: `[B]`, 0 to 999. context: text tokens `[B, L, C]`, or `[B*T, L, C]` per frame.
         image_context: `[B, M, C]` from the query transformer. speed: `[B]`, frames per second or
-        frame stride, as the variant says. image_scales: multipliers of the gate lambda, one per
-        spatial transformer. Returns `[B, out_channels, T, H, W]`.
+        frame stride, as the variant says. transformer_options: a host's, with the user's factors
+        of the gate lambda (`attention.IMAGE_STRENGTHS`). Returns `[B, out_channels, T, H, W]`.
         """
         options = {} if transformer_options is None else transformer_options
         num_frames = x.shape[2]
@@ -143,7 +142,6 @@ class DynamiCrafterUNet(nn.Module):
             text=context,
             image=self._image_context(image_context, num_frames, frame_tokens),
             num_frames=num_frames,
-            image_scales=image_scales,
             options=options,
         )
         h, skips = self._encode(h, conditions, control)

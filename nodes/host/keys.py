@@ -21,7 +21,5 @@ HELD_LATENTS = "dynamicrafter_held_latents"
 # bool: the text has one row per frame (prompt schedule).
 TEXT_PER_FRAME = "dynamicrafter_text_per_frame"
 
-# In transformer_options: multipliers of the gate lambda, one per spatial transformer.
-IMAGE_SCALES = "dynamicrafter_image_scales"
 # In transformer_options: "first" | "given", the frames that Pin First Frame holds.
 PINNED_FRAMES = "dynamicrafter_pinned_frames"

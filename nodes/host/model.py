@@ -112,7 +112,6 @@ class HostUNet(SaysWhatItIs, DynamiCrafterUNet):
             image_context,
             speed,
             frame_tokens=frame_tokens,
-            image_scales=transformer_options.get(keys.IMAGE_SCALES),
             control=control,
             transformer_options=transformer_options,
         )
@@ -227,16 +226,11 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
     def arch(self) -> UNetArch:
         return self.diffusion_model.arch
 
-    @property
-    def takes_image(self) -> bool:
-        """Whether images' latents are concatenated to the noise."""
-        return self.arch.in_channels > self.latent_format.latent_channels
-
     def require_conditioning(self, conditioning: Any) -> None:
         """InputError unless a CONDITIONING has all that this model needs, before it is loaded."""
         require_text_width(conditioning, self.arch.context_dim)
         for _, values in conditioning:
-            if self.takes_image:
+            if self.arch.takes_image:
                 _given(values, keys.CONCAT_LATENT)
             else:
                 _refuse_image(values)
@@ -252,7 +246,7 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
         videos = noise.shape[0] // frames
         out: dict[str, Any] = {"num_video_frames": comfy.conds.CONDConstant(frames)}
         self._add_text(out, kwargs, frames, device)
-        if self.takes_image:
+        if self.arch.takes_image:
             concat = self._concat_latents(kwargs, noise)
             out["c_concat"] = comfy.conds.CONDNoiseShape(concat.to(device))
         else:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dc_model.shown import LONGEST_SHOWN, shown
+from dc_model.shown import MAX_SHOWN, shown
 
 
 @pytest.mark.parametrize(
@@ -30,13 +30,13 @@ def test_text_is_printable(text: Any, expected: str) -> None:
 @pytest.mark.parametrize("character", ["x", "\x00", "\ud800", "\U000e0001"])
 def test_text_is_short(character: str) -> None:
     found = shown(character * 1_000_000)
-    assert len(found) == LONGEST_SHOWN + 3
+    assert len(found) == MAX_SHOWN + 3
     assert found.endswith("...")
     assert found.encode("utf-8")
 
 
 def test_text_that_just_fits_is_whole() -> None:
-    assert shown("x" * LONGEST_SHOWN) == "x" * LONGEST_SHOWN
+    assert shown("x" * MAX_SHOWN) == "x" * MAX_SHOWN
     assert shown("x" * 10, 5) == "xxxxx..."
 
 

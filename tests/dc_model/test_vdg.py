@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dc_model.frames import fold_frames, unfold_frames
-from dc_model.vdg import animate, interpolate, keyframes, loop, per_frame
+from dc_model.vdg import animate, interpolate, join, keyframes, loop, per_frame
 
 
 def latents(count: int) -> torch.Tensor:
@@ -99,3 +99,12 @@ def test_inputs_are_not_changed():
     keyframes(first, [2], 4).add_(1)
     assert torch.equal(first, copies[0])
     assert torch.equal(last, copies[1])
+
+
+def test_the_network_sees_noise_first_then_the_images():
+    noisy, video = torch.full((2, 4, 3, 1, 1), 7.0), torch.full((2, 4, 3, 1, 1), 5.0)
+    joined = join(noisy, video)
+    assert joined.shape == (2, 8, 3, 1, 1)
+    assert (joined[:, :4] == 7).all()
+    assert (joined[:, 4:] == 5).all()
+    assert (join(noisy, None)[:, 4:] == 0).all()

@@ -14,7 +14,7 @@ from dc_model.variants import VARIANTS, UNetArch
 from training.batch import BatchMaker
 from training.config import TrainConfig, read_config
 from training.data.clip import Clip
-from training.model import VideoModel, fused_attention
+from training.model import VideoModel, eager_attention_on_cpu
 from training.objective import schedule_of
 from training.stages import STAGES
 from training.trainer import Trainer
@@ -41,7 +41,9 @@ PROJECTOR = ProjectionArch(
 
 def tiny_model(seed: int = 0, arch: UNetArch = ARCH) -> VideoModel:
     """Random everywhere, so that every parameter of a stage gets a gradient."""
-    model = VideoModel(DynamiCrafterUNet(arch, attention=fused_attention), Resampler(PROJECTOR))
+    model = VideoModel(
+        DynamiCrafterUNet(arch, attention=eager_attention_on_cpu), Resampler(PROJECTOR)
+    )
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in model.named_parameters():

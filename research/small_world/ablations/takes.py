@@ -88,7 +88,7 @@ def sample(
 ) -> np.ndarray:
     """Clips `[N, T, 3, H, W]` uint8. The same noise for every arm and take."""
     generator = torch.Generator().manual_seed(123)
-    model.image_scales = take.scales
+    model.image_strengths = take.scales
     out = []
     for start in range(0, len(scenes), 12):
         part = scenes[start : start + 12]
@@ -96,7 +96,7 @@ def sample(
             latents = _latents(model, arm, encoders, part, take, plan, generator)
             frames = encoders.vae.decode(fold_frames(latents)).float().clamp(-1, 1)
         out.append(eight_bit(frames).unflatten(0, (len(part), plan.num_frames)).numpy())
-    model.image_scales = None
+    model.image_strengths = None
     return np.concatenate(out)
 
 

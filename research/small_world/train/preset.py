@@ -15,7 +15,7 @@ from dc_model.projection import ProjectionArch, Resampler
 from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import UNetArch
 from training.encoders import Encoders
-from training.model import VideoModel, fused_attention, initialize
+from training.model import VideoModel, eager_attention_on_cpu, initialize
 
 from ..world.vocabulary import tokenize
 
@@ -43,7 +43,7 @@ def new_model(
     with torch.random.fork_rng(devices=[]):
         # PyTorch's layers draw their start from the global state.
         set_seed(seed)
-        unet_model = DynamiCrafterUNet(unet, attention=fused_attention)
+        unet_model = DynamiCrafterUNet(unet, attention=eager_attention_on_cpu)
         model = VideoModel(unet_model, Resampler(projection))
     initialize(model, torch.Generator().manual_seed(seed))
     return model

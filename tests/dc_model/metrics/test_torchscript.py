@@ -169,7 +169,7 @@ def test_oversized_and_damaged_archives_are_refused(
     cut.write_bytes(cut.read_bytes()[:-200])
     with pytest.raises(ScriptError, match="is not a TorchScript file"):
         inspect_script(cut)
-    monkeypatch.setattr("dc_model.metrics.torchscript.LARGEST_FILE", 10)
+    monkeypatch.setattr("dc_model.metrics.torchscript.MAX_FILE", 10)
     with pytest.raises(ScriptError, match="unpacks to"):
         inspect_script(path)
 

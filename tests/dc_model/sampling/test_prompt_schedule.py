@@ -37,7 +37,7 @@ def test_lines_without_numbers_share_the_video_evenly() -> None:
         (" \n", 16, "is empty"),
         ("a\nb\nc", 2, "3 lines for 2 frames"),
         ("0: a\nb", 16, "'b' of the prompt schedule has no frame"),
-        ("0: a\n16: b", 16, "names frame 16"),
+        ("0: a\n16: b", 16, "frame 16 is outside the video"),
         ("-17: a", 16, "choose -16 to 15"),
         ("0: a\n9: b\n8: c", 16, "ascending"),
         ("0: a\n0: b", 16, "ascending"),

@@ -148,9 +148,9 @@ class TestSparse:
     @pytest.mark.parametrize(
         ("count", "frames", "message"),
         [
-            (1, [4], "outside the video, which has 4 frames"),
+            (1, [4], "Sketch frame 4 is outside the video; with 4 frames"),
             (1, [-5], "outside"),
-            (2, [0, -4], "same frame"),
+            (2, [0, -4], "Sketch frames 0 and -4 are both frame 0"),
             (2, [1], "2 sketches for 1 frames"),
             (0, [], "0 sketches"),
         ],

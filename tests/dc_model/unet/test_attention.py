@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 import torch
 
-from dc_model.unet.attention import Conditions, DualCrossAttention, SelfAttention, per_row
+from dc_model.unet.attention import (
+    IMAGE_STRENGTHS,
+    Conditions,
+    DualCrossAttention,
+    SelfAttention,
+    per_row,
+)
 from dc_model.unet.ops import sdpa
 from dc_model.unet.transformers import SpatialTransformer, TemporalTransformer
 
@@ -55,7 +61,7 @@ def test_dual_attention_is_text_plus_lambda_times_image(text_tokens, learnable, 
     x, text = random(videos * frames, 20, DIM), random(videos, text_tokens, CONTEXT, seed=1)
     rows = videos if image_rows == "shared" else videos * frames
     image = random(rows, 16, CONTEXT, seed=2)
-    out = attention(x, conditions(text, image, frames), text, text, 1.0)
+    out = attention(x, conditions(text, image, frames), text, text)
 
     gate = torch.tanh(attention.alpha) + 1 if learnable else 1.0
     wide_text = per_row(text, videos * frames)
@@ -80,18 +86,22 @@ def test_lambda_is_one_at_the_start_of_training():
         operations=torch.nn,
         attention=sdpa,
     )
-    assert float(attention.image_scale()) == 1.0
+    assert float(attention.gate()) == 1.0
     attention.alpha.fill_(100.0)
-    assert float(attention.image_scale()) == 2.0
+    assert float(attention.gate()) == 2.0
 
 
 @torch.no_grad()
-def test_image_scale_multiplies_lambda():
+def test_image_strength_multiplies_lambda():
     attention = cross_attention(learnable=True)
     x, text, image = random(2, 5, DIM), random(1, 7, CONTEXT, seed=1), random(1, 4, CONTEXT, seed=2)
-    shared = conditions(text, image, 2)
-    without, whole = (attention(x, shared, text, text, s) for s in (0.0, 1.0))
-    half = attention(x, shared, text, text, 0.5)
+
+    def attend(strength: float):
+        options = {IMAGE_STRENGTHS: (9.0, strength), "transformer_index": 1}
+        return attention(x, conditions(text, image, 2, options=options), text, text)
+
+    without, half, whole = (attend(strength) for strength in (0.0, 0.5, 1.0))
+    assert torch.equal(whole, attention(x, conditions(text, image, 2), text, text))
     torch.testing.assert_close(half, (without + whole) / 2, atol=1e-5, rtol=1e-5)
 
 
@@ -99,8 +109,8 @@ def test_image_scale_multiplies_lambda():
 def test_without_image_branch_image_tokens_are_ignored():
     attention = cross_attention(image_attention=False)
     x, text, image = random(2, 5, DIM), random(1, 7, CONTEXT, seed=1), random(1, 4, CONTEXT, seed=2)
-    with_image = attention(x, conditions(text, image, 2), text, text, 1.0)
-    assert torch.equal(with_image, attention(x, conditions(text, None, 2), text, text, 1.0))
+    with_image = attention(x, conditions(text, image, 2), text, text)
+    assert torch.equal(with_image, attention(x, conditions(text, None, 2), text, text))
     assert not hasattr(attention, "to_k_ip")
 
 

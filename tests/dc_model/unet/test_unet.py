@@ -9,7 +9,7 @@ from manifests import FULL_MANIFESTS
 from dc_model.checkpoint.detect import detect_unet_arch
 from dc_model.checkpoint.layout import UNET_PREFIX, shapes
 from dc_model.frames import fold_frames
-from dc_model.unet.attention import DualCrossAttention
+from dc_model.unet.attention import IMAGE_STRENGTHS, DualCrossAttention
 from dc_model.unet.transformers import SpatialTransformer
 from dc_model.unet.unet import DynamiCrafterUNet, frame_image_context
 
@@ -156,7 +156,7 @@ class TestImage:
         inputs = random_inputs()
         zeros = tuple(0.0 for _ in spatial(tiny_unet))
         without = inputs.call(tiny_unet, image_context=None)
-        close(inputs.call(tiny_unet, image_scales=zeros), without, 0)
+        close(inputs.call(tiny_unet, transformer_options={IMAGE_STRENGTHS: zeros}), without, 0)
         assert far(inputs.call(tiny_unet), without)
 
     def test_no_tokens_equal_no_image(self, tiny_unet, random_inputs):
@@ -168,7 +168,7 @@ class TestImage:
         """A scale on a layer equals the same factor in that layer's image values."""
         inputs = random_inputs()
         factors = tuple(0.25 + 0.5 * i for i in range(len(spatial(tiny_unet))))
-        scaled = inputs.call(tiny_unet, image_scales=factors)
+        scaled = inputs.call(tiny_unet, transformer_options={IMAGE_STRENGTHS: factors})
         with torch.no_grad():
             for layer, factor in zip(spatial(tiny_unet), factors, strict=True):
                 layer.get_parameter("transformer_blocks.0.attn2.to_v_ip.weight").mul_(factor)
@@ -288,7 +288,7 @@ def test_gradient_checkpointing_changes_neither_output_nor_gradients(tiny_unet, 
             inputs.text,
             inputs.image,
             inputs.speed,
-            image_scales=scales,
+            transformer_options={IMAGE_STRENGTHS: scales},
         )
         out.square().mean().backward()
         gradients = {k: p.grad.clone() for k, p in unet.named_parameters() if p.grad is not None}
