@@ -136,6 +136,9 @@ def checkpoint_of(content: bytes) -> Callable[[Path], None]:
         (lambda _: None, ["--set", "model.variant=256"], "model.variant is 256, but"),
         (lambda _: None, ["--set", "data.size=[64, 72]"], "this model takes multiples of 16"),
         (lambda _: None, ["--time-limit", "-1"], "run.time_limit is -1.0"),
+        (checkpoint_of(b""), [], "dynamicrafter_512_v1.ckpt: "),
+        (checkpoint_of(b"\0\0\0\x20ftypisom" + bytes(900)), [], "dynamicrafter_512_v1.ckpt: "),
+        (checkpoint_of(b"PK\x03\x04" + bytes(900)), [], "dynamicrafter_512_v1.ckpt: "),
     ],
 )
 def test_faults_are_sentences(
