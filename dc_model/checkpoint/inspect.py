@@ -53,7 +53,7 @@ MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer", "download the file that it points to"),
     (b"version ", "a text file", DOWNLOAD_AGAIN),
 )
-PICKLE_PROTOCOLS = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
+PICKLE_PROTOCOLS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 # What files can make Python, PyTorch and safetensors raise: bytes that no writer made, files that
 # change while they are read, disks that fail.

@@ -66,7 +66,6 @@ class Ordered(dict[Any, Any]):
     """An OrderedDict, the one container with attributes (a state dict's versions)."""
 
 
-DTYPES = {str(v).replace(".", " "): v for v in vars(torch).values() if isinstance(v, torch.dtype)}
 STORAGES = {
     "torch.storage UntypedStorage": torch.uint8,
     "torch DoubleStorage": torch.float64,
@@ -117,9 +116,19 @@ def _tensor(
     return entry
 
 
+def _dtype(text: str) -> torch.dtype | None:
+    """The type that "torch float16" and its like name."""
+    module, _, name = text.partition(" ")
+    found = getattr(torch, name, None) if module == "torch" else None
+    return found if isinstance(found, torch.dtype) else None
+
+
 def _typed_tensor(*arguments: Any) -> TensorEntry:
     """Of a type without a storage class, such as fp8."""
-    return _tensor(*arguments[:4], dtype=DTYPES[arguments[6].text])
+    dtype = _dtype(arguments[6].text)
+    if dtype is None:
+        raise ValueError("a tensor of an unknown type")
+    return _tensor(*arguments[:4], dtype=dtype)
 
 
 def _parameter(tensor: Any, *_rest: Any) -> TensorEntry:
@@ -137,7 +146,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "collections OrderedDict": lambda: Ordered(),
     **dict.fromkeys(INERT, lambda *_arguments: Inert()),
 }
-KNOWN_NAMES = {*DTYPES, *STORAGES, *CALLS}
+KNOWN_NAMES = {*STORAGES, *CALLS}
 
 
 PLAIN = (
@@ -165,7 +174,7 @@ class _Interpreter(pickle._Unpickler):  # type: ignore[name-defined,misc]
 
     def find_class(self, module: str, name: str) -> Name:
         found = f"{module} {name}"
-        if found not in KNOWN_NAMES:
+        if found not in KNOWN_NAMES and _dtype(found) is None:
             raise refuse(shown(f"{module}.{name}"))
         return Name(found)
 
