@@ -147,12 +147,12 @@ def variant_of(choice: str, checkpoint: Path, parts: CheckpointParts) -> Variant
 
 
 def require_known_words(tokenize: Tokenize, captions: Sequence[str]) -> None:
-    """EvaluationError for a word that the small world's tokenizer, the default, does not have."""
+    """EvaluationError for a word that the demo model's tokenizer, the default, does not have."""
     try:
         tokenize(list(captions))
     except KeyError as error:
         raise EvaluationError(
-            f"The small world's vocabulary, the default, lacks {error} of the captions; give "
+            f"The demo model's vocabulary, the default, lacks {error} of the captions; give "
             "--tokenizer FOLDER with CLIP's vocab.json and merges.txt, such as ComfyUI's "
             "comfy/sd1_tokenizer."
         ) from None

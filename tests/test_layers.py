@@ -23,13 +23,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scripts": {"research"},
 }
 
-# The trainer's built-in data, and the tokenizer that goes with it, are imported when a
-# configuration names them.
-WHEN_NAMED = {
-    ("training/data/sources.py", "research.small_world.world.dataset"),
-    ("training/load.py", "research.small_world.world.vocabulary"),
-}
-
 
 def sources(folder: str) -> list[Path]:
     return sorted((ROOT / folder).rglob("*.py"))
@@ -81,7 +74,7 @@ def test_layers_import_only_what_is_below(folder: str) -> None:
         for name in imported(path)
         if name.split(".")[0] in forbidden
     }
-    assert faults <= WHEN_NAMED
+    assert faults == set()
 
 
 @pytest.mark.parametrize("folder", [f for f in MAY_IMPORT if f != "scripts"])

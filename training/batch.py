@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dc_model.sampling.schedule import NoiseSchedule
-from dc_model.variants import Variant
+from dc_model.variants import VARIANTS, Variant
 
 from .conditioning import (
     choose_mode,
@@ -17,11 +17,11 @@ from .conditioning import (
     condition_frame,
     dropped,
 )
-from .config import ConditioningConfig
+from .config import ConditioningConfig, TrainConfig
 from .data.clip import Clip
 from .data.order import sample_generator, sample_seed
 from .encoders import Encoders
-from .objective import TimestepSampling, add_noise, draw_timestep
+from .objective import TimestepSampling, add_noise, draw_timestep, schedule_of
 from .stages import Stage
 
 
@@ -61,6 +61,20 @@ class BatchMaker:
     conditioning: ConditioningConfig
     timesteps: TimestepSampling
     seed: int
+
+    @classmethod
+    def configured(cls, config: TrainConfig, encoders: Encoders, stage: Stage) -> "BatchMaker":
+        """As `config` says; its variant is a name by then, not "auto"."""
+        variant = VARIANTS[config.model.variant]
+        return cls(
+            encoders=encoders,
+            schedule=schedule_of(variant),
+            variant=variant,
+            stage=stage,
+            conditioning=config.conditioning,
+            timesteps=config.optimizer.timesteps,
+            seed=config.run.seed,
+        )
 
     def __call__(self, clips: list[Clip], samples: list[int]) -> Batch:
         """One sample per clip; `samples` are their numbers over the whole run."""

@@ -82,7 +82,7 @@ class ModelConfig(Section):
     model by name instead (`small_world`). encoders: a second file for the VAE and both towers, for
     pruned checkpoints. new_image_stream: give a text-to-video model a new query transformer, image
     cross-attention and concat input where it lacks them. tokenizer: a folder with CLIP's
-    `vocab.json` and `merges.txt`; empty = the small world's own words. variant: what to train it
+    `vocab.json` and `merges.txt`; empty = the demo model's own words. variant: what to train it
     as; "auto" = what the file says.
     """
 

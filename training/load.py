@@ -26,6 +26,7 @@ from dc_model.shown import shown
 from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import VARIANTS
 
+from . import vocabulary
 from .config import AUTO, ConfigError, ModelConfig
 from .encoders import Encoders, Tokenize
 from .model import VideoModel, eager_attention_on_cpu
@@ -168,7 +169,7 @@ def require_fitting_size(size: tuple[int, int], model: VideoModel) -> None:
 
 
 def require_known_words(tokenize: Tokenize, captions: Iterable[str]) -> None:
-    """Raises ConfigError for a word that the small world's tokenizer, the default, lacks."""
+    """Raises ConfigError for a word that the demo model's tokenizer, the default, lacks."""
     for caption in captions:
         try:
             tokenize([caption])
@@ -205,13 +206,11 @@ def build_encoders(
 def clip_tokenizer(folder: str) -> Tokenize:
     """CLIP's tokenizer from a folder with `vocab.json` and `merges.txt`, padded with 0.
 
-    ComfyUI ships such a folder: `comfy/sd1_tokenizer`. An empty name gives the small world's words.
+    ComfyUI ships such a folder: `comfy/sd1_tokenizer`. An empty name gives the demo model's words.
     Raises ConfigError when the folder holds no vocabulary.
     """
     if not folder:
-        from research.small_world.world.vocabulary import tokenize
-
-        return tokenize
+        return vocabulary.tokenize
     if not (Path(folder) / "vocab.json").is_file():
         raise ConfigError(
             f"model.tokenizer is {folder!r}, which holds no vocab.json; give ComfyUI's folder "

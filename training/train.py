@@ -13,10 +13,10 @@ from typing import Any
 from accelerate import Accelerator
 
 from dc_model.checkpoint.layout import CheckpointError
-from dc_model.variants import VARIANTS
 
 from .batch import BatchMaker
 from .config import ConfigError, TrainConfig, load_config
+from .data.clip import ClipSource
 from .data.sources import VideoSource, open_source
 from .distributed import make_accelerator
 from .grow import grow_image_stream
@@ -33,7 +33,6 @@ from .load import (
 )
 from .lora import lora_tensors
 from .monitor import Monitor, one_bar
-from .objective import schedule_of
 from .saving import checkpoint_tensors, save_checkpoint
 from .stages import STAGES
 from .trainer import Trainer
@@ -44,12 +43,17 @@ log = logging.getLogger(__name__)
 NEW_STREAM_FRAMES = 16
 
 
-def make_trainer(config: TrainConfig, accelerator: Accelerator) -> Trainer:
-    """Model, encoders and data as configured. Raises ConfigError or CheckpointError."""
+def make_trainer(
+    config: TrainConfig, accelerator: Accelerator, source: ClipSource | None = None
+) -> Trainer:
+    """Model, encoders and data as configured. Raises ConfigError or CheckpointError.
+
+    source: clips in place of those that the configuration names.
+    """
     if config.model.preset:
         raise ConfigError("Presets are trained by `python -m research.small_world.train.chain`.")
     prepare_output(Path(config.output))
-    source = open_source(config.data, config.run.seed)
+    source = source or open_source(config.data)
     entries = source.entries if isinstance(source, VideoSource) else []
     tokenize = clip_tokenizer(config.model.tokenizer)
     require_known_words(tokenize, (text for e in entries for text in (e.caption, e.motion_caption)))
@@ -66,21 +70,12 @@ def make_trainer(config: TrainConfig, accelerator: Accelerator) -> Trainer:
     encoders = build_encoders(parts, tokenize, device=accelerator.device, keep=config.data.cache)
     if config.data.cache_folder:
         encoders.use_disk(Path(config.data.cache_folder), config.run.mixed_precision)
-    maker = BatchMaker(
-        encoders=encoders,
-        schedule=schedule_of(VARIANTS[name]),
-        variant=VARIANTS[name],
-        stage=stage,
-        conditioning=config.conditioning,
-        timesteps=config.optimizer.timesteps,
-        seed=config.run.seed,
-    )
     monitor = Monitor(Path(config.output), config.run)
     return Trainer(
         config=config,
         model=model,
         source=source,
-        maker=maker,
+        maker=BatchMaker.configured(config, encoders, stage),
         accelerator=accelerator,
         contents=contents_of(config.model, entries),
         on_step=monitor.step,
@@ -98,12 +93,13 @@ def prepare_output(folder: Path) -> None:
         raise ConfigError(f"output {folder} cannot be written to: {error.strerror}.") from None
 
 
-def export(trainer: Trainer, path: Path) -> None:
+def export(trainer: Trainer, path: Path, **stated: Any) -> None:
     """The averaged weights: a checkpoint with all parts, or an adapter file for `lora`.
 
+    stated: what the file says of itself beside the variant.
     Only the main process writes; every process must call it.
     """
-    statement = {"variant": trainer.config.model.variant}
+    statement = {"variant": trainer.config.model.variant, **stated}
     with trainer.averaged():
         if trainer.config.stage == "lora":
             tensors = lora_tensors(trainer.raw.unet)

@@ -22,10 +22,10 @@ from evaluation.videos import ClipShape, read_clip, write_video
 from research.small_world.train.extractor import SmallExtractor, export
 from research.small_world.train.preset import new_model
 from research.small_world.world.dataset import SmallWorld
-from research.small_world.world.vocabulary import tokenize
 from training.data.clip import Clip
 from training.data.order import item_of
 from training.encoders import Encoders
+from training.vocabulary import tokenize
 
 SHAPE = ClipShape(resolution=(64, 64))
 

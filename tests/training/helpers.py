@@ -11,12 +11,14 @@ from torch import Tensor
 from dc_model.projection import ProjectionArch, Resampler
 from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import VARIANTS, UNetArch
+from research.small_world.world.dataset import SmallWorld
 from training.batch import BatchMaker
 from training.config import TrainConfig, read_config
 from training.data.clip import Clip
 from training.model import VideoModel, eager_attention_on_cpu
 from training.objective import schedule_of
 from training.stages import STAGES
+from training.train import make_trainer
 from training.trainer import Trainer
 
 # AdamW divides a gradient by its own size, so float32 rounding in a gradient near 0 would show; in
@@ -37,6 +39,13 @@ ARCH = UNetArch(
 PROJECTOR = ProjectionArch(
     dim=16, depth=1, heads=1, head_dim=16, num_latents=16 * FRAMES, embedding_dim=8, output_dim=16
 )
+
+
+def small_trainer(config: TrainConfig) -> Trainer:
+    """The trainer of a configuration, on clips of the small world."""
+    data = config.data
+    source = SmallWorld(data.pool, config.run.seed, num_frames=data.num_frames)
+    return make_trainer(config, Accelerator(cpu=True), source)
 
 
 def tiny_model(seed: int = 0, arch: UNetArch = ARCH) -> VideoModel:

@@ -7,10 +7,10 @@ from safetensors.torch import load_file
 from dc_model.encoders.autoencoder import Autoencoder
 from dc_model.encoders.clip import Towers
 from dc_model.preprocess import clip_preprocess
-from research.small_world.world.vocabulary import tokenize
 from training.cache import DiskCache, digest, fingerprint
 from training.data.clip import Clip
 from training.encoders import Encoders
+from training.vocabulary import tokenize
 
 Parts = tuple[Autoencoder, Towers]
 

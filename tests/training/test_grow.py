@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate import Accelerator
 from small_checkpoint import write
-from training_helpers import tiny_config
+from training_helpers import small_trainer, tiny_config
 
 from training.config import ConfigError, ModelConfig
 from training.load import build_model, load_parts
 from training.stages import STAGES
-from training.train import export, make_trainer
+from training.train import export
 
 NEW_STREAM = {"new_image_stream": True, "variant": "512"}
 
@@ -53,7 +52,7 @@ def test_the_first_stage_begins_as_the_text_to_video_model(files, tmp_path: Path
     whole = config(
         files, tmp_path, "projector", encoders=str(files[1]), new_image_stream=True, variant="512"
     )
-    trainer = make_trainer(whole, Accelerator(cpu=True))
+    trainer = small_trainer(whole)
     plain = build_model(load_parts(whole.model), dropout=0.0)
     assert plain.projector is None and trainer.raw.projector is not None
     assert trainer.raw.projector.arch.num_latents == 256
@@ -69,20 +68,20 @@ def test_the_first_stage_begins_as_the_text_to_video_model(files, tmp_path: Path
     assert changed == {"to_k_ip", "to_v_ip"}
     export(trainer, tmp_path / "model.safetensors")
     model = {"checkpoint": str(tmp_path / "model.safetensors")}
-    make_trainer(config(files, tmp_path / "next", "joint", **model), Accelerator(cpu=True))
+    small_trainer(config(files, tmp_path / "next", "joint", **model))
 
 
 def test_the_same_seed_grows_the_same_stream(files, tmp_path: Path):
     whole = config(
         files, tmp_path, "projector", encoders=str(files[1]), new_image_stream=True, variant="512"
     )
-    first, second = (make_trainer(whole, Accelerator(cpu=True)).raw for _ in range(2))
+    first, second = (small_trainer(whole).raw for _ in range(2))
     for p, q in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(p, q)
 
 
 def test_text_stages_need_no_image_tower(files, tmp_path: Path):
-    trainer = make_trainer(config(files, tmp_path, "low_quality_video"), Accelerator(cpu=True))
+    trainer = small_trainer(config(files, tmp_path, "low_quality_video"))
     trainer.train()
     export(trainer, tmp_path / "model.safetensors")
     parts = load_parts(
@@ -95,12 +94,12 @@ def test_text_stages_need_no_image_tower(files, tmp_path: Path):
 def test_a_missing_stream_or_tower_is_named(files, tmp_path: Path):
     with pytest.raises(ConfigError, match="lacks the image tower"):
         grown = config(files, tmp_path, "projector", **NEW_STREAM)
-        make_trainer(grown, Accelerator(cpu=True))
+        small_trainer(grown)
     with pytest.raises(ConfigError, match=r"query transformer.*new_image_stream: true"):
-        make_trainer(config(files, tmp_path, "adapt"), Accelerator(cpu=True))
+        small_trainer(config(files, tmp_path, "adapt"))
 
 
 def test_adapters_do_without_what_the_model_lacks(files, tmp_path: Path):
-    trainer = make_trainer(config(files, tmp_path, "lora"), Accelerator(cpu=True))
+    trainer = small_trainer(config(files, tmp_path, "lora"))
     assert not trainer.stage.concat and not trainer.stage.image_tokens
     assert trainer.train() == 1

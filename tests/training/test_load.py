@@ -9,7 +9,6 @@ from training_helpers import tiny_model
 
 from dc_model.checkpoint.layout import split_checkpoint
 from dc_model.variants import VARIANTS
-from research.small_world.world.vocabulary import tokenize
 from training.config import ConfigError, ModelConfig
 from training.load import (
     aims,
@@ -17,6 +16,7 @@ from training.load import (
     require_known_words,
     training_variant,
 )
+from training.vocabulary import tokenize
 
 
 def trained_as(checkpoint: Path, variant: str, **options) -> str:

@@ -4,17 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate import Accelerator
 from comfyui.server import ComfyServer
 from graphs import Graph
 from reference import Reference
 from scene import Scene, unit_noise
 from studio import Studio, relative_error
 from torch import Tensor
-from training_helpers import tiny_config
+from training_helpers import small_trainer, tiny_config
 
 from training.lora import LoraLinear
-from training.train import export, make_trainer
+from training.train import export
 from training.trainer import Trainer
 
 pytestmark = pytest.mark.server
@@ -40,7 +39,7 @@ def train_lora(checkpoint: Path, output: Path) -> Trainer:
         run={"steps": 3, "batch_size": 1, "ema_decay": 0.0},
         lora={"rank": 4, "alpha": 2.0},
     )
-    trainer = make_trainer(config, Accelerator(cpu=True))
+    trainer = small_trainer(config)
     trainer.train()
     return trainer
 

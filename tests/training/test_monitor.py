@@ -12,13 +12,13 @@ from dc_model.preprocess import clip_preprocess
 from dc_model.variants import VARIANTS
 from research.small_world.train.preset import new_model
 from research.small_world.world.dataset import SmallWorld
-from research.small_world.world.vocabulary import tokenize
 from training.batch import BatchMaker
 from training.encoders import Encoders
 from training.monitor import Monitor, gif
 from training.objective import schedule_of
 from training.stages import STAGES
 from training.trainer import Trainer
+from training.vocabulary import tokenize
 
 image = pytest.importorskip("PIL.Image")
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")

@@ -14,7 +14,6 @@ from dc_model.preprocess import clip_preprocess
 from dc_model.projection import detect_projection_arch
 from dc_model.variants import VARIANTS
 from research.small_world.train.preset import PROJECTOR, UNET, new_model
-from research.small_world.world.vocabulary import tokenize
 from training.config import ModelConfig
 from training.ema import Ema
 from training.encoders import Encoders
@@ -22,6 +21,7 @@ from training.load import build_encoders, build_model, load_parts
 from training.lora import add_lora, lora_tensors
 from training.objective import schedule_of
 from training.saving import checkpoint_tensors, save_checkpoint, write_whole
+from training.vocabulary import tokenize
 
 
 @pytest.fixture(scope="module")

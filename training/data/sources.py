@@ -96,12 +96,13 @@ class VideoSource:
             self._timelines[key] = timeline
 
 
-def open_source(config: DataConfig, seed: int) -> ClipSource:
+def open_source(config: DataConfig) -> ClipSource:
     """The source that a configuration names. Raises ConfigError when it is empty."""
     if config.kind == "small_world":
-        from research.small_world.world.dataset import SmallWorld
-
-        return SmallWorld(config.pool, seed, num_frames=config.num_frames)
+        raise ConfigError(
+            "data.kind small_world is drawn, not read; train on it by `python -m "
+            "research.small_world.train.chain`, or choose folder, table or shards."
+        )
     path = Path(config.path)
     wants_file = config.kind == "table"
     if not config.path or not (path.is_file() if wants_file else path.is_dir()):

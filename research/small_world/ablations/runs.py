@@ -8,13 +8,11 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from dc_model.checkpoint.layout import split_checkpoint
-from dc_model.variants import VARIANTS
 from training.batch import Batch, BatchMaker
 from training.conditioning import ConcatMode
 from training.data.clip import Clip
 from training.encoders import Encoders
 from training.model import VideoModel
-from training.objective import schedule_of
 from training.saving import load_tensors, write_whole
 from training.stages import IMAGE_ATTENTION_KEYS, Stage
 from training.trainer import Trainer
@@ -141,17 +139,9 @@ class Runs:
         concat: ConcatMode,
     ) -> None:
         config = settings(self.plan, output, stage, steps, seed, concat)
-        variant = VARIANTS[config.model.variant]
-        maker = (BatchMaker if stage.concat else ContextOnlyBatchMaker)(
-            encoders=self.encoders,
-            schedule=schedule_of(variant),
-            variant=variant,
-            # So that every stage draws its condition frame in the arm's way.
-            stage=replace(stage, concat=True),
-            conditioning=config.conditioning,
-            timesteps=config.optimizer.timesteps,
-            seed=seed,
-        )
+        kind = BatchMaker if stage.concat else ContextOnlyBatchMaker
+        # Every stage draws its condition frame in the arm's way.
+        maker = kind.configured(config, self.encoders, replace(stage, concat=True))
         accelerator = Accelerator(mixed_precision=config.run.mixed_precision)
         trainer = Trainer(config, model, self.source, maker, accelerator, StepLog(100))
         trainer.train()

@@ -17,16 +17,15 @@ from accelerate import Accelerator
 from safetensors.torch import save_file
 
 from dc_model.checkpoint.layout import split_checkpoint
-from dc_model.variants import VARIANTS
 from training.batch import BatchMaker
 from training.config import TrainConfig, load_config
-from training.data.sources import open_source
 from training.model import VideoModel
-from training.objective import schedule_of
-from training.saving import checkpoint_tensors, load_tensors, save_checkpoint, write_whole
+from training.saving import load_tensors, write_whole
 from training.stages import STAGES, StageName
+from training.train import export
 from training.trainer import Trainer
 
+from ..world.dataset import SmallWorld
 from . import towers as train_towers
 from . import vae as train_vae
 from .preset import encoders_of, new_model, small_encoders
@@ -61,37 +60,17 @@ def make_trainer(
     config: TrainConfig, folder: Path, accelerator: Accelerator, start: VideoModel | None = None
 ) -> Trainer:
     """The trainer of one stage on the small world, with the encoders in `folder`."""
-    variant = VARIANTS[config.model.variant]
     encoders = small_encoders(folder, keep=config.data.cache)
     if config.data.cache_folder:
         encoders.use_disk(Path(config.data.cache_folder), config.run.mixed_precision)
-    maker = BatchMaker(
-        encoders=encoders,
-        schedule=schedule_of(variant),
-        variant=variant,
-        stage=STAGES[config.stage],
-        conditioning=config.conditioning,
-        timesteps=config.optimizer.timesteps,
-        seed=config.run.seed,
-    )
-    source = open_source(config.data, config.run.seed)
     return Trainer(
         config=config,
         model=new_model(config.run.seed) if start is None else start,
-        source=source,
-        maker=maker,
+        source=SmallWorld(config.data.pool, config.run.seed, num_frames=config.data.num_frames),
+        maker=BatchMaker.configured(config, encoders, STAGES[config.stage]),
         accelerator=accelerator,
         on_step=StepLog(config.run.log_every),
     )
-
-
-def export(trainer: Trainer, path: Path) -> None:
-    """Write the averaged weights and the encoders as one checkpoint."""
-    assert trainer.ema is not None
-    with trainer.ema.applied(trainer.raw):
-        tensors = checkpoint_tensors(trainer.raw, trainer.maker.encoders, trainer.maker.schedule)
-        statement = {"variant": trainer.config.model.variant, "head_dim": {"unet": 64}}
-        save_checkpoint(path, tensors, statement)
 
 
 def unpack(checkpoint: Path, folder: Path) -> VideoModel:
@@ -128,8 +107,7 @@ def train_video(
     trainer = make_trainer(config, folder, accelerator, start)
     if not export_only:
         trainer.train()
-    if accelerator.is_main_process:
-        export(trainer, folder / "demo.safetensors")
+    export(trainer, folder / "demo.safetensors", head_dim={"unet": 64})
     return trainer
 
 

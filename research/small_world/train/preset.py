@@ -16,8 +16,7 @@ from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import UNetArch
 from training.encoders import Encoders
 from training.model import VideoModel, eager_attention_on_cpu, initialize
-
-from ..world.vocabulary import tokenize
+from training.vocabulary import tokenize
 
 UNET = UNetArch(
     model_channels=64,

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from dc_model.encoders.clip import Towers
 from dc_model.preprocess import clip_preprocess
+from training.vocabulary import END, known_tokens, tokenize
 
 from ..world.render import render_frame
 from ..world.scenes import COLOURS, KINDS, MOTIONS, Scene, make_scene
-from ..world.vocabulary import END, known_tokens, tokenize
 
 log = logging.getLogger(__name__)
 

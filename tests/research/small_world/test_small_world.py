@@ -15,7 +15,7 @@ from research.small_world.world.scenes import (
     is_held_out,
     make_scene,
 )
-from research.small_world.world.vocabulary import END, START, tokenize
+from training.vocabulary import END, START, tokenize
 
 
 def test_scenes_are_functions_of_their_number():

@@ -1,4 +1,4 @@
-"""CLIP token ids of the small world's words.
+"""CLIP token ids of the words that the demo model knows.
 
 CLIP's byte-pair encoding treats each word by itself, so a table of the words is the whole tokenizer
 and no merge file has to travel. `vocabulary.json` was read from CLIP's own tokenizer.
