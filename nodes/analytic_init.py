@@ -82,32 +82,34 @@ class AnalyticInitNode(io.ComfyNode):
             display_name="Analytic-Init Noise",
             search_aliases=["more motion", "cil", "initial noise"],
             category=f"{CATEGORY}/sampling",
-            description="Starting below timestep 1000 gives more motion, but plain noise is then "
-            "the wrong start. This noise has the mean and the variance of real videos, for any "
-            "size and length. Connect it to the sampler's noise.",
+            description="Gives more motion: the right noise for a start_timestep below 1000, with "
+            "the mean and variance of real videos. Works at any size and length. Connect it to "
+            "the sampler's noise.",
             inputs=[
-                io.Model.Input("model", tooltip="The model that samples."),
+                io.Model.Input("model", tooltip="The same model as in the sampler."),
                 io.Combo.Input(
                     "init_file",
                     options=[BUILT_IN, *init_files()],
                     default=BUILT_IN,
-                    tooltip="A published Analytic-Init file (.pt or .safetensors) in "
-                    "models/checkpoints; built-in = zero mean and the published variance.",
+                    tooltip="built-in: zero mean and the published variance. Or a published "
+                    "Analytic-Init file, .pt or .safetensors, in models/checkpoints.",
                 ),
-                seed_input("Noise is drawn on the CPU: one seed, one start, on any machine."),
+                seed_input(
+                    "Noise is drawn on the CPU: a seed gives the same noise on every machine."
+                ),
                 io.Int.Input(
                     "start_timestep",
                     default=940,
                     min=1,
                     max=1000,
-                    tooltip="The sampler's start_timestep: set both to the same number. Published: "
-                    "940 for original checkpoints, 1000 (plain noise) for CIL ones.",
+                    tooltip="Set it to the sampler's start_timestep. Published: 940 for original "
+                    "checkpoints, 1000 (plain noise) for CIL ones.",
                 ),
                 io.Latent.Input(
                     "statistics_from",
                     optional=True,
-                    tooltip="Sample videos (at least 2 in one batch) to measure mean and variance "
-                    "from, in place of the file.",
+                    tooltip="Measures mean and variance on your own videos instead of the file: "
+                    "at least 2 in one batch.",
                 ),
             ],
             outputs=[io.Noise.Output(display_name="NOISE")],

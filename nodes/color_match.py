@@ -22,26 +22,28 @@ class ColorMatch(io.ComfyNode):
             display_name="DynamiCrafter Color Match",
             search_aliases=["color correction", "colour match", "color drift"],
             category=f"{CATEGORY}/image",
-            description="Brings the video's colours back to those of the input image, where they "
-            "drifted.",
+            description="Restores the input image's colours in a video whose colours drifted.",
             inputs=[
                 io.Image.Input("images", tooltip="The video's frames."),
                 io.Image.Input(
-                    "reference", tooltip="One image, such as the input, or one for each frame."
+                    "reference",
+                    tooltip="The image whose colours to take, such as the input; or one image for "
+                    "each frame.",
                 ),
                 io.Combo.Input(
                     "method",
                     options=["mean_std", "covariance", "histogram"],
                     default="mean_std",
-                    tooltip="mean_std: brightness and contrast per channel. covariance: also how "
-                    "the channels go together. histogram: the whole distribution, the strongest.",
+                    tooltip="mean_std: matches brightness and contrast per channel. covariance: "
+                    "also how channels vary together. histogram: the whole distribution, the "
+                    "strongest.",
                 ),
                 io.Combo.Input(
                     "source",
                     options=["each_frame", "first_frame"],
                     default="each_frame",
-                    tooltip="each_frame: every frame gets the reference's colours. first_frame: "
-                    "all frames move as the first one needs it, so that changes of light stay.",
+                    tooltip="each_frame: corrects every frame by itself. first_frame: applies the "
+                    "first frame's correction to all, which keeps changes of light.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -49,7 +51,7 @@ class ColorMatch(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="0 changes nothing, 1 matches fully.",
+                    tooltip="0 = no change, 1 = full match.",
                 ),
             ],
             outputs=[io.Image.Output(display_name="images")],

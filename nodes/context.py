@@ -110,19 +110,23 @@ class ContextEncode(io.ComfyNode):
             display_name="CLIP-Vision Context Encode",
             search_aliases=["clip vision encode", "image embedding", "dynamicrafter"],
             category=f"{CATEGORY}/conditioning",
-            description="Encodes the image as published: the whole picture squashed to 224 x 224, "
-            "all 257 tokens. The second output is of a mid-grey image, for the negative.",
+            description="Shows the image to CLIP as published: the whole picture, squashed to 224 "
+            "x 224, all 257 tokens. The second output encodes a mid-grey image, for the negative.",
             inputs=[
                 io.ClipVision.Input(
                     "clip_vision", tooltip="The checkpoint's, or CLIP-ViT-H from Load CLIP Vision."
                 ),
-                io.Image.Input("image", tooltip="One image, or one for each video of the batch."),
+                io.Image.Input(
+                    "image",
+                    tooltip="One image, or one for each video of the batch. Use the original, not "
+                    "a cropped copy.",
+                ),
                 io.Combo.Input(
                     "fit",
                     options=["stretch", "crop", "pad"],
                     default="stretch",
-                    tooltip="How a picture that is not square becomes one. stretch is the "
-                    "published way; crop loses the edges, pad adds black bars.",
+                    tooltip="How the image becomes square. stretch squashes it, as published; "
+                    "crop cuts off the edges; pad adds black bars.",
                 ),
             ],
             outputs=[
@@ -147,24 +151,33 @@ class ContextProjection(io.ComfyNode):
             display_name="Query-Transformer Projection",
             search_aliases=["image projection", "resampler", "dynamicrafter"],
             category=f"{CATEGORY}/conditioning",
-            description="Turns CLIP image tokens into text-aligned context and adds it to the "
-            "conditionings. image_only has the negative's text with the image's context: the "
-            "middle term of two-scale guidance.",
+            description="Adds what the image is about to the prompts: turns its CLIP tokens into "
+            "context beside the text. image_only combines the negative prompt with the image, for "
+            "two-scale guidance.",
             inputs=[
-                io.Conditioning.Input("positive", tooltip="What should happen."),
-                io.Conditioning.Input("negative", tooltip="As published: the empty text."),
+                io.Conditioning.Input(
+                    "positive", tooltip="The prompt: what should happen in the video."
+                ),
+                io.Conditioning.Input(
+                    "negative", tooltip="What to avoid. Published: an empty prompt."
+                ),
                 Projector.Input("projector", tooltip="The checkpoint's query transformer."),
-                io.ClipVisionOutput.Input("clip_vision_output", tooltip="The image's tokens."),
                 io.ClipVisionOutput.Input(
-                    "null_clip_vision_output", tooltip="Tokens of the grey image, for the negative."
+                    "clip_vision_output",
+                    tooltip="The image's tokens, from CLIP-Vision Context Encode.",
+                ),
+                io.ClipVisionOutput.Input(
+                    "null_clip_vision_output",
+                    tooltip="Tokens of the grey image, from CLIP-Vision Context Encode; used for "
+                    "the negative.",
                 ),
                 io.Combo.Input(
                     "frame_tokens",
                     options=["auto", "shared", "resample"],
                     default="auto",
-                    tooltip="How frames share the image's tokens. auto: 16 tokens a frame at the "
-                    "trained length, else all to every frame, as published. shared: always all to "
-                    "every frame. resample: interpolates them to the length.",
+                    tooltip="Which image tokens each frame sees. auto: 16 of its own at the "
+                    "trained length, otherwise all of them, as published. shared: always all. "
+                    "resample: 16 of its own at any length, by interpolation.",
                 ),
             ],
             outputs=[

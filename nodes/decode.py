@@ -172,16 +172,17 @@ class VideoDecode(io.ComfyNode):
             display_name="DynamiCrafter Video Decode",
             search_aliases=["vae decode", "decode", "tooncrafter decode"],
             category=f"{CATEGORY}/latent",
-            description="Decodes all frames of all videos, by default as many at once as fit.",
+            description="Turns latents into frames, as many at once as fit into memory.",
             inputs=[
                 io.Vae.Input("vae", tooltip="The checkpoint's, or any Stable Diffusion 1.x VAE."),
-                io.Latent.Input("samples", tooltip="From the sampler."),
+                io.Latent.Input("samples", tooltip="The video to decode, from the sampler."),
                 io.Int.Input(
                     "chunk_frames",
                     default=0,
                     min=0,
                     max=1024,
-                    tooltip="Frames decoded at once; 0 = by free memory.",
+                    tooltip="Frames decoded at once. 0 = as many as fit into memory. Set 1 if "
+                    "memory runs out.",
                 ),
                 io.Int.Input(
                     "tile_size",
@@ -189,22 +190,25 @@ class VideoDecode(io.ComfyNode):
                     min=0,
                     max=4096,
                     step=64,
-                    tooltip="0 = whole frames. Set 256 or 512 when memory is short.",
+                    tooltip="Decodes in tiles of this many pixels, which takes less memory and "
+                    "changes the picture slightly. 0 = whole frames; try 512, then 256.",
                 ),
                 io.Boolean.Input(
                     "drop_last_frame",
                     default=False,
-                    tooltip="For loops: the last frame repeats the first.",
+                    tooltip="Turn it on for loops, whose last frame repeats the first.",
                 ),
                 io.Image.Input(
                     "first_image",
                     optional=True,
-                    tooltip="For ToonCrafter's VAE only: the image of the first frame, for detail.",
+                    tooltip="Only for ToonCrafter's VAE: the first frame's image, to restore its "
+                    "detail.",
                 ),
                 io.Image.Input(
                     "last_image",
                     optional=True,
-                    tooltip="For ToonCrafter's VAE only: the image of the last frame, for detail.",
+                    tooltip="Only for ToonCrafter's VAE: the last frame's image, to restore its "
+                    "detail.",
                 ),
                 io.Int.Input(
                     "num_frames",
@@ -212,8 +216,8 @@ class VideoDecode(io.ComfyNode):
                     min=0,
                     max=1024,
                     optional=True,
-                    tooltip="Frames of one video; 0 = as the latent says. A latent from Load "
-                    "Latent has lost the number.",
+                    tooltip="Frames of one video. 0 = as the latent says. Set it for latents from "
+                    "Load Latent, which lose the number.",
                 ),
             ],
             outputs=[

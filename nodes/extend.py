@@ -86,39 +86,41 @@ class Extend(io.ComfyNode):
             display_name="DynamiCrafter Extend Video",
             search_aliases=["long video", "longer video", "continue video"],
             category=f"{CATEGORY}/conditioning",
-            description="In place of Visual Detail Guidance: the new video starts with the last "
-            "frames of the one before and goes on from there. Join `before` and the new frames "
-            "with Batch Images: no frame is doubled.",
+            description="Continues a video: the new one starts with its last frames. Replaces "
+            "Visual Detail Guidance. Join `before` and the new frames with Batch Images; no frame "
+            "appears twice.",
             inputs=[
                 io.Conditioning.Input(
                     "positive",
-                    tooltip="From Query-Transformer Projection of the video's last frame.",
+                    tooltip="From Query-Transformer Projection, made with the video's last frame.",
                 ),
                 io.Conditioning.Input("negative", tooltip="From Query-Transformer Projection."),
                 io.Vae.Input("vae", tooltip="The checkpoint's, or any Stable Diffusion 1.x VAE."),
-                io.Image.Input("images", tooltip="The video so far; its size is kept."),
+                io.Image.Input(
+                    "images", tooltip="The video so far. The new frames get the same size."
+                ),
                 io.Int.Input(
                     "length",
                     default=16,
                     min=2,
                     max=1024,
-                    tooltip="Frames of the new video, the shared ones included.",
+                    tooltip="Frames of the new video, including the shared ones.",
                 ),
                 io.Int.Input(
                     "overlap",
                     default=4,
                     min=1,
                     max=1023,
-                    tooltip="How many last frames the new video starts with. More carry the motion "
-                    "on better and leave fewer new frames.",
+                    tooltip="How many last frames the new video starts with. More continue the "
+                    "motion more smoothly, but leave fewer new frames.",
                 ),
                 fps_input(),
                 image_only_input(),
                 io.Latent.Input(
                     "samples",
                     optional=True,
-                    tooltip="The latent of images, which keeps the shared frames exactly as they "
-                    "are.",
+                    tooltip="The latent that images was decoded from. Keeps the shared frames "
+                    "exactly; without it they are encoded again.",
                 ),
             ],
             outputs=[

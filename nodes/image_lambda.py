@@ -117,21 +117,29 @@ class Lambda(io.ComfyNode):
             display_name="Dual-Attention Lambda",
             search_aliases=["motion strength", "more motion", "motion", "image strength"],
             category=f"{CATEGORY}/model",
-            description="How strongly each layer listens to the image beside the text. Lower "
-            "middle layers give more motion, higher ones a stiller video.",
+            description="Sets how strongly each layer follows the image. Lower the middle layers "
+            "for more motion; raise them for a calmer video.",
             inputs=[
-                io.Model.Input("model", tooltip="A DynamiCrafter model; it stays as it is."),
-                io.Float.Input(
-                    "outer_layers", tooltip="Multiplies lambda at both ends of the U-Net.", **scale
+                io.Model.Input(
+                    "model", tooltip="A DynamiCrafter model. Only the output is changed."
                 ),
                 io.Float.Input(
-                    "middle_layers", tooltip="Multiplies lambda in the U-Net's middle.", **scale
+                    "outer_layers",
+                    tooltip="Multiplies lambda at both ends of the U-Net, where fine detail is "
+                    "drawn. 1 = unchanged, 0 = ignores the image.",
+                    **scale,
+                ),
+                io.Float.Input(
+                    "middle_layers",
+                    tooltip="Multiplies lambda in the U-Net's middle, which decides motion. Below "
+                    "1 = more motion, above 1 = calmer.",
+                    **scale,
                 ),
                 io.String.Input(
                     "per_layer",
                     default="",
-                    tooltip="A multiplier for each layer, comma-separated, in forward order; "
-                    "overrides the two.",
+                    tooltip="One multiplier per layer, comma-separated, in forward order. "
+                    "Overrides the two above; leave it empty to use them.",
                 ),
             ],
             outputs=[io.Model.Output(display_name="model")],
@@ -161,7 +169,8 @@ class LambdaPlot(io.ComfyNode):
             display_name="Plot Lambda",
             search_aliases=["lambda chart"],
             category=f"{CATEGORY}/model",
-            description="Lambda per layer: learned (256) times what Dual-Attention Lambda set.",
+            description="Draws lambda for each layer: the learned value (256 model) times what "
+            "Dual-Attention Lambda set.",
             inputs=[io.Model.Input("model", tooltip="A DynamiCrafter model.")],
             outputs=[io.Image.Output(display_name="image")],
         )

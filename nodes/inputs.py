@@ -15,8 +15,9 @@ Shots = io.Custom("DC_SHOTS")
 
 FITS = ["crop", "pad", "stretch"]
 SPEED_TOOLTIP = (
-    "0 = the model's own. 256: frame stride 1-6, larger = more motion (3). Others: frames per "
-    "second, smaller = more motion (512: 24, 1024: 10, interpolate and loop: 5, Toon: 10)."
+    "How fast things move; 0 = the model's default. 256 model: frame stride 1 to 6, default 3, "
+    "higher = more motion. Other models: frames per second, lower = more motion. Defaults: 512 "
+    "model 24, 1024 model 10, interpolation and loops 5, ToonCrafter 10."
 )
 
 
@@ -37,8 +38,8 @@ class Shot(NamedTuple):
 
 
 def seed_input(
-    tooltip: str = "The start's noise is drawn on the CPU, that of each step (eta above 0) where "
-    "the model runs: with eta 0 a seed gives one video on any machine.",
+    tooltip: str = "Initial noise is drawn on the CPU. With eta 0 a seed gives the same video on "
+    "every machine; with eta above 0 the device matters, too.",
 ) -> Any:
     return io.Int.Input(
         "seed",
@@ -50,8 +51,14 @@ def seed_input(
     )
 
 
-def steps_input(tooltip: str = "Published: 50. 25 to 30 look close.") -> Any:
-    return io.Int.Input("steps", default=50, min=1, max=1000, tooltip=tooltip)
+def steps_input() -> Any:
+    return io.Int.Input(
+        "steps",
+        default=50,
+        min=1,
+        max=1000,
+        tooltip="More steps take longer. Published: 50; 25 to 30 look close.",
+    )
 
 
 def eta_input() -> Any:
@@ -61,7 +68,7 @@ def eta_input() -> Any:
         min=0.0,
         max=1.0,
         step=0.01,
-        tooltip="Fresh noise in each step: 1 as published, 0 deterministic.",
+        tooltip="Fresh noise added at each step. 1 as published; 0 is deterministic.",
     )
 
 
@@ -69,10 +76,16 @@ def guidance_inputs() -> list[Any]:
     """cfg, image_cfg and guidance_rescale, in this order."""
     scale = {"default": 7.5, "min": 0.0, "max": 100.0, "step": 0.1}
     return [
-        io.Float.Input("cfg", tooltip="How strongly the text steers.", **scale),
+        io.Float.Input(
+            "cfg",
+            tooltip="How strongly the text steers. Published: 7.5. Higher follows the prompt more "
+            "closely and raises contrast.",
+            **scale,
+        ),
         io.Float.Input(
             "image_cfg",
-            tooltip="How strongly the image's context steers; unused without image_only.",
+            tooltip="How strongly the image's context steers. Lower = more motion, higher = "
+            "closer to the image. Has no effect unless image_only is connected.",
             **scale,
         ),
         io.Float.Input(
@@ -81,13 +94,16 @@ def guidance_inputs() -> list[Any]:
             min=-1.0,
             max=1.0,
             step=0.01,
-            tooltip="Tames the contrast that a high cfg brings, per video. Negative = the model's "
-            "own (0.7; 256 and VideoCrafter: 0).",
+            tooltip="Reduces the contrast that a high cfg adds, measured over the whole video. 0 "
+            "= off, 1 = full. Negative = the model's default: 0.7, or 0 for 256 and VideoCrafter.",
         ),
     ]
 
 
-def size_inputs(width: str = "256: 256; 1024: 1024.", height: str = "256: 256; 1024: 576.") -> Any:
+def size_inputs(
+    width: str = "Pixels, a multiple of 8. 512 model: 512, 256 model: 256, 1024 model: 1024.",
+    height: str = "Pixels, a multiple of 8. 512 model: 320, 256 model: 256, 1024 model: 576.",
+) -> Any:
     """width and height, with these tooltips."""
     size = {"min": 8, "max": 8192, "step": 8}
     return [
@@ -99,8 +115,20 @@ def size_inputs(width: str = "256: 256; 1024: 1024.", height: str = "256: 256; 1
 def video_inputs() -> list[Any]:
     """length and batch_size, in this order."""
     return [
-        io.Int.Input("length", default=16, min=1, max=1024, tooltip="Frames; the models know 16."),
-        io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Videos at once."),
+        io.Int.Input(
+            "length",
+            default=16,
+            min=1,
+            max=1024,
+            tooltip="Frames. The models were trained on 16; other lengths run, but look worse.",
+        ),
+        io.Int.Input(
+            "batch_size",
+            default=1,
+            min=1,
+            max=64,
+            tooltip="Videos sampled together; each needs its own memory.",
+        ),
     ]
 
 
@@ -108,7 +136,9 @@ def fps_input(tooltip: str = SPEED_TOOLTIP) -> Any:
     return io.Int.Input("fps", default=0, min=0, max=1000, tooltip=tooltip)
 
 
-def image_only_input(tooltip: str = "For two-scale guidance; else leave it.") -> Any:
+def image_only_input(
+    tooltip: str = "Only for two-scale guidance; otherwise leave it unconnected.",
+) -> Any:
     return io.Conditioning.Input("image_only", optional=True, tooltip=tooltip)
 
 

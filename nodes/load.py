@@ -295,27 +295,29 @@ class CheckpointLoader(io.ComfyNode):
             ],
             category=f"{CATEGORY}/loaders",
             description="Loads a DynamiCrafter, ToonCrafter, ViewCrafter or VideoCrafter "
-            "checkpoint. A part that the file lacks comes out as None, with a line in the log.",
+            "checkpoint. If the file lacks a part, its output is empty and the log names what to "
+            "load instead.",
             inputs=[
                 io.Combo.Input(
                     "ckpt_name",
                     options=checkpoint_names(),
-                    tooltip="A file in models/checkpoints or models/diffusion_models: original, "
-                    "pruned, safetensors or ckpt.",
+                    tooltip="A file in models/checkpoints or models/diffusion_models. Original "
+                    "and pruned files work, as .ckpt or .safetensors.",
                 ),
                 io.Combo.Input(
                     "variant",
                     options=["auto", *VARIANTS],
                     default="auto",
-                    tooltip="auto reads it from the file. Set it when the log says that the file "
-                    "does not tell.",
+                    tooltip="Which model the file holds. auto reads it from the file; choose it "
+                    "yourself if the log says that it had to guess.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",
                     options=list(WEIGHT_DTYPES),
                     default="default",
-                    tooltip="Precision of the U-Net's weights. fp8 halves their memory; fast needs "
-                    "an RTX 40 series card or newer.",
+                    tooltip="Precision of the U-Net's weights. default suits the card; fp8 takes "
+                    "half the memory of 16 bits. fp8_e4m3fn_fast needs an RTX 40 series card or "
+                    "newer.",
                 ),
             ],
             outputs=[

@@ -43,33 +43,35 @@ class InputConformity(io.ComfyNode):
             display_name="Perceptual Input Conformity (PIC)",
             search_aliases=["metric", "dreamsim", "input conformity"],
             category=f"{CATEGORY}/metrics",
-            description="How much a video still looks like its input image: the mean over frames "
-            "of 1 - perceptual distance.",
+            description="Measures how much a video still looks like its input image: the mean "
+            "over frames of 1 - perceptual distance.",
             inputs=[
-                io.Image.Input("images", tooltip="The frames of one or more videos."),
+                io.Image.Input(
+                    "images", tooltip="Frames of one or more videos, one video after another."
+                ),
                 io.Image.Input("image", tooltip="The input image, or one for each video."),
                 io.Combo.Input(
                     "distance",
                     options=list(DISTANCES),
                     default="dreamsim",
-                    tooltip="dreamsim: the published PIC; the package must be installed. "
-                    "clip_vision, pixels: other figures, not comparable with published ones.",
+                    tooltip="dreamsim: the published PIC; needs the dreamsim package. clip_vision "
+                    "and pixels need nothing more, but cannot be compared with published figures.",
                 ),
                 io.Int.Input(
                     "num_frames",
                     default=0,
                     min=0,
                     max=1024,
-                    tooltip="Frames of one video; 0 = as many videos as input images.",
+                    tooltip="Frames of one video. 0 = as many videos as input images.",
                 ),
                 fit_input(
-                    "How the input image is brought to the video's size; as in Visual Detail "
-                    "Guidance."
+                    "How the input image is resized to the video; choose the same as in Visual "
+                    "Detail Guidance."
                 ),
                 io.ClipVision.Input(
                     "clip_vision",
                     optional=True,
-                    tooltip="Only for the distance clip_vision: the checkpoint's, or any from Load "
+                    tooltip="Only for distance clip_vision: the checkpoint's, or any from Load "
                     "CLIP Vision.",
                 ),
             ],

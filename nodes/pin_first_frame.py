@@ -23,16 +23,18 @@ class PinFirstFrame(io.ComfyNode):
             display_name="DynamiCrafter Pin First Frame",
             search_aliases=["keep first frame", "hold frame"],
             category=f"{CATEGORY}/model",
-            description="Holds the first frame to the given image while sampling, so that it comes "
-            "out as the image itself (but for the VAE). Works with every sampler.",
+            description="Keeps the first frame identical to your image, apart from VAE loss. "
+            "Works with every sampler.",
             inputs=[
-                io.Model.Input("model", tooltip="A DynamiCrafter model; it stays as it is."),
+                io.Model.Input(
+                    "model", tooltip="A DynamiCrafter model. Only the output is changed."
+                ),
                 io.Combo.Input(
                     "frames",
                     options=FRAMES,
                     default="first",
-                    tooltip="first: only the first frame. given: every frame that has an image in "
-                    "the modes interpolate, loop and keyframes.",
+                    tooltip="first: only the first frame. given: also the other frames with an "
+                    "image, in modes interpolate, loop and keyframes.",
                 ),
             ],
             outputs=[io.Model.Output(display_name="model")],

@@ -36,16 +36,18 @@ class PromptSchedule(io.ComfyNode):
             display_name="DynamiCrafter Prompt Schedule",
             search_aliases=["prompt travel", "prompt per frame", "batch prompt schedule"],
             category=f"{CATEGORY}/conditioning",
-            description="One prompt per segment of the video, in place of CLIP Text Encode for the "
-            "positive. Works with any length and with context windows.",
+            description="Changes the prompt along the video: one prompt per segment. Replaces "
+            "CLIP Text Encode for the positive, at any length and with context windows.",
             inputs=[
-                io.Clip.Input("clip", tooltip="The checkpoint's, or OpenCLIP ViT-H."),
+                io.Clip.Input(
+                    "clip", tooltip="The checkpoint's, or OpenCLIP ViT-H from Load CLIP."
+                ),
                 io.String.Input(
                     "prompts",
                     multiline=True,
                     default="0: a boat lies at the shore\n8: the boat sails away",
-                    tooltip="One prompt per line. `frame: prompt` says from which frame it holds "
-                    "(negative: counted from the end); without numbers the lines share the video "
+                    tooltip="One prompt per line. `8: the boat sails away` starts at frame 8; "
+                    "negative frames count from the end. Lines without numbers share the video "
                     "evenly.",
                 ),
                 io.Int.Input(
@@ -53,14 +55,14 @@ class PromptSchedule(io.ComfyNode):
                     default=16,
                     min=1,
                     max=1024,
-                    tooltip="Frames; the same as in Visual Detail Guidance.",
+                    tooltip="Frames; use the same number as in Visual Detail Guidance.",
                 ),
                 io.Int.Input(
                     "blend_frames",
                     default=BLEND_FRAMES,
                     min=0,
                     max=1024,
-                    tooltip="Frames over which one prompt fades into the next; 0 = at once.",
+                    tooltip="Frames over which one prompt fades into the next. 0 = a hard switch.",
                 ),
             ],
             outputs=[io.Conditioning.Output(display_name="conditioning")],

@@ -172,8 +172,8 @@ def _grid_inputs() -> dict[str, Any]:
             "spacing",
             options=SPACINGS,
             default="auto",
-            tooltip="Which timesteps are visited. auto: as the model was published (256 and "
-            "VideoCrafter uniform, others uniform_trailing).",
+            tooltip="Which timesteps are visited. auto: as published, uniform for 256 and "
+            "VideoCrafter, uniform_trailing for the others.",
         ),
         "denoise": io.Float.Input(
             "denoise",
@@ -181,22 +181,24 @@ def _grid_inputs() -> dict[str, Any]:
             min=0.0,
             max=1.0,
             step=0.01,
-            tooltip="Below 1 starts from the latent input: the lower, the more of it stays.",
+            tooltip="1 = from pure noise. Below 1 starts from the latent input: the lower, the "
+            "more of it stays.",
         ),
         "ending": io.Combo.Input(
             "ending",
             options=ENDINGS,
             default="clean",
-            tooltip="clean ends without noise. published stops one timestep early and leaves the "
-            "latent slightly scaled, exactly as the original code.",
+            tooltip="clean removes all noise. published stops one timestep early, exactly as the "
+            "original code; with few steps contrast looks washed out.",
         ),
         "start_timestep": io.Int.Input(
             "start_timestep",
             default=1000,
             min=1,
             max=1000,
-            tooltip="Below 1000 the model leans less on the image: more motion. Published: 940 "
-            "for 512 and 1024, 1000 for CIL checkpoints.",
+            tooltip="Lower = more motion, because the model relies less on the image. Published: "
+            "940 for 512 and 1024, 1000 for CIL checkpoints. Below 1000, connect Analytic-Init "
+            "Noise.",
         ),
     }
 
@@ -248,7 +250,7 @@ class DDIM(io.ComfyNode):
             display_name="DynamiCrafter DDIM",
             search_aliases=["ddim sampler", "eta"],
             category=f"{CATEGORY}/sampling",
-            description="The published DDIM sampler, for SamplerCustomAdvanced.",
+            description="The published DDIM sampler as SAMPLER, for SamplerCustomAdvanced.",
             inputs=[eta_input()],
             outputs=[io.Sampler.Output(display_name="SAMPLER")],
         )
@@ -270,8 +272,8 @@ class Sampler(io.ComfyNode):
             display_name="Dual-Attention Sampler",
             search_aliases=["ksampler", "sampler", "dynamicrafter sampler"],
             category=f"{CATEGORY}/sampling",
-            description="Samples a video with the published method. The defaults are the published "
-            "settings; stock samplers work on the same MODEL.",
+            description="Samples the video with the published method and settings. Stock samplers "
+            "work on the same MODEL.",
             inputs=[
                 io.Model.Input("model", tooltip="A DynamiCrafter model."),
                 io.Conditioning.Input("positive", tooltip="From Visual Detail Guidance."),
@@ -287,8 +289,15 @@ class Sampler(io.ComfyNode):
                 grid["ending"],
                 grid["start_timestep"],
                 grid["denoise"],
-                image_only_input("Turns on two-scale guidance."),
-                io.Noise.Input("noise", optional=True, tooltip="In place of the seed's noise."),
+                image_only_input(
+                    "From Visual Detail Guidance. Turns on two-scale guidance, so image_cfg takes "
+                    "effect."
+                ),
+                io.Noise.Input(
+                    "noise",
+                    optional=True,
+                    tooltip="Replaces the seed's noise, for example by Analytic-Init Noise.",
+                ),
             ],
             outputs=[io.Latent.Output(display_name="latent")],
         )
@@ -331,14 +340,17 @@ class Guider(io.ComfyNode):
             display_name="DynamiCrafter Dual Guider",
             search_aliases=["dual cfg", "image cfg", "two guidance scales"],
             category=f"{CATEGORY}/sampling",
-            description="Guidance with one or two scales and rescale per video, for "
-            "SamplerCustomAdvanced.",
+            description="Guidance with separate scales for text and image, for "
+            "SamplerCustomAdvanced. Contrast is rescaled over the whole video.",
             inputs=[
                 io.Model.Input("model", tooltip="A DynamiCrafter model."),
                 io.Conditioning.Input("positive", tooltip="From Visual Detail Guidance."),
                 io.Conditioning.Input("negative", tooltip="From Visual Detail Guidance."),
                 *guidance_inputs(),
-                image_only_input("Turns on two-scale guidance."),
+                image_only_input(
+                    "From Visual Detail Guidance. Turns on two-scale guidance, so image_cfg takes "
+                    "effect."
+                ),
             ],
             outputs=[io.Guider.Output(display_name="GUIDER")],
         )

@@ -220,27 +220,27 @@ class SketchControlNode(io.ComfyNode):
             display_name="Sketch Control (ToonCrafter)",
             search_aliases=["sketch guidance", "line art", "lineart", "controlnet"],
             category=f"{CATEGORY}/conditioning",
-            description="ToonCrafter's sketch ControlNet: sketches of as few or as many frames as "
-            "you like steer the motion, at any length. Goes between Visual Detail Guidance and "
-            "the sampler.",
+            description="Steers the motion with line drawings of some or all frames, by "
+            "ToonCrafter's sketch ControlNet. Goes between Visual Detail Guidance and the "
+            "sampler.",
             inputs=[
                 io.Conditioning.Input("positive", tooltip="From Visual Detail Guidance."),
                 io.Conditioning.Input("negative", tooltip="From Visual Detail Guidance."),
                 io.Combo.Input(
                     "control_net_name",
                     options=folder_paths.get_filename_list(FOLDER),
-                    tooltip="ToonCrafter's sketch_encoder in models/controlnet.",
+                    tooltip="ToonCrafter's sketch_encoder, in models/controlnet.",
                 ),
                 io.Image.Input(
                     "sketches",
-                    tooltip="A batch of line drawings, white lines on black, one for each frame "
-                    "named below. Brought to the video's size by covering and cutting.",
+                    tooltip="A batch of line drawings, white on black, one for each frame named "
+                    "below. Resized to fill the video; the rest is cut off.",
                 ),
                 io.String.Input(
                     "frames",
                     default="",
-                    tooltip="The frame of each sketch, comma-separated; the first is 0, -1 is the "
-                    "last. Empty = a sketch for every frame.",
+                    tooltip="The frame of each sketch, comma-separated: 0, 8, -1. 0 is the first, "
+                    "-1 the last. Empty = one sketch for every frame.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -248,13 +248,22 @@ class SketchControlNode(io.ComfyNode):
                     min=0.0,
                     max=10.0,
                     step=0.01,
-                    tooltip="How closely the frames follow their sketches; published: 0.6.",
+                    tooltip="How closely the frames follow their sketches. 0 = not at all; "
+                    "published: 0.6.",
                 ),
                 io.Float.Input(
-                    "start_percent", default=0.0, tooltip="Steps before it run free.", **percent
+                    "start_percent",
+                    default=0.0,
+                    tooltip="When the control begins, as a share of the steps: 0 = at the first "
+                    "step.",
+                    **percent,
                 ),
                 io.Float.Input(
-                    "end_percent", default=1.0, tooltip="Steps behind it run free.", **percent
+                    "end_percent",
+                    default=1.0,
+                    tooltip="When the control ends, as a share of the steps: 1 = after the last "
+                    "step.",
+                    **percent,
                 ),
                 image_only_input(),
             ],

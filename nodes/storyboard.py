@@ -183,29 +183,35 @@ class ShotNode(io.ComfyNode):
             display_name="DynamiCrafter Shot",
             search_aliases=["story", "storytelling", "scene"],
             category=f"{CATEGORY}/story",
-            description="One shot of a Storyboard: what happens, how long, and from which image.",
+            description="One shot for Storyboard: what happens, how long it lasts, and which "
+            "image it starts from.",
             inputs=[
                 io.String.Input(
                     "prompt",
                     multiline=True,
-                    tooltip="What happens in the shot. Two or more lines `frame: prompt` are read "
-                    "as in Prompt Schedule.",
+                    tooltip="What happens in the shot. Several lines such as `8: the boat turns` "
+                    "change the prompt at that frame, as in Prompt Schedule.",
                 ),
                 io.Int.Input(
                     "length",
                     default=16,
                     min=2,
                     max=1024,
-                    tooltip="Frames, those shared with the shot before included.",
+                    tooltip="Frames of the shot, including those shared with the shot before. The "
+                    "models were trained on 16.",
                 ),
                 fps_input(),
                 io.Image.Input(
                     "image",
                     optional=True,
-                    tooltip="The shot's first frame. Without one the shot goes on from the last "
+                    tooltip="The shot's first frame. Without it, the shot continues from the last "
                     "frames of the shot before.",
                 ),
-                Shots.Input("shots", optional=True, tooltip="The shots before this one."),
+                Shots.Input(
+                    "shots",
+                    optional=True,
+                    tooltip="The shots before this one; leave it unconnected on the first.",
+                ),
             ],
             outputs=[Shots.Output(display_name="shots")],
         )
@@ -230,38 +236,46 @@ class Storyboard(io.ComfyNode):
             display_name="DynamiCrafter Storyboard",
             search_aliases=["story", "storytelling", "long video", "shots"],
             category=f"{CATEGORY}/story",
-            description="A list of shots becomes one video: cut where a shot has its own image, "
-            "seamless where it goes on from the shot before, or from image to image with "
-            "interpolation models. Shot i is sampled with seed + i.",
+            description="Makes one video from several shots: a cut where a shot has its own "
+            "image, seamless where it continues the one before. Interpolation models lead from "
+            "image to image. Shot i uses seed + i.",
             inputs=[
                 io.Model.Input("model", tooltip="A DynamiCrafter model."),
-                io.Clip.Input("clip", tooltip="The checkpoint's, or OpenCLIP ViT-H."),
+                io.Clip.Input(
+                    "clip", tooltip="The checkpoint's, or OpenCLIP ViT-H from Load CLIP."
+                ),
                 io.Vae.Input("vae", tooltip="The checkpoint's, or any Stable Diffusion 1.x VAE."),
-                io.ClipVision.Input("clip_vision", tooltip="The checkpoint's, or CLIP-ViT-H."),
+                io.ClipVision.Input(
+                    "clip_vision", tooltip="The checkpoint's, or CLIP-ViT-H from Load CLIP Vision."
+                ),
                 Projector.Input("projector", tooltip="The checkpoint's query transformer."),
                 Shots.Input("shots", tooltip="The last Shot of the chain."),
                 io.Combo.Input(
                     "mode",
                     options=MODES,
                     default="animate",
-                    tooltip="animate: each shot starts from its image, or goes on from the shot "
+                    tooltip="animate: each shot starts from its image, or continues the shot "
                     "before. interpolate: each shot leads to the next one's image (512_interp "
-                    "models); the last shot is only the image to end on.",
+                    "models); the last shot only gives the final image.",
                 ),
                 io.String.Input(
-                    "negative", default="", tooltip="For all shots; as published: empty."
+                    "negative", default="", tooltip="What to avoid, in all shots. Published: empty."
                 ),
                 *size_inputs(),
-                fit_input("How images are brought to the video's size."),
+                fit_input(
+                    "How images are resized to the video: crop fills the frame and cuts the rest, "
+                    "pad adds black bars, stretch distorts."
+                ),
                 io.Int.Input(
                     "overlap",
                     default=4,
                     min=1,
                     max=1023,
-                    tooltip="Frames that a shot without an image shares with the one before.",
+                    tooltip="Frames that a shot without an image shares with the one before. More "
+                    "= smoother motion, fewer new frames.",
                 ),
-                seed_input("Of the first shot; the next ones count on."),
-                steps_input("Published: 50."),
+                seed_input("Seed of the first shot; each later shot adds 1."),
+                steps_input(),
                 guidance_inputs()[0],
                 eta_input(),
             ],

@@ -58,12 +58,14 @@ class VideoDistance(io.ComfyNode):
             display_name="Video Distance (FVD, KVD)",
             search_aliases=["metric", "frechet video distance"],
             category=f"{CATEGORY}/metrics",
-            description="How far two sets of videos are from each other, by FVD and KVD, with the "
-            "protocol that they were measured by.",
+            description="Compares two sets of videos by FVD and KVD, and reports how they were "
+            "measured. Lower = more alike.",
             inputs=[
-                io.Image.Input("real_images", tooltip="Frames of real videos, one after another."),
                 io.Image.Input(
-                    "generated_images", tooltip="Frames of generated videos, of the same size."
+                    "real_images", tooltip="Frames of real videos, one video after another."
+                ),
+                io.Image.Input(
+                    "generated_images", tooltip="Frames of generated videos, in the same size."
                 ),
                 io.Combo.Input(
                     "extractor_name",
@@ -74,22 +76,24 @@ class VideoDistance(io.ComfyNode):
                     "preprocessing",
                     options=["i3d", "none"],
                     default="i3d",
-                    tooltip="i3d: as published for the I3D file. none: the network gets "
-                    "[clips, 3, frames, height, width] in 0 to 1 as they are.",
+                    tooltip="i3d: as published for the I3D file: 224 x 224 pixels, range -1 to 1. "
+                    "none: the network gets [clips, 3, frames, height, width] in 0 to 1, "
+                    "unchanged.",
                 ),
                 io.Int.Input(
                     "num_frames",
                     default=16,
                     min=1,
                     max=1024,
-                    tooltip="Frames of one clip, in both sets.",
+                    tooltip="Frames of one clip, in both sets. Published: 16.",
                 ),
                 io.Int.Input(
                     "real_stride",
                     default=1,
                     min=1,
                     max=64,
-                    tooltip="Takes every n-th real image before clips are cut; the paper's: 3.",
+                    tooltip="Keeps every n-th real image before clips are cut. 1 = all; "
+                    "published: 3.",
                 ),
             ],
             outputs=[

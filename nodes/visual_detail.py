@@ -231,31 +231,38 @@ class VisualDetailGuidance(io.ComfyNode):
                 "dynamicrafter",
             ],
             category=f"{CATEGORY}/conditioning",
-            description="Encodes the image and concatenates it to every frame's noise, so that the "
-            "video keeps its detail. Also sets size, length and speed of the video.",
+            description="Gives the video the image's detail: encodes the image and joins it to "
+            "every frame's noise. Also sets the video's size, length and speed.",
             inputs=[
                 io.Conditioning.Input("positive", tooltip="From Query-Transformer Projection."),
                 io.Conditioning.Input("negative", tooltip="From Query-Transformer Projection."),
                 io.Vae.Input("vae", tooltip="The checkpoint's, or any Stable Diffusion 1.x VAE."),
-                io.Image.Input("image", tooltip="The first frame."),
+                io.Image.Input(
+                    "image", tooltip="The image to animate; it is the first frame. Any size."
+                ),
                 *size_inputs(),
                 *video_inputs(),
                 io.Combo.Input(
                     "mode",
                     options=MODES,
                     default="animate",
-                    tooltip="animate: the image on every frame. interpolate: image and end_image "
-                    "at the ends (512_interp models). loop: the image at both ends. keyframes: "
-                    "images at chosen frames. per_frame: an image for each frame (ViewCrafter).",
+                    tooltip="animate: start from the image. interpolate: from image to end_image. "
+                    "loop: end where it began. keyframes: images at chosen frames. per_frame: an "
+                    "image for each frame (ViewCrafter). interpolate, loop and keyframes need a "
+                    "512_interp or ToonCrafter model.",
                 ),
                 fps_input(),
                 fit_input(
-                    "How images are brought to the video's size: crop covers it and cuts, "
-                    "pad adds black bars, stretch ignores the aspect ratio."
+                    "How images are resized to the video: crop fills the frame and cuts the rest, "
+                    "pad adds black bars, stretch distorts."
                 ),
                 image_only_input(),
-                io.Image.Input("end_image", optional=True, tooltip="The last frame (interpolate)."),
-                Keyframes.Input("keyframes", optional=True, tooltip="Images at chosen frames."),
+                io.Image.Input(
+                    "end_image", optional=True, tooltip="The last frame, for mode interpolate."
+                ),
+                Keyframes.Input(
+                    "keyframes", optional=True, tooltip="From Keyframe nodes, for mode keyframes."
+                ),
             ],
             outputs=[
                 *conditioning_outputs(),
@@ -300,18 +307,22 @@ class KeyframeNode(io.ComfyNode):
             display_name="DynamiCrafter Keyframe",
             search_aliases=["keyframes", "guide frame", "middle frame"],
             category=f"{CATEGORY}/conditioning",
-            description="Puts an image at a frame of the video, for Visual Detail Guidance in mode "
+            description="Places an image at a chosen frame, for Visual Detail Guidance in mode "
             "keyframes.",
             inputs=[
-                io.Image.Input("image", tooltip="One image."),
+                io.Image.Input("image", tooltip="The image to place; one image, not a batch."),
                 io.Int.Input(
                     "frame",
                     default=0,
                     min=-1024,
                     max=1023,
-                    tooltip="The first frame is 0; negative numbers count from the end.",
+                    tooltip="Where to place it: 0 is the first frame, -1 the last.",
                 ),
-                Keyframes.Input("keyframes", optional=True, tooltip="Keyframes before this one."),
+                Keyframes.Input(
+                    "keyframes",
+                    optional=True,
+                    tooltip="Keyframes placed so far; leave it unconnected on the first.",
+                ),
             ],
             outputs=[Keyframes.Output(display_name="keyframes")],
         )
@@ -339,13 +350,19 @@ class EmptyVideo(io.ComfyNode):
                 "videocrafter",
             ],
             category=f"{CATEGORY}/conditioning",
-            description="An empty video for VideoCrafter's text-to-video models.",
+            description="Makes a video from text alone: an empty latent for VideoCrafter's "
+            "text-to-video models.",
             inputs=[
-                io.Conditioning.Input("positive", tooltip="What should be seen."),
-                io.Conditioning.Input("negative", tooltip="What should not."),
-                *size_inputs("Pixels.", "Pixels."),
+                io.Conditioning.Input(
+                    "positive", tooltip="The prompt: what the video should show."
+                ),
+                io.Conditioning.Input("negative", tooltip="What to avoid; empty is fine."),
+                *size_inputs("Pixels, a multiple of 8.", "Pixels, a multiple of 8."),
                 *video_inputs(),
-                fps_input("Frames per second: smaller = more motion. 0 = the model's own (16)."),
+                fps_input(
+                    "Frames per second, lower = more motion. 0 = the model's default, 16. "
+                    "VideoCrafter's own script uses 28."
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive"),

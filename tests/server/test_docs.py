@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 import pytest
 from studio import Studio
+from write_help import LANGUAGES, help_path, pages, refreshed
 
 pytestmark = pytest.mark.server
 
-LANGUAGES = {"en": ("Inputs", "Outputs"), "zh": ("输入", "输出")}
 # The page's translation library gives these characters a meaning of their own.
 RESERVED = set("{}@|")
 
@@ -33,52 +33,65 @@ def input_names(info: dict[str, Any]) -> list[str]:
     return [name for group in ("required", "optional") for name in info["input"].get(group, {})]
 
 
-def help_path(node_id: str, language: str) -> str:
-    """Where the page looks for a node's help, below the pack's web folder."""
-    return f"docs/{node_id}.md" if language == "en" else f"docs/{node_id}/{language}.md"
-
-
-def explained(page: str, title: str) -> dict[str, tuple[str, str]]:
-    """The list under `## title`, lines like "- `name` (default): text": name to the other two.
-
-    A list, since the page's help panel is too narrow for a table.
-    """
-    section = page.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
-    line = re.compile(r"- `(\w+)`(?: ?[(\uff08](.*?)[)\uff09])?[:\uff1a] ?(.+)")
-    return {m[1]: (m[2] or "", m[3]) for m in map(line.fullmatch, section.splitlines()) if m}
-
-
 def fetch(studio: Studio, path: str) -> str:
     return studio.server._send(f"/extensions/{quote(path)}").decode()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_node_has_a_help_page_that_names_its_inputs_and_outputs(
+def test_the_page_gets_the_help_of_every_node(
     studio: Studio, nodes: dict[str, Any], root: Path, language: str
 ) -> None:
-    inputs_title, outputs_title = LANGUAGES[language]
-    for node_id, info in nodes.items():
-        page = fetch(studio, f"{root.name}/{help_path(node_id, language)}")
-        assert page.startswith("# ")
-        assert list(explained(page, inputs_title)) == input_names(info), node_id
-        assert list(explained(page, outputs_title)) == info["output_name"], node_id
+    for node_id in nodes:
+        path = help_path(node_id, language)
+        page = fetch(studio, f"{root.name}/{path.relative_to('web').as_posix()}")
+        assert page == (root / path).read_text(encoding="utf-8"), node_id
 
 
-def test_help_pages_state_the_defaults_of_numbers(
-    studio: Studio, nodes: dict[str, Any], root: Path
+def test_help_repeats_the_sentences_of_nodes_and_translations(
+    nodes: dict[str, Any], root: Path
 ) -> None:
-    for node_id, info in nodes.items():
-        page = (root / "web" / help_path(node_id, "en")).read_text(encoding="utf-8")
-        inputs = explained(page, "Inputs")
-        for name, spec in info["input"].get("required", {}).items():
-            if spec[0] in ("INT", "FLOAT"):
-                assert float(inputs[name][0]) == spec[1]["default"], (node_id, name)
+    """`python3 scripts/write_help.py` mends it."""
+    for path, text in pages(nodes, root).items():
+        assert (root / path).read_text(encoding="utf-8") == text, path
+
+
+def test_help_lists_inputs_with_defaults_and_outputs() -> None:
+    tooltip = {"tooltip": "Said."}
+    info = {
+        "display_name": "Name",
+        "description": "What it does.",
+        "input": {
+            "required": {
+                "model": ["MODEL", tooltip],
+                "cfg": ["FLOAT", {"default": 7.50, **tooltip}],
+                "flag": ["BOOLEAN", {"default": False, **tooltip}],
+                "negative": ["STRING", {"default": "", **tooltip}],
+                "fit": [["crop", "pad"], {"default": "crop", **tooltip}],
+            },
+            "optional": {"image": ["IMAGE", tooltip]},
+        },
+        "output_name": ["latent"],
+    }
+    page = (
+        "# Old\n\nOld.\n\nBy hand.\n\n"
+        "## Inputs\n\n- old\n\n## Outputs\n\n- old\n\n## Tips\n\n- Kept.\n"
+    )
+    assert refreshed(page, info, {"outputs": {"0": {"tooltip": "Given."}}}, LANGUAGES["en"]) == (
+        "# Name\n\nWhat it does.\n\nBy hand.\n\n## Inputs\n\n"
+        "- `model`: Said.\n"
+        "- `cfg` (7.5): Said.\n"
+        "- `flag` (false): Said.\n"
+        "- `negative` (empty): Said.\n"
+        "- `fit` (crop): Said.\n"
+        "- `image` (optional): Said.\n"
+        "\n## Outputs\n\n- `latent`: Given.\n\n## Tips\n\n- Kept.\n"
+    )
 
 
 def test_there_is_no_help_page_without_a_node(nodes: dict[str, Any], root: Path) -> None:
     docs = root / "web" / "docs"
-    pages = {path.relative_to(docs.parent).as_posix() for path in docs.rglob("*.md")}
-    assert pages == {help_path(node, language) for node in nodes for language in LANGUAGES}
+    found = {path.relative_to(root) for path in docs.rglob("*.md")}
+    assert found == {help_path(node, language) for node in nodes for language in LANGUAGES}
 
 
 def test_chinese_covers_every_node_input_and_output(
