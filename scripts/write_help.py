@@ -1,4 +1,4 @@
-"""Writes what the help pages in web/docs/ repeat: description, inputs and outputs of each node.
+"""Writes what help pages repeat: each node's description, inputs, outputs and workflows.
 
     python3 scripts/write_help.py
 
@@ -10,11 +10,15 @@ starts the newest supported ComfyUI for a list of its nodes.
 import json
 import re
 import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from comfyui.server import ComfyServer
 from comfyui.setup import PACK, find_host
+
+# Workflows that a page names.
+MAX_TITLES = 4
 
 
 class Language(NamedTuple):
@@ -22,6 +26,8 @@ class Language(NamedTuple):
 
     inputs: str
     outputs: str
+    workflows: str
+    more: str
     optional: str
     empty: str
     brackets: str
@@ -34,8 +40,10 @@ class Language(NamedTuple):
 
 
 LANGUAGES = {
-    "en": Language("Inputs", "Outputs", "optional", "empty", " (|)", ": "),
-    "zh": Language("输入", "输出", "可选", "空", "（|）", "："),  # noqa: RUF001 - Chinese signs
+    "en": Language(
+        "Inputs", "Outputs", "Workflows", "and {} more", "optional", "empty", " (|)", ": "
+    ),
+    "zh": Language("输入", "输出", "工作流", "另有 {} 个", "可选", "空", "（|）", "："),  # noqa: RUF001 - Chinese signs
 }
 
 
@@ -57,11 +65,12 @@ def pages(object_info: dict[str, Any], root: Path) -> dict[Path, str]:
     for code, language in LANGUAGES.items():
         file = root / "locales" / code / "nodeDefs.json"
         texts = json.loads(file.read_text(encoding="utf-8"))
+        titles = workflows(root)
         for node_id, info in object_info.items():
             if node_id.startswith("DynamiCrafter"):
                 path = help_path(node_id, code)
                 page = (root / path).read_text(encoding="utf-8")
-                written[path] = refreshed(page, info, texts[node_id], language)
+                written[path] = refreshed(page, info, texts[node_id], titles[node_id], language)
     return written
 
 
@@ -71,16 +80,33 @@ def help_path(node_id: str, code: str) -> Path:
     return folder / f"{node_id}.md" if code == "en" else folder / node_id / f"{code}.md"
 
 
-def refreshed(page: str, info: dict[str, Any], texts: dict[str, Any], language: Language) -> str:
+def workflows(root: Path) -> dict[str, list[str]]:
+    """Titles of the workflows that use a node, by its id."""
+    found = defaultdict(list)
+    for path in sorted((root / "workflows").glob("*.json")):
+        text = path.read_text(encoding="utf-8")
+        for node_id in set(re.findall(r'"type": ?"(DynamiCrafter\w+)"', text)):
+            found[node_id].append(path.stem.removeprefix("DynamiCrafter - "))
+    return found
+
+
+def refreshed(
+    page: str,
+    info: dict[str, Any],
+    texts: dict[str, Any],
+    titles: list[str],
+    language: Language,
+) -> str:
     """`page` with title, description and lists of a node, as the host describes it.
 
-    texts: what the translation has of the node.
+    texts: what the translation has of the node. titles: of its workflows.
     """
     rest = page.split("\n\n", 2)[2]
     description = texts.get("description", info["description"])
     title = f"# {texts.get('display_name', info['display_name'])}"
     rest = _with_list(rest, language.inputs, _inputs(info, texts, language))
     rest = _with_list(rest, language.outputs, _outputs(info, texts, language))
+    rest = _with_workflows(rest, titles, language)
     return "\n\n".join([title, description, rest])
 
 
@@ -88,6 +114,19 @@ def _with_list(page: str, heading: str, lines: list[str]) -> str:
     """`page` with `lines` as the section under `heading`."""
     section = re.compile(rf"(?<=\n## {heading}\n\n).*?(?=\n\n## |\n*\Z)", re.DOTALL)
     return section.sub(lambda _: "\n".join(lines), page, count=1)
+
+
+def _with_workflows(page: str, titles: list[str], language: Language) -> str:
+    """`page` with a section on workflows after that on outputs, or without one."""
+    page = re.sub(rf"\n## {language.workflows}\n.*?\n(?=\n## |\Z)", "", page, flags=re.DOTALL)
+    if not titles:
+        return page
+    lines = [f"- *{title}*" for title in titles[:MAX_TITLES]]
+    if len(titles) > MAX_TITLES:
+        lines.append(f"- {language.more.format(len(titles) - MAX_TITLES)}")
+    section = "\n".join([f"## {language.workflows}", "", *lines])
+    outputs = re.compile(rf"\n## {language.outputs}\n.*?(?=\n\n## |\n*\Z)", re.DOTALL)
+    return outputs.sub(lambda m: f"{m[0]}\n\n{section}", page, count=1)
 
 
 def _inputs(info: dict[str, Any], texts: dict[str, Any], language: Language) -> list[str]:

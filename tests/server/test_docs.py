@@ -55,7 +55,7 @@ def test_help_repeats_the_sentences_of_nodes_and_translations(
         assert (root / path).read_text(encoding="utf-8") == text, path
 
 
-def test_help_lists_inputs_with_defaults_and_outputs() -> None:
+def test_help_lists_inputs_with_defaults_outputs_and_workflows() -> None:
     tooltip = {"tooltip": "Said."}
     info = {
         "display_name": "Name",
@@ -76,7 +76,10 @@ def test_help_lists_inputs_with_defaults_and_outputs() -> None:
         "# Old\n\nOld.\n\nBy hand.\n\n"
         "## Inputs\n\n- old\n\n## Outputs\n\n- old\n\n## Tips\n\n- Kept.\n"
     )
-    assert refreshed(page, info, {"outputs": {"0": {"tooltip": "Given."}}}, LANGUAGES["en"]) == (
+    texts = {"outputs": {"0": {"tooltip": "Given."}}}
+    once = refreshed(page, info, texts, ["Loop"], LANGUAGES["en"])
+    assert refreshed(once, info, texts, ["Loop"], LANGUAGES["en"]) == once
+    assert once == (
         "# Name\n\nWhat it does.\n\nBy hand.\n\n## Inputs\n\n"
         "- `model`: Said.\n"
         "- `cfg` (7.5): Said.\n"
@@ -84,7 +87,7 @@ def test_help_lists_inputs_with_defaults_and_outputs() -> None:
         "- `negative` (empty): Said.\n"
         "- `fit` (crop): Said.\n"
         "- `image` (optional): Said.\n"
-        "\n## Outputs\n\n- `latent`: Given.\n\n## Tips\n\n- Kept.\n"
+        "\n## Outputs\n\n- `latent`: Given.\n\n## Workflows\n\n- *Loop*\n\n## Tips\n\n- Kept.\n"
     )
 
 
