@@ -334,4 +334,4 @@ def test_speed_says_which_way_is_more_motion(object_info: dict[str, Any]) -> Non
         if node_id.startswith("DynamiCrafter") and "fps" in info["input"].get(group, {})
     ]
     assert len(tooltips) == 4
-    assert all("smaller = more motion" in text for text in tooltips)
+    assert all("lower = more motion" in text for text in tooltips)
