@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dc_model.shown import shown
 from training.data.entries import Entry, as_text, table_entries
 
 from .command import EvaluationError
@@ -30,7 +31,7 @@ def entries_of(protocol: str, dataset: Path | None, table: Path | None, seed: in
         readers = {"ucf101": ucf101_entries, "msrvtt": lambda f: msrvtt_entries(f, seed)}
         entries = readers[protocol](dataset)
     if not entries:
-        raise EvaluationError(f"{table or dataset} names no videos.")
+        raise EvaluationError(f"{table or dataset} names no videos; check its contents.")
     return entries
 
 
@@ -63,7 +64,8 @@ def msrvtt_entries(folder: Path, seed: int) -> list[Entry]:
                 )
     if not captions:
         raise EvaluationError(
-            f"{folder} has no JSON file with the test videos and sentences of MSR-VTT; put the "
+            f"{shown(folder)} has no JSON file with the test videos and sentences of MSR-VTT; "
+            "put the "
             "annotations beside the videos, or give --table."
         )
     files = [video for video in list_videos(folder) if video.stem in captions]
@@ -88,4 +90,4 @@ def _entry(video: Path, folder: Path, caption: str) -> Entry:
 
 def _require_path(path: Path, option: str) -> None:
     if not path.exists():
-        raise EvaluationError(f"{option} is {path}, which does not exist.")
+        raise EvaluationError(f"{option} is {shown(path)}, which does not exist; check the path.")

@@ -35,7 +35,9 @@ def list_videos(folder: Path) -> list[Path]:
     found = files_below(folder, lambda path: path.suffix.lower() in VIDEO_SUFFIXES)
     if not found:
         state = "holds no videos" if folder.is_dir() else "is not a folder; expected one of videos"
-        raise VideoError(f"{shown(folder)} {state} ({', '.join(sorted(VIDEO_SUFFIXES))}).")
+        raise VideoError(
+            f"{shown(folder)} {state}; give one with videos ({', '.join(sorted(VIDEO_SUFFIXES))})."
+        )
     return found
 
 

@@ -208,11 +208,15 @@ def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Train
     try:
         loaded = read_yaml(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise ConfigError(f"The configuration {path} cannot be read: {error.strerror}.") from None
+        raise ConfigError(
+            f"The configuration {shown(path)} cannot be read: {error.strerror}."
+        ) from None
     except ValueError as error:  # UnicodeDecodeError is one, too.
-        raise ConfigError(f"{path} is not YAML: {shown(error)}.") from None
+        raise ConfigError(f"{shown(path)} is not YAML: {shown(error)}.") from None
     if not isinstance(loaded, dict):
-        raise ConfigError(f"{path} holds no mapping; see training/configs for examples.")
+        raise ConfigError(
+            f"{shown(path)} holds no mapping; write it as the examples in training/configs."
+        )
     for dotted, value in (overrides or {}).items():
         _override(loaded, dotted, value)
     return read_config(loaded)
@@ -246,7 +250,7 @@ def _sentence(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         return _unknown(fault["loc"])
     if fault["type"] == "missing":
-        return f"{where} is missing; see training/configs for examples."
+        return f"{where} is missing; add it, as in the examples of training/configs."
     if fault["type"] == "literal_error":
         return f"{found}; choose one of {fault['ctx']['expected'].replace(' or ', ', ')}."
     if fault["type"] == "value_error" and len(fault["loc"]) == 1:  # About keys of one section.

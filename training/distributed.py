@@ -80,7 +80,7 @@ def check_model(accelerator: Accelerator, model: nn.Module) -> None:
     if accelerator.distributed_type == DistributedType.FSDP and scalars:
         raise ConfigError(
             f"{scalars[0]} is a single number, as the gates of the variant 256 are, and FSDP "
-            "slices arrays only; train this model with DDP (accelerate/ddp.yaml)."
+            "slices arrays only; use DDP (accelerate/ddp.yaml)."
         )
 
 
@@ -160,8 +160,9 @@ def load_deepspeed(engine: Any, folder: Path, step: int) -> None:
     path, _ = engine.load_checkpoint(str(folder / DEEPSPEED_FOLDER), tag=f"step{step}")
     if path is None:
         raise FileNotFoundError(
-            f"{folder / DEEPSPEED_FOLDER} has no state of step {step}; go on as the run began, or "
-            "with another output."
+            f"{folder / DEEPSPEED_FOLDER} has no state of step {step}; start it as the run "
+            "began, or "
+            "choose another output."
         )
 
 

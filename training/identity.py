@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dc_model.shown import shown
+
 from .config import ConfigError, ModelConfig, TrainConfig
 from .data.entries import Entry
 
@@ -53,7 +55,7 @@ def require_same_run(saved: Identity, now: Identity, folder: Path) -> list[str]:
     if other:
         found = "; ".join(_change(k, saved.get(k), now.get(k)) for k in other)
         raise ConfigError(
-            f"{folder} holds another run: {found}. Set these back to continue it, or choose "
+            f"{shown(folder)} holds another run: {found}. Set these back to continue it, or choose "
             "another output. To start from its weights, give its model.safetensors as "
             "model.checkpoint."
         )

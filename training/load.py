@@ -41,10 +41,12 @@ def load_parts(config: ModelConfig, stage: Stage = STAGES["full"]) -> Checkpoint
 
     Raises ConfigError when a file is missing, or an encoder that the stage needs in both.
     """
-    for key in ("checkpoint", "encoders"):
-        path = getattr(config, key)
+    for part in ("checkpoint", "encoders"):
+        path = getattr(config, part)
         if path and not Path(path).is_file():
-            raise ConfigError(f"model.{key} is {path!r}, which does not exist.")
+            raise ConfigError(
+                f"model.{part} is '{shown(path)}', which does not exist; check the path."
+            )
     parts = split_checkpoint(load_tensors(Path(config.checkpoint)))
     if config.encoders:
         other = split_encoders(load_tensors(Path(config.encoders)))
@@ -213,7 +215,8 @@ def clip_tokenizer(folder: str) -> Tokenize:
         return vocabulary.tokenize
     if not (Path(folder) / "vocab.json").is_file():
         raise ConfigError(
-            f"model.tokenizer is {folder!r}, which holds no vocab.json; give ComfyUI's folder "
+            f"model.tokenizer is '{shown(folder)}', which holds no vocab.json; give ComfyUI's "
+            "folder "
             "comfy/sd1_tokenizer."
         )
     from transformers import CLIPTokenizer

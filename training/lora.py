@@ -43,7 +43,10 @@ def add_lora(unet: nn.Module, config: LoraConfig, seed: int = 0) -> list[str]:
         if isinstance(module, nn.Linear) and name.endswith(config.targets)
     ]
     if not names:
-        raise ValueError(f"lora.targets {list(config.targets)} match no linear layer.")
+        raise ValueError(
+            f"lora.targets {list(config.targets)} match no linear layer; give endings of "
+            "names such as to_q."
+        )
     generator = torch.Generator().manual_seed(seed)
     for name in names:
         parent_name, _, child = name.rpartition(".")

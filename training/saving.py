@@ -68,7 +68,8 @@ def load_state(folder: Path) -> dict[str, Any] | None:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, KeyError, EOFError, OSError, UnpicklingError) as error:
         raise ConfigError(
-            f"{path} cannot be read ({shown(error)}); restore it, or remove it to begin again."
+            f"{shown(path)} cannot be read ({shown(error)}); restore it, or remove it to "
+            "begin again."
         ) from None
 
 
@@ -78,7 +79,8 @@ def require_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(place).free
     if free < size:
         raise ConfigError(
-            f"{folder} needs {size / 1e9:.1f} GB to save into and has {free / 1e9:.1f} GB free; "
+            f"{shown(folder)} needs {size / 1e9:.1f} GB to save into and has {free / 1e9:.1f} "
+            "GB free; "
             "make room, or choose an output on another disk."
         )
 

@@ -13,6 +13,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from dc_model.checkpoint.layout import CheckpointError
+from dc_model.shown import shown
 
 from .batch import BatchMaker
 from .config import ConfigError, TrainConfig, load_config
@@ -51,7 +52,9 @@ def make_trainer(
     source: clips in place of those that the configuration names.
     """
     if config.model.preset:
-        raise ConfigError("Presets are trained by `python -m research.small_world.train.chain`.")
+        raise ConfigError(
+            "model.preset is set; use `python -m research.small_world.train.chain` to train it."
+        )
     prepare_output(Path(config.output))
     source = source or open_source(config.data)
     entries = source.entries if isinstance(source, VideoSource) else []
@@ -90,7 +93,9 @@ def prepare_output(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ConfigError(f"output {folder} cannot be written to: {error.strerror}.") from None
+        raise ConfigError(
+            f"output {shown(folder)} cannot be written to: {error.strerror}."
+        ) from None
 
 
 def export(trainer: Trainer, path: Path, **stated: Any) -> None:

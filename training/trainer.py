@@ -133,7 +133,9 @@ class Trainer:
     def _optimizer(self) -> Any:
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         if not parameters:
-            raise ValueError(f"The stage {self.config.stage!r} trains nothing in this model.")
+            raise ValueError(
+                f"The stage '{self.config.stage}' trains nothing in this model; choose another."
+            )
         settings = self.config.optimizer
         return torch.optim.AdamW(
             parameters,
@@ -158,7 +160,8 @@ class Trainer:
             self.model.load_state_dict(state["model"])
         except RuntimeError as error:
             raise ConfigError(
-                f"{self.folder} holds the state of another model: {shown(error)} Choose another "
+                f"{shown(self.folder)} holds the state of another model: {shown(error)} "
+                "Choose another "
                 "output."
             ) from None
 
@@ -168,8 +171,8 @@ class Trainer:
             load_deepspeed(self.prepared, self.folder, self.step)
         elif state["optimizer"] is None:
             raise ConfigError(
-                f"The run in {self.folder} was saved under DeepSpeed; go on with DeepSpeed, or "
-                "begin with another output."
+                f"The run in {shown(self.folder)} was saved under DeepSpeed; continue with it, or "
+                "choose another output."
             )
         else:
             load_optimizer(self.optimizer.optimizer, state["optimizer"])

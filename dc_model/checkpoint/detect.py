@@ -204,7 +204,8 @@ def check_channels(variant: str, evidence: Evidence, origin: str) -> None:
     expected = VARIANTS[variant].in_channels
     if evidence.unet and evidence.in_channels != expected:
         raise CheckpointError(
-            f"The U-Net has {evidence.in_channels} input channels, but {variant} has {expected} "
+            f"The U-Net has {evidence.in_channels} input channels, but {shown(variant)} has "
+            f"{expected} "
             f"({origin}); set `variant` to one that has {evidence.in_channels}."
         )
 

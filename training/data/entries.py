@@ -88,7 +88,7 @@ def _csv_rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if any(cell.strip() for cell in cells):
                 yield number, dict(zip(names, cells, strict=False))
     except csv.Error as error:
-        raise ConfigError(f"{table.name}, line {reader.line_num}: {error}.") from None
+        raise ConfigError(f"{shown(table.name)}, line {reader.line_num}: {error}.") from None
 
 
 def _names(cells: Iterable[str]) -> list[str]:
@@ -99,7 +99,8 @@ def _require_columns(names: list[str], table: Path) -> None:
     if not {"path", "caption"} <= set(names):
         found = ", ".join(shown(name) for name in names) or "none"
         raise ConfigError(
-            f"{table.name} has the columns {found}; it needs path and caption in its first row."
+            f"{shown(table.name)} has the columns {found}; it needs path and caption in "
+            "its first row: add them."
         )
 
 
@@ -109,7 +110,7 @@ def _parquet_rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         import pyarrow.parquet
     except ImportError:
         raise ConfigError(
-            f"{table.name} needs PyArrow: python -m pip install pyarrow, or save it as CSV."
+            f"{shown(table.name)} needs PyArrow: python -m pip install pyarrow, or save it as CSV."
         ) from None
     try:
         with pyarrow.parquet.ParquetFile(table) as file:
@@ -122,7 +123,9 @@ def _parquet_rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     number += 1
                     yield number, {_names([k])[0]: v for k, v in row.items()}
     except (pyarrow.ArrowException, OSError) as error:
-        raise ConfigError(f"{table.name} is not a whole Parquet file: {shown(error)}.") from None
+        raise ConfigError(
+            f"{shown(table.name)} is not a whole Parquet file: {shown(error)}."
+        ) from None
 
 
 def shard_entries(folder: Path, num_frames: int) -> list[Entry]:
@@ -138,7 +141,7 @@ def shard_entries(folder: Path, num_frames: int) -> list[Entry]:
                 entries += _members(shard, tar, num_frames)
         except (tarfile.TarError, OSError, EOFError) as error:
             raise ConfigError(
-                f"{shard.name} is not a whole, uncompressed tar file: {shown(error)}."
+                f"{shown(shard.name)} is not a whole, uncompressed tar file: {shown(error)}."
             ) from None
     return entries
 
@@ -177,14 +180,14 @@ def _bytes_of(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path.name} cannot be read: {error.strerror}.") from None
+        raise ConfigError(f"{shown(path.name)} cannot be read: {error.strerror}.") from None
 
 
 def _require_short(size: int, where: str) -> None:
     if size > MAX_CAPTION_BYTES:
         raise ConfigError(
-            f"The caption {shown(where)} has {size} bytes, more than {MAX_CAPTION_BYTES}; is it "
-            "another kind of file?"
+            f"The caption {shown(where)} has {size} bytes, more than {MAX_CAPTION_BYTES}; check "
+            "that it is text."
         )
 
 
@@ -194,9 +197,9 @@ def _decode(content: bytes, where: str) -> str:
     try:
         return content.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
+        row = content[: error.start].count(b"\n") + 1
         raise ConfigError(
-            f"{shown(where)}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8; save "
+            f"{shown(where)}, line {row}: byte 0x{content[error.start]:02x} is not UTF-8; save "
             "the file as UTF-8."
         ) from None
 

@@ -109,8 +109,8 @@ def open_source(config: DataConfig) -> ClipSource:
         wanted = "file" if wants_file else "folder"
         state = f"is not a {wanted}" if config.path and path.exists() else "does not exist"
         raise ConfigError(
-            f"data.path is {config.path!r}, which {state}; data.kind {config.kind} reads a "
-            f"{wanted}."
+            f"data.path is '{shown(config.path)}', which {state}; data.kind {config.kind} reads a "
+            f"{wanted}, so give one."
         )
     if wants_file:
         entries = table_entries(path)
@@ -118,5 +118,7 @@ def open_source(config: DataConfig) -> ClipSource:
         read = folder_entries if config.kind == "folder" else shard_entries
         entries = read(path, config.num_frames)
     if not entries:
-        raise ConfigError(f"{config.path} holds no videos for data.kind {config.kind!r}.")
+        raise ConfigError(
+            f"{shown(config.path)} holds no videos for data.kind '{config.kind}'; check both."
+        )
     return VideoSource(entries, config)
