@@ -170,7 +170,7 @@ class VideoDecode(io.ComfyNode):
         return io.Schema(
             node_id="DynamiCrafterVideoDecode",
             display_name="DynamiCrafter Video Decode",
-            search_aliases=["vae decode", "decode", "tooncrafter decode"],
+            search_aliases=["vae decode", "decode"],
             category=f"{CATEGORY}/latent",
             description="Turns latents into frames, as many at once as fit into memory.",
             inputs=[

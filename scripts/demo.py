@@ -325,14 +325,7 @@ def write_results(
     options: argparse.Namespace, host: Host, server: ComfyServer, outputs: dict[str, Any]
 ) -> list[Path]:
     """Fetches the video, makes the animation and the contact sheet; all three or none."""
-    saved = [
-        entry
-        for output in outputs.values()
-        for entries in output.values()
-        if isinstance(entries, list)
-        for entry in entries
-        if isinstance(entry, dict) and str(entry.get("filename", "")).endswith(".mp4")
-    ]
+    saved = saved_videos(outputs)
     if not saved:
         raise DemoError(f"The workflow {options.workflow} has not saved an .mp4.")
     try:
@@ -348,6 +341,18 @@ def write_results(
             return [file.replace(f"{stem}{file.suffix}") for file in files]
     except OSError as error:
         raise DemoError(f"--output: {options.output} cannot be written: {error}.") from error
+
+
+def saved_videos(outputs: dict[str, Any]) -> list[dict[str, str]]:
+    """Where the server has put the prompt's videos."""
+    return [
+        entry
+        for output in outputs.values()
+        for entries in output.values()
+        if isinstance(entries, list)
+        for entry in entries
+        if isinstance(entry, dict) and str(entry.get("filename", "")).endswith(".mp4")
+    ]
 
 
 def free_stem(folder: Path, name: str) -> Path:

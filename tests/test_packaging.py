@@ -109,5 +109,5 @@ def test_every_file_that_the_readme_points_to_exists() -> None:
 
 
 def test_workflows_and_blueprints_are_json() -> None:
-    files = [*(ROOT / "workflows").iterdir(), *(ROOT / "subgraphs").iterdir()]
+    files = [*(ROOT / "workflows").glob("*.json"), *(ROOT / "subgraphs").iterdir()]
     assert all(json.loads(path.read_text(encoding="utf-8"))["nodes"] for path in files)

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from embedded_examples import EXAMPLES
+from PIL import Image
+from shipped.names import PREFIX, TITLES
 
 FILES = sorted((Path(__file__).resolve().parents[2] / "workflows").glob("*.json"))
 TITLE_HEIGHT = 30
@@ -267,3 +270,14 @@ def test_pictures_are_there_in_every_installation(workflow: dict[str, Any]):
         if node["type"].startswith("Load") and "image" in [s["name"] for s in node["inputs"]]:
             assert node["widgets_values"][0] == "example.png"
         assert node["type"] != "LoadVideo"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_picture_stands_beside_it(path: Path):
+    """The template browser asks for a .jpg; a browser goes by the content, here WebP."""
+    with Image.open(path.with_suffix(".jpg")) as picture:
+        assert picture.size == (320, 320)
+        moves = getattr(picture, "n_frames", 1) > 1
+    short = next(k for k, title in TITLES.items() if path.stem == f"{PREFIX}{title}")
+    assert moves == (short in EXAMPLES)
+    assert path.with_suffix(".jpg").stat().st_size < 120_000

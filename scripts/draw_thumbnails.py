@@ -1,0 +1,145 @@
+"""Draws the pictures that ComfyUI's template browser shows, one beside each workflow's file.
+
+    python scripts/draw_thumbnails.py [FOLDER OF VIDEOS]
+
+Needs a Python with PyAV and Pillow, as ComfyUI has. Runs each workflow that the embedded model can
+run, as scripts/demo.py does, and draws its images and its video. A workflow that needs another
+model gets a drawing of its graph. Videos in the folder, `animate.mp4` and so on, are taken as they
+are, and new ones are kept there.
+
+The page asks for a `.jpg`; the files are animated WebP all the same, which browsers go by content
+to show.
+"""
+
+import io
+import json
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import av
+import demo
+from comfyui.server import ComfyServer
+from comfyui.setup import PACK, find_host
+from embedded_examples import EXAMPLES
+from PIL import Image, ImageDraw
+from shipped.names import TITLES, file_name
+
+SIZE = (320, 320)  # the browser shows squares
+EDGE, SMALL = 12, 56
+GROUND, NODE, WIRE = (30, 30, 34), (92, 92, 104), (170, 170, 180)
+FRAME_MILLISECONDS = 125
+
+
+def main() -> int:
+    """Returns the exit status."""
+    with tempfile.TemporaryDirectory() as work:
+        videos = Path(sys.argv[1] if len(sys.argv) > 1 else work)
+        videos.mkdir(parents=True, exist_ok=True)
+        missing = [short for short in EXAMPLES if not (videos / f"{short}.mp4").is_file()]
+        if missing:
+            make_videos(missing, videos)
+        for short in TITLES:
+            path = (PACK / "workflows" / file_name(short)).with_suffix(".jpg")
+            if short in EXAMPLES:
+                images = [PACK / "assets" / name for name in dict.fromkeys(EXAMPLES[short].pictures)]
+                cards = list(video_cards(images, videos / f"{short}.mp4"))
+            else:
+                cards = [graph_card(json.loads(path.with_suffix(".json").read_text("utf-8")))]
+            path.write_bytes(webp(cards))
+            print(path.name)
+    return 0
+
+
+def make_videos(shorts: Iterable[str], folder: Path) -> None:
+    """Runs workflows on the embedded model and keeps their videos."""
+    host = find_host(None)
+    with ComfyServer(host.comfyui, packs=[PACK], python=host.python) as server:
+        demo.link_checkpoint(demo.EMBEDDED, server.base / "models" / "checkpoints")
+        for short in shorts:
+            options = demo.parse(["--workflow", short])
+            prompt = demo.make_prompt(options, server, demo.EMBEDDED.name)
+            saved = demo.saved_videos(server.prompt(prompt))
+            (folder / f"{short}.mp4").write_bytes(server.view(**saved[0]))
+
+
+def video_cards(images: list[Path], video: Path) -> Iterable[Image.Image]:
+    """A card for each frame: the images above, the frame below."""
+    above = [Image.open(path).convert("RGB").resize((SMALL, SMALL)) for path in images]
+    room = (SIZE[0] - 2 * EDGE, SIZE[1] - SMALL - 3 * EDGE)
+    with av.open(str(video)) as container:
+        for frame in container.decode(video=0):
+            card = Image.new("RGB", SIZE, GROUND)
+            left = (SIZE[0] - len(above) * SMALL - (len(above) - 1) * EDGE) // 2
+            for number, image in enumerate(above):
+                card.paste(image, (left + number * (SMALL + EDGE), EDGE))
+            shown = fitted(frame.to_image(), room)
+            top = 2 * EDGE + SMALL + (room[1] - shown.height) // 2
+            card.paste(shown, ((SIZE[0] - shown.width) // 2, top))
+            yield card
+
+
+def fitted(image: Image.Image, room: tuple[int, int]) -> Image.Image:
+    """The image as large as the room lets it be."""
+    scale = min(room[0] / image.width, room[1] / image.height)
+    size = (round(image.width * scale), round(image.height * scale))
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def graph_card(workflow: dict[str, Any]) -> Image.Image:
+    """A drawing of the graph: groups, nodes and wires."""
+    boxes = [group["bounding"] for group in workflow["groups"]]
+    left, top = min(b[0] for b in boxes), min(b[1] for b in boxes)
+    width = max(b[0] + b[2] for b in boxes) - left
+    height = max(b[1] + b[3] for b in boxes) - top
+    scale = min((SIZE[0] - 2 * EDGE) / width, (SIZE[1] - 2 * EDGE) / height) * 2
+    card = Image.new("RGB", (2 * SIZE[0], 2 * SIZE[1]), GROUND)
+    draw = ImageDraw.Draw(card)
+    margin = (card.height - height * scale) / 2
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return 2 * EDGE + (x - left) * scale, margin + (y - top) * scale
+
+    for group in workflow["groups"]:
+        x, y, across, down = group["bounding"]
+        colour = group["color"] if len(group["color"]) == 7 else "#" + "".join(
+            c * 2 for c in group["color"][1:]
+        )
+        draw.rectangle((*at(x, y), *at(x + across, y + down)), fill=colour)
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    points = {r["id"]: r for r in workflow["extra"].get("reroutes", [])}
+    parents = {e["id"]: e["parentId"] for e in workflow["extra"].get("linkExtensions", [])}
+    for link, origin, slot, target, target_slot, _ in workflow["links"]:
+        way, key = [], parents.get(link)
+        while key is not None:
+            way.append(at(*points[key]["pos"]))
+            key = points[key].get("parentId")
+        source, end = nodes[origin], nodes[target]
+        start = at(source["pos"][0] + source["size"][0], source["pos"][1] + 14 + 20 * slot)
+        goal = at(end["pos"][0], end["pos"][1] + 14 + 20 * target_slot)
+        draw.line([start, *way[::-1], goal], fill=WIRE, width=2)
+    for node in nodes.values():
+        (x, y), (across, down) = node["pos"], node["size"]
+        draw.rectangle((*at(x, y - 30), *at(x + across, y + down)), fill=NODE)
+    return card.resize(SIZE, Image.Resampling.LANCZOS)
+
+
+def webp(cards: list[Image.Image]) -> bytes:
+    """The cards as an animation; one card as a still."""
+    file = io.BytesIO()
+    options: dict[str, Any] = {"quality": 70, "method": 6}
+    if len(cards) > 1:
+        options |= {
+            "save_all": True,
+            "append_images": cards[1:],
+            "duration": FRAME_MILLISECONDS,
+            "loop": 0,
+        }
+    cards[0].save(file, "WEBP", **options)
+    return file.getvalue()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
