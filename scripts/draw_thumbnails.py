@@ -44,7 +44,9 @@ def main() -> int:
         for short in TITLES:
             path = (PACK / "workflows" / file_name(short)).with_suffix(".jpg")
             if short in EXAMPLES:
-                images = [PACK / "assets" / name for name in dict.fromkeys(EXAMPLES[short].pictures)]
+                images = [
+                    PACK / "assets" / name for name in dict.fromkeys(EXAMPLES[short].pictures)
+                ]
                 cards = list(video_cards(images, videos / f"{short}.mp4"))
             else:
                 cards = [graph_card(json.loads(path.with_suffix(".json").read_text("utf-8")))]
@@ -104,8 +106,10 @@ def graph_card(workflow: dict[str, Any]) -> Image.Image:
 
     for group in workflow["groups"]:
         x, y, across, down = group["bounding"]
-        colour = group["color"] if len(group["color"]) == 7 else "#" + "".join(
-            c * 2 for c in group["color"][1:]
+        colour = (
+            group["color"]
+            if len(group["color"]) == 7
+            else "#" + "".join(c * 2 for c in group["color"][1:])
         )
         draw.rectangle((*at(x, y), *at(x + across, y + down)), fill=colour)
     nodes = {node["id"]: node for node in workflow["nodes"]}

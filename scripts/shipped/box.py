@@ -79,7 +79,7 @@ class Box:
             "version": 1,
             "state": {
                 "lastGroupId": len(groups),
-                "lastNodeId": len(self.sheet.nodes),
+                "lastNodeId": self.sheet.nodes[-1].id,
                 "lastLinkId": len(links),
                 "lastRerouteId": len(layout.reroutes),
             },

@@ -8,6 +8,8 @@ from shipped.files import ModelFile
 from shipped.layout import Group
 from shipped.sheet import Node, ObjectInfo, Output, Sheet
 
+# The page renumbers inner nodes whose numbers are outer ones, too.
+INNER = 101
 Made = tuple[Box, dict[str, Any]]
 
 
@@ -71,7 +73,7 @@ def _from_pictures(
     windows: bool = False,
 ) -> Made:
     """A box that starts from one picture, or goes between two."""
-    box = Box(f"{name} (DynamiCrafter)", description, Sheet(info))
+    box = Box(f"{name} (DynamiCrafter)", description, Sheet(info, INNER))
     sheet = box.sheet
     both = mode == "interpolate"
     first = box.input("first_frame" if both else "image", "IMAGE")
@@ -182,7 +184,7 @@ def text_to_video(info: ObjectInfo) -> Made:
     box = Box(
         "Text to Video (DynamiCrafter)",
         "Makes a video of 16 frames from words alone, with VideoCrafter 2.",
-        Sheet(info),
+        Sheet(info, INNER),
     )
     sheet = box.sheet
     settings = _settings(box, files.VC2, "a panda eats bamboo, cinematic, soft light")

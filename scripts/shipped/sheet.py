@@ -99,9 +99,10 @@ class Node:
 
 @dataclass
 class Sheet:
-    """A workflow in the making."""
+    """A workflow in the making; its nodes are numbered from `first` on."""
 
     object_info: ObjectInfo
+    first: int = 1
     nodes: list[Node] = field(default_factory=list)
 
     def add(
@@ -118,7 +119,7 @@ class Sheet:
         Raises KeyError for a node or an input that the server does not have.
         """
         info = self.object_info[type_]
-        node = Node(len(self.nodes) + 1, type_, title, inputs, info, (wide, 0))
+        node = Node(self.first + len(self.nodes), type_, title, inputs, info, (wide, 0))
         names = {slot[0] for slot in node.slots}
         if unknown := set(inputs) - names:
             raise KeyError(f"{type_} has no input {', '.join(sorted(unknown))}")
@@ -128,7 +129,7 @@ class Sheet:
 
     def note(self, text: str, width: int = 540, height: int | None = None) -> Node:
         """A note, as tall as its text needs at this width."""
-        node = Node(len(self.nodes) + 1, NOTE, "Read me", {"text": text}, {}, (width, 0))
+        node = Node(self.first + len(self.nodes), NOTE, "Read me", {"text": text}, {}, (width, 0))
         node.size = (width, height or _note_height(text, width))
         self.nodes.append(node)
         return node

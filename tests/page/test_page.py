@@ -2,16 +2,20 @@
 
 import contextlib
 import json
+import os
 import re
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browser import Browser, BrowserError
+from comfyui import setup as comfy_setup
 from comfyui.server import ComfyServer
 from comfyui.workflow_api import to_api
 from page import open_page
 from PIL import Image
+from search_words import WANTED
 from shipped.names import file_name
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -52,6 +56,23 @@ NOTE_SIZE = """(() => {
     box: [text.clientWidth, text.parentElement.clientHeight],
   };
 })()"""
+# Left, top, right, bottom of every node, as the page measures it, and how much of its title fits.
+MEASURED = """app.graph.nodes.map(node => {
+  const [x, y, width, height] = node.getBounding();
+  const pen = document.createElement('canvas').getContext('2d');
+  pen.font = '14px Inter, sans-serif';
+  const room = width - LiteGraph.NODE_TITLE_HEIGHT - 10;
+  return {
+    type: node.type,
+    box: [x, y, x + width, y + height],
+    title: pen.measureText(node.getTitle()).width <= room,
+  };
+})"""
+# Opens the panel that says what a workflow lacks; then the names of its buttons.
+OPEN_MISSING = """[...document.querySelectorAll('button')]
+  .filter(button => button.innerText.includes('View details')).forEach(button => button.click())"""
+DOWNLOADS = """[...document.querySelectorAll('button')]
+  .filter(button => button.innerText.trim() === 'Download').length"""
 FIT_TO_WINDOW = """(() => {
   const boxes = app.graph.groups.map(g => [...g.pos, ...g.size]);
   const left = Math.min(...boxes.map(b => b[0])), top = Math.min(...boxes.map(b => b[1]));
@@ -94,12 +115,49 @@ def test_workflow_opens_whole(
     # What the page would run is what our own conversion runs.
     prompt = page.evaluate("app.graphToPrompt().then(p => p.output)")
     assert inputs_of(prompt) == inputs_of(to_api(workflow, object_info))
+    measured = page.evaluate(MEASURED)
+    for one, other in combinations(measured, 2):
+        assert apart(one["box"], other["box"]), (one["type"], other["type"])
+    assert [node["type"] for node in measured if not node["title"]] == []
     page.evaluate(FIT_TO_WINDOW)
     picture = tmp_path / f"{path.stem}.png"
     page.screenshot(picture)
     with Image.open(picture) as image:
         # An empty canvas has few colours.
         assert len(image.convert("RGB").resize((400, 250)).getcolors(100_000)) > 500
+
+
+def apart(one: list[float], other: list[float]) -> bool:
+    """Whether two boxes (left, top, right, bottom) have nothing in common."""
+    return one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+
+
+@pytest.mark.skipif(
+    os.environ.get("COMFYUI_RELEASE", comfy_setup.DEFAULT_RELEASE) != comfy_setup.DEFAULT_RELEASE,
+    reason="older pages have no panel for what is missing",
+)
+@pytest.mark.parametrize(("short", "count"), [("animate", 1), ("box", 1), ("pruned", 3)])
+def test_the_page_offers_the_missing_files_for_download(
+    browser: Browser, server: ComfyServer, short: str, count: int
+) -> None:
+    open_page(browser, server, **{"Comfy.RightSidePanel.IsOpen": False})
+    load(browser, ROOT / "workflows" / file_name(short))
+    browser.wait_for("document.body.innerText.includes('View details')")
+    browser.evaluate(f"{OPEN_MISSING}; 0")
+    browser.wait_for(f"{DOWNLOADS} === {count}", 60)
+    # The image is there: nothing else is missing.
+    assert not browser.evaluate("document.body.innerText.includes('Missing Inputs')")
+
+
+@pytest.mark.parametrize("typed", WANTED)
+def test_the_pages_search_finds_what_a_user_wants(page: Browser, typed: str) -> None:
+    service = "globalProperties.$pinia._s.get('nodeDef').nodeSearchService"
+    found = page.evaluate(
+        "document.querySelector('#vue-app').__vue_app__.config."
+        f"{service}.searchNode({typed!r}).map(node => [node.name, node.display_name])"
+    )
+    ours = [names for names in found if any("DynamiCrafter" in name for name in names)]
+    assert {name for names in ours[:3] for name in names} & set(WANTED[typed]), ours[:6]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

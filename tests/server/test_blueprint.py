@@ -70,6 +70,13 @@ def test_the_root_is_one_subgraph_node(blueprint: dict[str, Any], name: str) -> 
         assert [s["name"] for s in instance[outer]] == [s["name"] for s in definition[inner]]
 
 
+def test_no_number_is_given_twice(blueprint: dict[str, Any]) -> None:
+    """The page would renumber the inner node, and a saved prompt would not fit."""
+    (definition,) = blueprint["definitions"]["subgraphs"]
+    numbers = [node["id"] for node in (*blueprint["nodes"], *definition["nodes"])]
+    assert len(numbers) == len(set(numbers))
+
+
 def test_its_inputs_say_what_they_are(blueprint: dict[str, Any], name: str) -> None:
     (instance,) = blueprint["nodes"]
     names = [entry["name"] for entry in instance["inputs"]]

@@ -2,7 +2,7 @@
 
 The order is that of the page's own rule, for the pack's nodes and boxes: how a name matches decides
 first, then where and how long it is; an alias alone comes last. The real page is asked in
-tests/page/test_search.py.
+tests/page/test_page.py.
 """
 
 import re
@@ -10,46 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from search_words import ID, WANTED
 from studio import Studio
 
 pytestmark = pytest.mark.server
 
-ID = "DynamiCrafter"
-DETAIL = f"{ID}VisualDetailGuidance"
-LOADER = f"{ID}CheckpointLoader"
-BOX, BETWEEN, LOOP, TEXT, LONG, CARTOON = (
-    f"{task} ({ID})"
-    for task in (
-        *("Image to Video", "First and Last Frame to Video", "Seamless Loop", "Text to Video"),
-        *("Long Video", "Cartoon In-between"),
-    )
-)
-# What is typed, and which of them a user may want: one is among the first three of ours.
-WANTED: dict[str, tuple[str, ...]] = {
-    "i2v": (DETAIL,),
-    "image to video": (BOX, DETAIL),
-    "animate": (DETAIL,),
-    "interpolate": (DETAIL,),
-    "in-between": (CARTOON, DETAIL),
-    "first and last frame": (BETWEEN,),
-    "loop": (LOOP,),
-    "keyframe": (f"{ID}Keyframe",),
-    "motion": (f"{ID}Lambda", DETAIL),
-    "motion strength": (f"{ID}Lambda",),
-    "long video": (LONG,),
-    "story": (f"{ID}Storyboard",),
-    "text to video": (TEXT, f"{ID}EmptyVideo"),
-    "t2v": (f"{ID}EmptyVideo",),
-    "tooncrafter": (LOADER,),
-    "viewcrafter": (LOADER,),
-    "videocrafter": (LOADER,),
-    "load dynamicrafter": (LOADER,),
-    "ksampler": (f"{ID}Sampler",),
-    "prompt travel": (f"{ID}PromptSchedule",),
-    "sketch": (f"{ID}SketchControl",),
-    "fvd": (f"{ID}VideoDistance",),
-    "video decode": (f"{ID}VideoDecode",),
-}
 BARE = {"ddim", "scheduler", "keyframe", "shot", "video decode", "color match", "storyboard"}
 Score = tuple[float, ...]
 

@@ -223,6 +223,8 @@ def test_links_agree_with_both_ends(workflow: dict[str, Any]):
     assert sorted(held) == sorted(link[0] for link in workflow["links"])
     assert workflow["last_link_id"] == max(held)
     assert workflow["last_node_id"] == max(nodes)
+    for box in workflow.get("definitions", {}).get("subgraphs", []):
+        assert nodes.keys().isdisjoint(node["id"] for node in box["nodes"])
 
 
 def test_reroutes_belong_to_links(workflow: dict[str, Any]):

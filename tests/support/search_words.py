@@ -1,0 +1,38 @@
+"""What people type into the node search, and which of our nodes they may want."""
+
+ID = "DynamiCrafter"
+DETAIL = f"{ID}VisualDetailGuidance"
+LOADER = f"{ID}CheckpointLoader"
+BOX, BETWEEN, LOOP, TEXT, LONG, CARTOON = (
+    f"{task} ({ID})"
+    for task in (
+        *("Image to Video", "First and Last Frame to Video", "Seamless Loop", "Text to Video"),
+        *("Long Video", "Cartoon In-between"),
+    )
+)
+# What is typed, and which of them a user may want: one is among the first three of ours.
+WANTED: dict[str, tuple[str, ...]] = {
+    "i2v": (DETAIL,),
+    "image to video": (BOX, DETAIL),
+    "animate": (DETAIL,),
+    "interpolate": (DETAIL,),
+    "in-between": (CARTOON, DETAIL),
+    "first and last frame": (BETWEEN,),
+    "loop": (LOOP,),
+    "keyframe": (f"{ID}Keyframe",),
+    "motion": (f"{ID}Lambda", DETAIL),
+    "motion strength": (f"{ID}Lambda",),
+    "long video": (LONG,),
+    "story": (f"{ID}Storyboard",),
+    "text to video": (TEXT, f"{ID}EmptyVideo"),
+    "t2v": (f"{ID}EmptyVideo",),
+    "tooncrafter": (LOADER,),
+    "viewcrafter": (LOADER,),
+    "videocrafter": (LOADER,),
+    "load dynamicrafter": (LOADER,),
+    "ksampler": (f"{ID}Sampler",),
+    "prompt travel": (f"{ID}PromptSchedule",),
+    "sketch": (f"{ID}SketchControl",),
+    "fvd": (f"{ID}VideoDistance",),
+    "video decode": (f"{ID}VideoDecode",),
+}
