@@ -3,9 +3,8 @@
     python scripts/draw_thumbnails.py [FOLDER OF VIDEOS]
 
 Needs a Python with PyAV and Pillow, as ComfyUI has. Runs each workflow that the embedded model can
-run, as scripts/demo.py does, and draws its images and its video. A workflow that needs another
-model gets a drawing of its graph. Videos in the folder, `animate.mp4` and so on, are taken as they
-are, and new ones are kept there.
+run, as scripts/demo.py does, and draws its images and its video. A workflow without a video gets a
+drawing of its graph. With a folder nothing runs: it holds `animate.mp4` and so on, as made before.
 
 The page asks for a `.jpg`; the files are animated WebP all the same, which browsers go by content
 to show.
@@ -15,6 +14,7 @@ import io
 import json
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import demo
 from comfyui.server import ComfyServer
 from comfyui.setup import PACK, find_host
 from embedded_examples import EXAMPLES
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from shipped.names import TITLES, file_name
 
 SIZE = (320, 320)  # the browser shows squares
@@ -37,19 +37,18 @@ def main() -> int:
     """Returns the exit status."""
     with tempfile.TemporaryDirectory() as work:
         videos = Path(sys.argv[1] if len(sys.argv) > 1 else work)
-        videos.mkdir(parents=True, exist_ok=True)
-        missing = [short for short in EXAMPLES if not (videos / f"{short}.mp4").is_file()]
-        if missing:
-            make_videos(missing, videos)
+        if len(sys.argv) == 1:
+            make_videos(EXAMPLES, videos)
         for short in TITLES:
             path = (PACK / "workflows" / file_name(short)).with_suffix(".jpg")
-            if short in EXAMPLES:
+            if (videos / f"{short}.mp4").is_file():
                 images = [
                     PACK / "assets" / name for name in dict.fromkeys(EXAMPLES[short].pictures)
                 ]
                 cards = list(video_cards(images, videos / f"{short}.mp4"))
             else:
-                cards = [graph_card(json.loads(path.with_suffix(".json").read_text("utf-8")))]
+                workflow = json.loads(path.with_suffix(".json").read_text("utf-8"))
+                cards = [graph_card(workflow, TITLES[short])]
             path.write_bytes(webp(cards))
             print(path.name)
     return 0
@@ -90,8 +89,8 @@ def fitted(image: Image.Image, room: tuple[int, int]) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def graph_card(workflow: dict[str, Any]) -> Image.Image:
-    """A drawing of the graph: groups, nodes and wires."""
+def graph_card(workflow: dict[str, Any], title: str) -> Image.Image:
+    """The title above a drawing of the graph: groups, nodes and wires."""
     boxes = [group["bounding"] for group in workflow["groups"]]
     left, top = min(b[0] for b in boxes), min(b[1] for b in boxes)
     width = max(b[0] + b[2] for b in boxes) - left
@@ -99,7 +98,10 @@ def graph_card(workflow: dict[str, Any]) -> Image.Image:
     scale = min((SIZE[0] - 2 * EDGE) / width, (SIZE[1] - 2 * EDGE) / height) * 2
     card = Image.new("RGB", (2 * SIZE[0], 2 * SIZE[1]), GROUND)
     draw = ImageDraw.Draw(card)
-    margin = (card.height - height * scale) / 2
+    font = ImageFont.load_default(size=52)
+    text = "\n".join(textwrap.wrap(title, 20))
+    draw.multiline_text((2 * EDGE, 4 * EDGE), text, fill=WIRE, font=font, spacing=12)
+    margin = (card.height - height * scale) * 0.75
 
     def at(x: float, y: float) -> tuple[float, float]:
         return 2 * EDGE + (x - left) * scale, margin + (y - top) * scale

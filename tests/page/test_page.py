@@ -136,7 +136,7 @@ def apart(one: list[float], other: list[float]) -> bool:
     os.environ.get("COMFYUI_RELEASE", comfy_setup.DEFAULT_RELEASE) != comfy_setup.DEFAULT_RELEASE,
     reason="older pages have no panel for what is missing",
 )
-@pytest.mark.parametrize(("short", "count"), [("animate", 1), ("box", 1), ("pruned", 3)])
+@pytest.mark.parametrize(("short", "count"), [("pruned", 3), ("box", 1)])
 def test_the_page_offers_the_missing_files_for_download(
     browser: Browser, server: ComfyServer, short: str, count: int
 ) -> None:
