@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..intervals import half_width, mean_interval, share_interval
 from .arms import ARMS, BASE, FULL
 from .takes import GRID, lambda_trials
 
@@ -35,8 +36,7 @@ SHARES = (
     "kind read as told",
 )
 REFERENCES = ("true clips", "autoencoder alone", "still picture", BASE)
-# Student's 97.5 % quantile by the number of seeds.
-STUDENT = {3: 4.303, 4: 3.182, 5: 2.776}
+FEWEST_SEEDS = 3  # For an interval over seeds.
 
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 
@@ -49,22 +49,23 @@ def interval(runs: Sequence[Figures], column: str) -> tuple[float, float | None]
     From three runs on over the seeds (Student); for fewer over the clips of the first, None for
     distances. A share's is at least that of its clips, so it is not 0 where all of them agree.
     """
-    used = runs if len(runs) in STUDENT else runs[:1]
+    used = runs[: seeds_used(runs)]
     means = [run[column]["mean"] for run in used]
     mean, half = float(np.mean(means)), None
     if len(used) > 1:
-        half = STUDENT[len(used)] * float(np.std(means, ddof=1)) / len(used) ** 0.5
+        half = mean_interval(means)[1] - mean
     elif "error" in used[0][column]:
-        half = 1.96 * used[0][column]["error"]
+        half = half_width(used[0][column]["error"])
     if column in SHARES:
-        half = max(half or 0.0, share_interval(mean, sum(run[column]["n"] for run in used)))
+        count = sum(run[column]["n"] for run in used)
+        low, high = share_interval(round(mean * count), count)
+        half = max(half or 0.0, mean - low, high - mean)
     return mean, half
 
 
-def share_interval(share: float, count: int) -> float:
-    """Half width by Agresti and Coull 1998: two successes and two failures are added."""
-    adjusted = (share * count + 2) / (count + 4)
-    return 1.96 * (adjusted * (1 - adjusted) / (count + 4)) ** 0.5
+def seeds_used(runs: Sequence[Figures]) -> int:
+    """How many of the runs a cell is over."""
+    return len(runs) if len(runs) >= FEWEST_SEEDS else 1
 
 
 def cell(runs: Sequence[Figures], column: str) -> str:
@@ -83,7 +84,7 @@ def table(rows: dict[str, Sequence[Figures]], columns: Sequence[str] = COLUMNS) 
     lines = ["| | seeds | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
     for name, runs in rows.items():
         cells = " | ".join(cell(runs, column) for column in columns)
-        lines.append(f"| {name} | {len(runs) if len(runs) in STUDENT else 1} | {cells} |")
+        lines.append(f"| {name} | {seeds_used(runs)} | {cells} |")
     return "\n".join(lines) + "\n"
 
 

@@ -143,7 +143,7 @@ class Runs:
         # Every stage draws its condition frame in the arm's way.
         maker = kind.configured(config, self.encoders, replace(stage, concat=True))
         accelerator = Accelerator(mixed_precision=config.run.mixed_precision)
-        trainer = Trainer(config, model, self.source, maker, accelerator, StepLog(100))
+        trainer = Trainer(config, model, self.source, maker, accelerator, on_step=StepLog(100))
         trainer.train()
         assert trainer.ema is not None
         model.load_state_dict(dict(trainer.ema.shadow), strict=False)

@@ -1,13 +1,12 @@
 """Shares and means with 95 % intervals over the measured videos, beside their goals."""
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
+from ..intervals import mean_interval, share_interval
 from ..world.scenes import MOTIONS
 from .measures import Record
 
@@ -51,11 +50,8 @@ def share(name: str, hits: Iterable[bool], goal: float | None = None) -> Figure 
     n = len(values)
     if not n:
         return None
-    z = float(stats.norm.ppf(0.975))
-    p = sum(values) / n
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return Figure(name, p, max(0.0, middle - half), min(1.0, middle + half), n, goal=goal)
+    low, high = share_interval(sum(values), n)
+    return Figure(name, sum(values) / n, low, high, n, goal=goal)
 
 
 def mean(
@@ -66,14 +62,10 @@ def mean(
     n = len(given)
     if not n:
         return None
-    value = float(given.mean())
-    half = 0.0
-    if n > 1:
-        half = float(stats.t.ppf(0.975, n - 1) * given.std(ddof=1) / math.sqrt(n))
-    low, high = value - half, value + half
+    low, high = mean_interval(given)
     if unit == "%":
         low, high = max(0.0, low), min(1.0, high)
-    return Figure(name, value, low, high, n, unit, goal, at_most)
+    return Figure(name, float(given.mean()), low, high, n, unit, goal, at_most)
 
 
 def figures(records: Sequence[Record]) -> list[Figure]:
