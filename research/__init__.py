@@ -1,1 +1,1 @@
-"""Experiments that the pack does not need to run."""
+"""Research that the pack does not need to run."""

@@ -20,7 +20,7 @@ from .arms import ARMS, BASE, BASE_ARM, FULL, Plan
 from .figures import figures
 from .report import report
 from .runs import DEMO, Runs
-from .takes import TAKES, Take, guidance_grid, lambda_trials, measured_scenes, sample
+from .trials import TRIALS, Trial, guidance_grid, lambda_trials, measured_scenes, sample
 
 log = logging.getLogger(__name__)
 
@@ -35,23 +35,23 @@ class Job:
 
     arm: str
     seed: int
-    take: str = ""
+    trial: str = ""
 
     @property
     def name(self) -> str:
-        return f"{self.arm} {self.seed} {self.take}".strip()
+        return f"{self.arm} {self.seed} {self.trial}".strip()
 
 
 def jobs(seeds: int) -> Iterator[Job]:
     """In the order of their use: an interrupted run has a first answer to everything."""
     yield from (Job(name, 0) for name in (*REFERENCES, BASE, FULL))
     trials = (*WORDS, *lambda_trials())
-    yield from (Job(FULL, 0, take) for take in (*trials, *guidance_grid()))
+    yield from (Job(FULL, 0, trial) for trial in (*trials, *guidance_grid()))
     yield from (Job(name, 0) for name in ARMS if name != FULL)
     for seed in range(1, seeds):
         yield from (Job(name, seed) for name, arm in ARMS.items() if seed < arm.seeds)
     for seed in range(1, seeds):
-        yield from (Job(FULL, seed, take) for take in trials)
+        yield from (Job(FULL, seed, trial) for trial in trials)
 
 
 class Measuring:
@@ -69,24 +69,24 @@ class Measuring:
         """Sample and measure, unless that was done before."""
         if self.result_file(job).exists():
             return
-        take = TAKES[job.take]
-        scenes = measured_scenes(job.seed, int(self.runs.plan.clips * take.share))
+        trial = TRIALS[job.trial]
+        scenes = measured_scenes(job.seed, int(self.runs.plan.clips * trial.share))
         clips = self.runs.folder / "clips" / f"{job.name}.npy"
         if not clips.exists():
             clips.parent.mkdir(parents=True, exist_ok=True)
-            np.save(clips, self._videos(job, take))
-        found = figures(np.load(clips), scenes, take, self.extractor)
+            np.save(clips, self._videos(job, trial))
+        found = figures(np.load(clips), scenes, trial, self.extractor)
         text = json.dumps(found)
         write_whole(self.result_file(job), lambda path: path.write_text(text, encoding="utf-8"))
         shown = ("direction as told", "size as told", "first frame, dB", "all frames, dB", "FVD")
         log.info("%s: %s", job.name, {k: found[k]["mean"] for k in shown})
 
-    def _videos(self, job: Job, take: Take) -> np.ndarray:
+    def _videos(self, job: Job, trial: Trial) -> np.ndarray:
         plan, encoders = self.runs.plan, self.runs.encoders
-        scenes = measured_scenes(job.seed, int(plan.clips * take.share))
+        scenes = measured_scenes(job.seed, int(plan.clips * trial.share))
         if job.arm not in REFERENCES:
             arm = ARMS.get(job.arm, BASE_ARM)
-            return sample(self._model(job), arm, encoders, scenes, take, plan)
+            return sample(self._model(job), arm, encoders, scenes, trial, plan)
         true = np.stack([render_clip(s)[: plan.num_frames] for s in scenes])
         if job.arm == "still picture":
             true = np.repeat(true[:, :1], true.shape[1], axis=1)
@@ -108,13 +108,13 @@ class Measuring:
         return self.loaded[1]
 
     def results(self, seeds: int) -> dict[str, Any]:
-        """All figures so far, by arm and take a list over seeds, and the learned gates."""
+        """All figures so far, by arm and trial a list over seeds, and the learned gates."""
         out: dict[str, Any] = {"plan": asdict(self.runs.plan), "figures": {}, "gates": []}
         for job in jobs(seeds):
             if self.result_file(job).exists():
                 found = json.loads(self.result_file(job).read_text(encoding="utf-8"))
-                takes = out["figures"].setdefault(job.arm, {})
-                takes.setdefault(job.take, []).append(found)
+                trials = out["figures"].setdefault(job.arm, {})
+                trials.setdefault(job.trial, []).append(found)
         for seed in range(seeds):
             weights = self.runs.folder / f"{FULL} {seed}" / "0" / "model.pt"
             if weights.exists():

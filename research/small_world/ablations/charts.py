@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from .arms import ARMS, BASE, FULL
 from .report import SHARES, interval, seeds_used
-from .takes import GRID, OUTER
+from .trials import GRID, OUTER
 
 BLUE, ORANGE, GREY = "#4272b8", "#d97742", "#8c8c96"
 DOTS_PER_INCH = 100
@@ -40,14 +40,14 @@ def lambda_chart(gates: Sequence[Sequence[float]]) -> Figure:
     return figure
 
 
-def grid_chart(takes: dict[str, list[dict[str, Any]]]) -> Figure:
+def grid_chart(trials: dict[str, list[dict[str, Any]]]) -> Figure:
     """One heat map per figure: the text's scale down, the image's across."""
     figure = Figure(figsize=(2.6 * len(HEAT_MAPS), 3.0), layout="constrained")
     for axes, column in zip(figure.subplots(1, len(HEAT_MAPS)), HEAT_MAPS, strict=True):
         factor, digits = (100, 0) if column in SHARES else (1, 1)
         values = np.array(
             [
-                [takes[f"cfg {a:g}, image cfg {b:g}"][0][column]["mean"] * factor for b in GRID]
+                [trials[f"cfg {a:g}, image cfg {b:g}"][0][column]["mean"] * factor for b in GRID]
                 for a in GRID
             ]
         )
@@ -104,9 +104,9 @@ def main() -> None:
     charts = {"arms": arms_chart(found)}
     if results["gates"]:
         charts["lambda"] = lambda_chart(results["gates"])
-    takes = found.get(FULL, {})
-    if all(f"cfg {a:g}, image cfg {b:g}" in takes for a in GRID for b in GRID):
-        charts["guidance"] = grid_chart(takes)
+    trials = found.get(FULL, {})
+    if all(f"cfg {a:g}, image cfg {b:g}" in trials for a in GRID for b in GRID):
+        charts["guidance"] = grid_chart(trials)
     arguments.output.mkdir(parents=True, exist_ok=True)
     for name, chart in charts.items():
         chart.savefig(arguments.output / f"questions_{name}.png", dpi=DOTS_PER_INCH)

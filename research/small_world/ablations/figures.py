@@ -14,26 +14,26 @@ from dc_model.metrics.features import extract
 from dc_model.metrics.fvd import frechet_distance, kernel_distance
 
 from ..judge.measures import psnr
-from ..judge.tracker import Track, motion_of, nearest_colour, track
 from ..train.extractor import SmallExtractor
 from ..world.render import render_clip
 from ..world.scenes import DIRECTIONS, KINDS, MOTIONS, NUM_FRAMES, Scene
-from .takes import Take
+from .tracker import Track, motion_of, nearest_colour, track
+from .trials import Trial
 
 # Every figure: {"mean": of the clips, "error": standard error over them, absent for distances}.
 Figures = dict[str, Any]
 
 
 def figures(
-    videos: np.ndarray, scenes: list[Scene], take: Take, extractor: SmallExtractor
+    videos: np.ndarray, scenes: list[Scene], trial: Trial, extractor: SmallExtractor
 ) -> Figures:
-    """All figures of one take. videos: `[N, T, 3, H, W]` uint8, of `scenes` in order.
+    """All figures of one trial. videos: `[N, T, 3, H, W]` uint8, of `scenes` in order.
 
     FVD and KVD are against the true clips of the same scenes, as the paper's are.
     """
     columns: dict[str, list[float]] = {}
     seen: dict[str, dict[str, int]] = {}
-    told_scenes = [take.told(scene) for scene in scenes]
+    told_scenes = [trial.told(scene) for scene in scenes]
     true = np.stack([render_clip(told)[: videos.shape[1]] for told in told_scenes])
     clips = videos.astype(np.float32) / 255
     for clip, truth, told in zip(clips, true, told_scenes, strict=True):

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..intervals import half_width, mean_interval, share_interval
 from .arms import ARMS, BASE, FULL
-from .takes import GRID, lambda_trials
+from .trials import GRID, lambda_trials
 
 COLUMNS = (
     "direction as told",
@@ -99,12 +99,12 @@ def confusion(runs: Sequence[Figures]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def grid(takes: dict[str, list[Figures]], column: str) -> str:
+def grid(trials: dict[str, list[Figures]], column: str) -> str:
     """Text scale down, image scale across."""
     lines = ["| text \\ image | " + " | ".join(f"{g:g}" for g in GRID) + " |"]
     lines.append("|---" * (len(GRID) + 1) + "|")
     for text in GRID:
-        runs = [takes[f"cfg {text:g}, image cfg {image:g}"] for image in GRID]
+        runs = [trials[f"cfg {text:g}, image cfg {image:g}"] for image in GRID]
         cells = [cell(r[:1], column).split(" ±")[0] for r in runs]
         unit = " %" if column in SHARES else ""
         lines.append(
@@ -119,18 +119,18 @@ def report(results: dict[str, Any]) -> str:
     parts = []
     rows = {name: found[name][""] for name in (*REFERENCES, *ARMS) if name in found}
     parts.append("### Arms\n\n" + table(rows))
-    takes = found.get(FULL, {})
-    trials = {name: takes[name] for name in ("", *lambda_trials()) if name in takes}
+    sampled = found.get(FULL, {})
+    trials = {name: sampled[name] for name in ("", *lambda_trials()) if name in sampled}
     parts.append(
         "### Lambda at inference\n\n" + table({n or "as trained": r for n, r in trials.items()})
     )
-    words = {name: takes[name] for name in ("", "opposite words", "no words") if name in takes}
+    words = {name: sampled[name] for name in ("", "opposite words", "no words") if name in sampled}
     parts.append("### Words\n\n" + table({n or "own words": r for n, r in words.items()}))
-    told = [run for name in ("", "opposite words") for run in takes.get(name, [])]
+    told = [run for name in ("", "opposite words") for run in sampled.get(name, [])]
     parts.append("### Told and seen\n\n" + confusion(told))
-    if all(f"cfg {a:g}, image cfg {b:g}" in takes for a in GRID for b in GRID):
+    if all(f"cfg {a:g}, image cfg {b:g}" in sampled for a in GRID for b in GRID):
         for column in ("as told", "first frame, dB", "all frames, dB", "colour kept"):
-            parts.append(f"### Guidance: {column}\n\n" + grid(takes, column))
+            parts.append(f"### Guidance: {column}\n\n" + grid(sampled, column))
     return "\n".join(parts)
 
 

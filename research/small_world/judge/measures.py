@@ -6,9 +6,9 @@ import numpy as np
 
 from ..world.render import object_mask
 from ..world.scenes import COLOURS, DIRECTIONS, NUM_FRAMES, Scene
-from .follower import Trail, change, follow, motion_of
 from .kinds import VISIBLE, KindClassifier, kinds_of, visible_share
 from .pairs import Job, is_near_middle
+from .tracker import Trail, change, follow, motion_of
 
 # While less than this share of the first object is in view, its colour is not asked for.
 ENOUGH = 0.2

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from research.small_world.ablations import __main__ as experiments
-from research.small_world.ablations import charts, figures, report, takes
+from research.small_world.ablations import __main__ as ablations
+from research.small_world.ablations import charts, figures, report, trials
 from research.small_world.ablations.arms import ARMS, FULL, Plan
 from research.small_world.ablations.runs import Runs
 from research.small_world.train.extractor import SmallExtractor
@@ -36,7 +36,7 @@ def test_an_arm_starts_from_the_shared_base_and_is_kept(runs: Runs):
     assert (part(state, spatial) != part(base, spatial)).any()
     again = runs.arm(FULL, 0).state_dict()
     assert all((again[k] == v).all() for k, v in state.items())
-    assert len(experiments.gates(state)) == NUM_GATES
+    assert len(ablations.gates(state)) == NUM_GATES
 
 
 def test_the_base_starts_without_visual_detail_guidance_and_never_sees_it(runs: Runs):
@@ -55,8 +55,8 @@ def test_the_first_stage_of_three_trains_the_context_stream_alone(runs: Runs):
 
 
 def test_a_job_is_measured_once_and_in_the_results(runs: Runs):
-    measuring = experiments.Measuring(runs)
-    job = experiments.Job(FULL, 0, "opposite words")
+    measuring = ablations.Measuring(runs)
+    job = ablations.Job(FULL, 0, "opposite words")
     measuring.do(job)
     measuring.result_file(job).touch()
     written = measuring.result_file(job).stat().st_mtime_ns
@@ -69,33 +69,33 @@ def test_a_job_is_measured_once_and_in_the_results(runs: Runs):
 
 
 def test_no_job_comes_twice_and_every_arm_has_its_seeds():
-    names = [job.name for job in experiments.jobs(3)]
+    names = [job.name for job in ablations.jobs(3)]
     assert len(names) == len(set(names))
     for name, arm in ARMS.items():
         assert [f"{name} {seed}" in names for seed in range(3)] == [i < arm.seeds for i in range(3)]
 
 
 def test_measured_scenes_have_all_motions_alike_often():
-    motions = [scene.motion for scene in takes.measured_scenes(0, 18)]
+    motions = [scene.motion for scene in trials.measured_scenes(0, 18)]
     assert {m: motions.count(m) for m in MOTIONS} == dict.fromkeys(MOTIONS, 3)
 
 
 def test_figures_of_true_clips_of_still_ones_and_of_the_opposite():
-    scenes = takes.measured_scenes(1, 12)
+    scenes = trials.measured_scenes(1, 12)
     true = np.stack([(render_clip(s) * 255).round().astype(np.uint8) for s in scenes])
     extractor = SmallExtractor().eval().requires_grad_(False)
-    found = figures.figures(true, scenes, takes.Take(), extractor)
+    found = figures.figures(true, scenes, trials.Trial(), extractor)
     assert found["as told"]["mean"] == found["colour kept"]["mean"] == 1
     assert found["direction, made / told"]["mean"] == pytest.approx(0.95, abs=0.1)
     assert found["size, made / told"]["mean"] == pytest.approx(1, abs=0.05)
     assert found["FVD"]["mean"] == pytest.approx(0, abs=1e-3)
     assert found["KVD"]["mean"] == pytest.approx(0, abs=1e-3)
     assert found["seen"]["left"] == {"left": 2}
-    against = figures.figures(true, scenes, takes.Take(words="opposite"), extractor)
+    against = figures.figures(true, scenes, trials.Trial(words="opposite"), extractor)
     assert against["as told"]["mean"] == 0
     assert against["direction, made / told"]["mean"] < -0.8
     still = np.repeat(true[:, :1], true.shape[1], axis=1)
-    moved = figures.figures(still, scenes, takes.Take(), extractor)
+    moved = figures.figures(still, scenes, trials.Trial(), extractor)
     assert moved["as told"]["mean"] == 0
     assert moved["first frame, dB"]["mean"] > 50 > moved["all frames, dB"]["mean"]
     assert moved["FVD"]["mean"] > 0
@@ -120,9 +120,9 @@ def test_intervals_by_value():
     # 36 of 36: Wilson's interval is from 36 / (36 + z^2) to 1.
     every = {"as told": {"mean": 1.0, "error": 0.0, "n": 36}}
     assert report.interval([every], "as told") == (1.0, pytest.approx(0.0964, abs=1e-4))
-    # Standard deviation 1, three values: 4.303 / sqrt(3).
+    # Standard deviation 1, three values: 4.30265 / sqrt(3).
     mean, half = report.interval([run(1.0), run(2.0), run(3.0)], "FVD")
-    assert (mean, half) == (2.0, pytest.approx(2.4844, abs=1e-4))
+    assert (mean, half) == (2.0, pytest.approx(2.48414, abs=1e-5))
 
 
 def test_tables_have_a_row_per_arm_and_intervals():
@@ -150,6 +150,6 @@ def test_charts_show_the_values():
     drawn = charts.arms_chart({FULL: {"": [figure] * 3}, "all layers": {"": [figure]}})
     assert drawn.axes[0].get_title() == "direction as told, %"
     assert [label.get_text() for label in drawn.axes[0].get_yticklabels()] == [FULL, "all layers"]
-    maps = charts.grid_chart({name: [figure] for name in takes.guidance_grid()}).axes
+    maps = charts.grid_chart({name: [figure] for name in trials.guidance_grid()}).axes
     assert [text.get_text() for text in maps[0].texts] == ["50"] * 9
     assert [text.get_text() for text in maps[1].texts] == ["0.5"] * 9

@@ -12,7 +12,6 @@ from research.small_world.judge import report
 from research.small_world.judge.__main__ import judge, parse
 from research.small_world.judge.ceiling import load_vae, reconstructed, true_clip
 from research.small_world.judge.figures import figures, mean, share
-from research.small_world.judge.follower import change, follow, ground_of, motion_of
 from research.small_world.judge.kinds import WEIGHTS, kinds_of, load_classifier, visible_share
 from research.small_world.judge.measures import measure, psnr
 from research.small_world.judge.pairs import (
@@ -26,6 +25,7 @@ from research.small_world.judge.pairs import (
     told,
 )
 from research.small_world.judge.server import load_clip, save_frames
+from research.small_world.judge.tracker import change, follow, ground_of, motion_of
 from research.small_world.world.render import background, render_clip
 from research.small_world.world.scenes import is_held_out, make_scene
 
@@ -70,10 +70,10 @@ def test_interpolation_has_both_ends_of_a_clip():
     assert not np.array_equal(first, last)
 
 
-# -- follower -------------------------------------------------------------------------------------
+# -- tracker --------------------------------------------------------------------------------------
 
 
-def test_the_follower_is_right_on_every_true_clip():
+def test_the_tracker_is_right_on_every_true_clip():
     jobs = told(40) + flipped(20, 100)
     clips = [true_clip(job) for job in jobs]
     seen = [motion_of(follow(clip, clip[0])) for clip in clips]
@@ -86,7 +86,7 @@ def test_the_ground_is_found_under_the_object():
         assert np.abs(ground_of(picture(scene, 0) / 255) - true).max() < 0.01
 
 
-def test_the_follower_measures_pixels_and_colour():
+def test_the_tracker_measures_pixels_and_colour():
     scene = next(s for s in held_out(99) if s.motion == "right" and visible_share(s, 1.0) > 0.99)
     clip = true_clip(Job("a", "animate_image", scene, 0))
     trail = follow(clip, clip[0])

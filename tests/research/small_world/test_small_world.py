@@ -4,7 +4,7 @@ import torch
 
 from dc_model.encoders.autoencoder import Autoencoder, AutoencoderArch, detect_autoencoder
 from dc_model.encoders.clip import Towers, detect_towers
-from research.small_world.judge.tracker import motion_of, nearest_colour, track
+from research.small_world.ablations.tracker import motion_of, nearest_colour, track
 from research.small_world.world.dataset import SmallWorld
 from research.small_world.world.render import background, render_clip, signed_distance
 from research.small_world.world.scenes import (

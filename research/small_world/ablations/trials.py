@@ -28,7 +28,7 @@ GRID = (1.0, 3.0, 7.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Take:
+class Trial:
     """How one set of clips is sampled.
 
     words: the caption told: the scene's own, the opposite motion's, or none. scales: multipliers
@@ -48,21 +48,21 @@ class Take:
         return opposite if self.words == "opposite" else scene
 
 
-def lambda_trials() -> dict[str, Take]:
+def lambda_trials() -> dict[str, Trial]:
     """The trained gates of the full method doubled or closed, outer and middle layers apart."""
-    trials = {"lambda off": Take(scales=(0.0,) * NUM_GATES)}
+    trials = {"lambda off": Trial(scales=(0.0,) * NUM_GATES)}
     for label, value in (("doubled", 2.0), ("closed", 0.0)):
         outer = tuple(value if i in OUTER else 1.0 for i in range(NUM_GATES))
         middle = tuple(1.0 if i in OUTER else value for i in range(NUM_GATES))
-        trials[f"outer lambda {label}"] = Take(scales=outer)
-        trials[f"middle lambda {label}"] = Take(scales=middle)
+        trials[f"outer lambda {label}"] = Trial(scales=outer)
+        trials[f"middle lambda {label}"] = Trial(scales=middle)
     return trials
 
 
-def guidance_grid() -> dict[str, Take]:
+def guidance_grid() -> dict[str, Trial]:
     """Text scale by image scale."""
     return {
-        f"cfg {text:g}, image cfg {image:g}": Take(cfg=text, image_cfg=image, share=0.5)
+        f"cfg {text:g}, image cfg {image:g}": Trial(cfg=text, image_cfg=image, share=0.5)
         for text in GRID
         for image in GRID
     }
@@ -84,16 +84,16 @@ def measured_scenes(seed: int, count: int) -> list[Scene]:
 
 @torch.no_grad()
 def sample(
-    model: VideoModel, arm: Arm, encoders: Encoders, scenes: list[Scene], take: Take, plan: Plan
+    model: VideoModel, arm: Arm, encoders: Encoders, scenes: list[Scene], trial: Trial, plan: Plan
 ) -> np.ndarray:
-    """Clips `[N, T, 3, H, W]` uint8. The same noise for every arm and take."""
+    """Clips `[N, T, 3, H, W]` uint8. The same noise for every arm and trial."""
     generator = torch.Generator().manual_seed(123)
-    model.image_strengths = take.scales
+    model.image_strengths = trial.scales
     out = []
     for start in range(0, len(scenes), 12):
         part = scenes[start : start + 12]
         with torch.autocast("cpu", torch.bfloat16):
-            latents = _latents(model, arm, encoders, part, take, plan, generator)
+            latents = _latents(model, arm, encoders, part, trial, plan, generator)
             frames = encoders.vae.decode(fold_frames(latents)).float().clamp(-1, 1)
         out.append(eight_bit(frames).unflatten(0, (len(part), plan.num_frames)).numpy())
     model.image_strengths = None
@@ -105,7 +105,7 @@ def _latents(
     arm: Arm,
     encoders: Encoders,
     scenes: list[Scene],
-    take: Take,
+    trial: Trial,
     plan: Plan,
     generator: torch.Generator,
 ) -> Tensor:
@@ -115,7 +115,7 @@ def _latents(
     if arm.image_tokens:
         tokens = encoders.towers.visual(encoders.preprocess(first)).float()
         null = encoders.null_image_tokens().expand_as(tokens)
-    captions = ["" if take.words == "none" else take.told(s).caption for s in scenes]
+    captions = ["" if trial.words == "none" else trial.told(s).caption for s in scenes]
     return sample_videos(
         model,
         schedule_of(VARIANTS["512"]),
@@ -127,18 +127,18 @@ def _latents(
         null_image_tokens=null,
         speed=torch.tensor([float(s.fps) for s in scenes]),
         steps=plan.sampling_steps,
-        cfg=plan.cfg if take.cfg is None else take.cfg,
-        image_cfg=take.image_cfg,
+        cfg=plan.cfg if trial.cfg is None else trial.cfg,
+        image_cfg=trial.image_cfg,
         guidance_rescale=GUIDANCE_RESCALE,
         eta=1.0,
         generator=generator,
     )
 
 
-TAKES: dict[str, Take] = {
-    "": Take(),
-    "opposite words": Take(words="opposite"),
-    "no words": Take(words="none", cfg=1.0),
+TRIALS: dict[str, Trial] = {
+    "": Trial(),
+    "opposite words": Trial(words="opposite"),
+    "no words": Trial(words="none", cfg=1.0),
     **lambda_trials(),
     **guidance_grid(),
 }
