@@ -1,15 +1,10 @@
 """Floating-point operations of one U-Net forward pass at real size, on the meta device.
 
-python benchmarks/count_flops.py
+python -m benchmarks.count_flops
 """
-
-import sys
-from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import VARIANTS, UNetArch

@@ -1,6 +1,6 @@
 """Draws the example images and the icon in assets/ (Pillow and NumPy; run once, results committed).
 
-python draw_examples.py assets
+python -m scripts.draw_examples assets
 """
 
 import sys
@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from research.small_world.world.examples import EXAMPLES
 from research.small_world.world.render import render_frame
