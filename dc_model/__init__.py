@@ -30,6 +30,7 @@ Where to change what:
 - visual detail guidance: `vdg` lays the latents out; `vdg.join` concatenates them to the noise;
 - the published sampler: `sampling.ddim`, its grids and noise levels: `sampling.schedule`;
 - a relative of the model, with all that is known of it: `variants`;
+- all parts as one, without ComfyUI: `pipeline.load`, `Pipeline.animate`;
 - a node: CONTRIBUTING.md#add-a-node.
 """
 

@@ -20,26 +20,17 @@ import torch
 from torch import Tensor
 
 from dc_model import vdg
-from dc_model.checkpoint.layout import CheckpointParts
+from dc_model.encoders.tokenizer import Tokenize
 from dc_model.frames import fold_frames
 from dc_model.metrics.pic import MissingDreamSim
+from dc_model.pipeline import Pipeline, Settings, load
 from dc_model.shown import shown
-from dc_model.variants import VARIANTS, Variant
-from training.config import DataConfig, ModelConfig
+from dc_model.variants import VARIANTS
+from training.config import DataConfig
 from training.data.clip import Clip, ClipSource
 from training.data.order import item_of, sample_seed
 from training.data.sources import VideoSource
-from training.encoders import Encoders, Tokenize
-from training.load import (
-    build_encoders,
-    build_model,
-    clip_tokenizer,
-    detected_variant,
-    load_parts,
-)
-from training.model import VideoModel
-from training.objective import schedule_of
-from training.sampling import sample_videos
+from training.load import tokenizer_of
 
 from .command import EvaluationError, run, show, take_part
 from .compare import (
@@ -62,9 +53,7 @@ log = logging.getLogger(__name__)
 class Generator:
     """A checkpoint that animates first frames."""
 
-    model: VideoModel
-    encoders: Encoders
-    variant: Variant
+    pipeline: Pipeline
     steps: int = 50
     cfg: float = 7.5
     eta: float = 1.0
@@ -72,30 +61,19 @@ class Generator:
     @torch.no_grad()
     def __call__(self, clip: Clip, seed: int) -> Tensor:
         """A clip `[T, 3, H, W]` in [-1, 1] from the first frame and the caption of `clip`."""
-        generator = torch.Generator().manual_seed(seed)
-        first = clip.frames[:1].to(self.encoders.device)
-        concat = vdg.animate(self.encoders.vae.sample(first, generator), len(clip.frames))
-        noise = torch.randn(concat.shape, generator=generator).to(concat)
-        by_stride = self.variant.speed_unit == "frame_stride"
-        speed = clip.frame_stride if by_stride else clip.fps
-        latents = sample_videos(
-            self.model,
-            schedule_of(self.variant),
-            noise=noise,
-            concat=concat if self.model.unet.arch.takes_image else None,
-            text=self.encoders.text([clip.caption]),
-            null_text=self.encoders.text([""]),
-            image_tokens=self.encoders.image_tokens(clip, 0)[None],
-            null_image_tokens=self.encoders.null_image_tokens()[None],
-            speed=torch.tensor([float(speed)], device=concat.device),
+        pipeline, generator = self.pipeline, torch.Generator().manual_seed(seed)
+        first = clip.frames[:1].to(pipeline.device)
+        # As published, of the posterior's distribution and not its mean.
+        concat = vdg.animate(pipeline.vae.sample(first, generator), len(clip.frames))
+        by_stride = pipeline.variant.speed_unit == "frame_stride"
+        settings = Settings(
+            speed=clip.frame_stride if by_stride else clip.fps,
             steps=self.steps,
             cfg=self.cfg,
-            guidance_rescale=self.variant.guidance_rescale,
-            spacing=self.variant.spacing,
             eta=self.eta,
-            generator=generator,
         )
-        return self.encoders.vae.decode(fold_frames(latents.float())).clamp(-1, 1).cpu()
+        latents = pipeline.sample(concat, [clip.caption], first, settings, generator=generator)
+        return fold_frames(pipeline.decode(latents))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,16 +114,6 @@ def generate_set(
         log.info("Clip %d: %s", number, clip.caption)
 
 
-def variant_of(choice: str, checkpoint: Path, parts: CheckpointParts) -> Variant:
-    """The chosen variant, or for "auto" what the file tells; CheckpointError when it does not."""
-    if choice != "auto":
-        return VARIANTS[choice]
-    detection = detected_variant(checkpoint, parts.evidence())
-    if detection.assumption is not None:
-        log.warning("%s: assumed %s.", checkpoint.name, detection.assumption)
-    return VARIANTS[detection.variant]
-
-
 def require_known_words(tokenize: Tokenize, captions: Sequence[str]) -> None:
     """EvaluationError for a word that the demo model's tokenizer, the default, does not have."""
     try:
@@ -160,13 +128,14 @@ def require_known_words(tokenize: Tokenize, captions: Sequence[str]) -> None:
 
 def load_generator(arguments: argparse.Namespace) -> Generator:
     """The checkpoint with its encoders on the chosen device."""
-    config = ModelConfig(checkpoint=str(arguments.checkpoint), encoders=arguments.encoders)
-    parts = load_parts(config)
-    tokenize = clip_tokenizer(arguments.tokenizer)
-    encoders = build_encoders(parts, tokenize, device=arguments.device)
-    model = build_model(parts, dropout=0.0).to(arguments.device).eval()
-    variant = variant_of(arguments.variant, arguments.checkpoint, parts)
-    return Generator(model, encoders, variant, arguments.steps, arguments.cfg, arguments.eta)
+    pipeline = load(
+        arguments.checkpoint,
+        tokenizer=tokenizer_of(arguments.tokenizer),
+        variant=arguments.variant,
+        encoders=arguments.encoders or None,
+        device=arguments.device,
+    )
+    return Generator(pipeline, arguments.steps, arguments.cfg, arguments.eta)
 
 
 def protocol_of(arguments: argparse.Namespace) -> PublishedProtocol:
@@ -275,7 +244,7 @@ def main() -> None:
     extractor = open_extractor(arguments) if arguments.extractor else None
     source = open_videos(arguments, protocol)
     if not arguments.tokenizer:
-        require_known_words(clip_tokenizer(""), [entry.caption for entry in source.entries])
+        require_known_words(tokenizer_of(""), [entry.caption for entry in source.entries])
     require_same_settings(work, settings_of(arguments, protocol))
     # A model takes long to load, and the last of several calls finds all clips made.
     if Pairs(work).missing(numbers):

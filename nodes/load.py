@@ -27,7 +27,7 @@ from ..dc_model.checkpoint.layout import (
     split_checkpoint,
     stated_variant,
 )
-from ..dc_model.sampling.schedule import NoiseSchedule
+from ..dc_model.sampling.schedule import NoiseSchedule, schedule_of
 from ..dc_model.shown import shown
 from ..dc_model.variants import VARIANTS, Variant
 from .checks import REMEDIES, InputError
@@ -181,12 +181,7 @@ def _schedule(parts: CheckpointParts, variant: Variant, detected: bool) -> Noise
     A variant that the user chose (not detected) brings its own where the file's differs.
     """
     alphas, scale = parts.buffers.get("alphas_cumprod"), parts.buffers.get("scale_arr")
-    by_variant = NoiseSchedule.from_variant(
-        variant.zero_terminal_snr,
-        variant.base_scale,
-        variant.parameterization,
-        variant.final_scale,
-    )
+    by_variant = schedule_of(variant)
     if alphas is None:
         return by_variant
     try:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dc_model.sampling.schedule import NoiseSchedule
+from dc_model.sampling.schedule import NoiseSchedule, schedule_of
 from dc_model.variants import VARIANTS, Variant
 
 from .conditioning import (
@@ -21,7 +21,7 @@ from .config import ConditioningConfig, TrainConfig
 from .data.clip import Clip
 from .data.order import sample_generator, sample_seed
 from .encoders import Encoders
-from .objective import TimestepSampling, add_noise, draw_timestep, schedule_of
+from .objective import TimestepSampling, add_noise, draw_timestep
 from .stages import Stage
 
 

@@ -13,7 +13,6 @@ from torch import Tensor
 from dc_model import vdg
 
 ConcatMode = Literal["first", "random", "interpolate", "loop", "none"]
-CONCAT_MODES: tuple[ConcatMode, ...] = ("first", "random", "interpolate", "loop", "none")
 
 # Conditional image leakage: beta_m and a of its TimeNoise.
 CIL_MAX_NOISE = 100.0

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from dc_model.encoders.autoencoder import Autoencoder
 from dc_model.encoders.clip import Towers
+from dc_model.encoders.tokenizer import Tokenize
 
 from .cache import DiskCache, digest, fingerprint
 from .data.clip import Clip
 
-Tokenize = Callable[[list[str]], Tensor]
 Pixels = Callable[[Tensor], Tensor]
 
 

@@ -1,35 +1,37 @@
 """Models and encoders to train from: an existing checkpoint of the family, or a preset."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from dc_model.checkpoint.detect import (
     CheckpointError,
     Detection,
     Evidence,
-    detect_unet_arch,
     detect_variant,
     read_metadata,
 )
 from dc_model.checkpoint.inspect import naming, read_checkpoint
-from dc_model.checkpoint.layout import CheckpointParts, shapes, split_checkpoint
-from dc_model.encoders.autoencoder import Autoencoder, detect_autoencoder
-from dc_model.encoders.clip import CONTEXT_LENGTH, Towers, detect_towers
+from dc_model.checkpoint.layout import CheckpointParts, split_checkpoint
+from dc_model.encoders.tokenizer import Tokenize, clip_tokenizer
+from dc_model.pipeline import (
+    build_networks,
+    build_towers,
+    build_vae,
+    lend_encoders,
+    missing_encoders,
+)
 from dc_model.preprocess import clip_preprocess
-from dc_model.projection import Resampler, detect_projection_arch
 from dc_model.shown import shown
-from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import VARIANTS
 
 from . import vocabulary
 from .config import AUTO, ConfigError, ModelConfig
-from .encoders import Encoders, Tokenize
-from .model import VideoModel, eager_attention_on_cpu
+from .encoders import Encoders
+from .model import VideoModel
 from .saving import load_tensors
 from .stages import STAGES, Stage, StageName
 
@@ -49,46 +51,19 @@ def load_parts(config: ModelConfig, stage: Stage = STAGES["full"]) -> Checkpoint
             )
     parts = split_checkpoint(load_tensors(Path(config.checkpoint)))
     if config.encoders:
-        other = split_encoders(load_tensors(Path(config.encoders)))
-        parts.vae = parts.vae or other["first_stage_model."]
-        parts.text_encoder = parts.text_encoder or other["cond_stage_model."]
-        parts.image_encoder = parts.image_encoder or other["embedder."]
-    needs_tower = stage.image_tokens and bool(parts.projector or config.new_image_stream)
-    missing = [
-        name
-        for name, lacks in (
-            ("the VAE (first_stage_model)", not parts.vae),
-            ("the text tower (cond_stage_model)", not parts.text_encoder),
-            ("the image tower (embedder)", needs_tower and not parts.image_encoder),
-        )
-        if lacks
-    ]
+        lend_encoders(parts, config.encoders)
+    tower = stage.image_tokens and bool(parts.projector or config.new_image_stream)
+    missing = missing_encoders(parts, image_tower=tower)
     if missing:
         raise ConfigError(
-            f"{config.checkpoint} lacks {', '.join(missing)}; set model.encoders to a full "
-            "checkpoint."
+            f"{config.checkpoint} lacks {missing}; set model.encoders to a full checkpoint."
         )
     return parts
 
 
-def split_encoders(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """The encoders of a full checkpoint by prefix."""
-    prefixes = ("first_stage_model.", "cond_stage_model.", "embedder.")
-    return {
-        p: {k.removeprefix(p): v for k, v in tensors.items() if k.startswith(p)} for p in prefixes
-    }
-
-
 def build_model(parts: CheckpointParts, dropout: float) -> VideoModel:
-    """U-Net and query transformer from their shapes, in float32."""
-    arch = replace(detect_unet_arch(shapes(parts.unet)), dropout=dropout)
-    unet = DynamiCrafterUNet(arch, attention=eager_attention_on_cpu)
-    unet.load_state_dict({k: v.float() for k, v in parts.unet.items()})
-    projector = None
-    if parts.projector:
-        projector = Resampler(detect_projection_arch(shapes(parts.projector)))
-        projector.load_state_dict({k: v.float() for k, v in parts.projector.items()})
-    return VideoModel(unet, projector)
+    """The networks of `pipeline.build_networks`, to be trained."""
+    return VideoModel(*build_networks(parts, dropout=dropout))
 
 
 def fitting_stage(name: StageName, model: VideoModel, config: ModelConfig) -> Stage:
@@ -190,44 +165,19 @@ def build_encoders(
     device: torch.device | str = "cpu",
     keep: bool = False,
 ) -> Encoders:
-    """The frozen encoders of a checkpoint, float32; without an image tower where it has none.
-
-    The image tower's dead text keys are left out.
-    """
-    vae = Autoencoder(detect_autoencoder(shapes(parts.vae)))
-    vae.load_state_dict({k: v.float() for k, v in parts.vae.items()})
-    text = {f"text.{k.removeprefix('model.')}": v for k, v in parts.text_encoder.items()}
-    visual = {k.removeprefix("model."): v for k, v in parts.image_encoder.items()}
-    visual = {k: v for k, v in visual.items() if k.startswith("visual.")}
-    state = {k: v.float() for k, v in (text | visual).items()}
-    towers = Towers(detect_towers(shapes(state)), vision=bool(visual))
-    towers.load_state_dict(state)
-    return Encoders(vae, towers, tokenize, clip_preprocess, device, keep)
+    """The frozen encoders of a checkpoint, float32; without an image tower where it has none."""
+    towers = build_towers(parts)
+    return Encoders(build_vae(parts), towers, tokenize, clip_preprocess, device, keep)
 
 
-def clip_tokenizer(folder: str) -> Tokenize:
-    """CLIP's tokenizer from a folder with `vocab.json` and `merges.txt`, padded with 0.
+def tokenizer_of(folder: str) -> Tokenize:
+    """CLIP's tokenizer of a folder (`clip_tokenizer`); an empty name gives the demo model's words.
 
-    ComfyUI ships such a folder: `comfy/sd1_tokenizer`. An empty name gives the demo model's words.
     Raises ConfigError when the folder holds no vocabulary.
     """
     if not folder:
         return vocabulary.tokenize
-    if not (Path(folder) / "vocab.json").is_file():
-        raise ConfigError(
-            f"model.tokenizer is '{shown(folder)}', which holds no vocab.json; give ComfyUI's "
-            "folder "
-            "comfy/sd1_tokenizer."
-        )
-    from transformers import CLIPTokenizer
-
-    tokenizer = CLIPTokenizer.from_pretrained(folder)
-
-    def tokenize_clip(captions: list[str]) -> Tensor:
-        rows = torch.zeros(len(captions), CONTEXT_LENGTH, dtype=torch.long)
-        for row, caption in zip(rows, captions, strict=True):
-            ids = tokenizer(caption, truncation=True, max_length=CONTEXT_LENGTH)["input_ids"]
-            row[: len(ids)] = torch.tensor(ids)
-        return rows
-
-    return tokenize_clip
+    try:
+        return clip_tokenizer(folder)
+    except FileNotFoundError as error:
+        raise ConfigError(f"model.tokenizer: {error}") from None

@@ -10,12 +10,12 @@ import torch
 
 from dc_model.frames import fold_frames
 from dc_model.preprocess import eight_bit
+from dc_model.sampling.videos import sample_videos
 
 from .batch import Batch
 from .config import RunConfig
 from .data.order import sample_generator
 from .distributed import autocast, reshard
-from .sampling import sample_videos
 
 if TYPE_CHECKING:
     from .trainer import Trainer

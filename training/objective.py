@@ -9,19 +9,8 @@ import torch
 from torch import Tensor
 
 from dc_model.sampling.schedule import NoiseSchedule
-from dc_model.variants import Variant
 
 TimestepSampling = Literal["uniform", "late"]
-
-
-def schedule_of(variant: Variant) -> NoiseSchedule:
-    """The noise schedule that a variant's configuration describes.
-
-    Training registers it anew whatever the checkpoint's buffers say, as published.
-    """
-    return NoiseSchedule.from_variant(
-        variant.zero_terminal_snr, variant.base_scale, variant.parameterization, variant.final_scale
-    )
 
 
 def draw_timestep(sampling: TimestepSampling, generator: torch.Generator, count: int = 1000) -> int:

@@ -25,11 +25,11 @@ from .identity import contents_of
 from .load import (
     build_encoders,
     build_model,
-    clip_tokenizer,
     fitting_stage,
     load_parts,
     require_fitting_size,
     require_known_words,
+    tokenizer_of,
     training_variant,
 )
 from .lora import lora_tensors
@@ -58,7 +58,7 @@ def make_trainer(
     prepare_output(Path(config.output))
     source = source or open_source(config.data)
     entries = source.entries if isinstance(source, VideoSource) else []
-    tokenize = clip_tokenizer(config.model.tokenizer)
+    tokenize = tokenizer_of(config.model.tokenizer)
     require_known_words(tokenize, (text for e in entries for text in (e.caption, e.motion_caption)))
     source.load(0, 0)  # What cannot be read is said before the model is loaded.
     parts = load_parts(config.model, STAGES[config.stage])

@@ -313,7 +313,7 @@ class Trainer:
                     batch.text,
                     batch.image_tokens,
                     batch.speed,
-                    batch.dropout_seeds,
+                    dropout_seeds=batch.dropout_seeds,
                 )
             losses = sample_losses(output, batch.target)
             accelerator.backward(losses.mean())

@@ -5,7 +5,8 @@ read. Facts about each relative: `variants`. Source: docs/method.md#recognising-
 """
 
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -19,6 +20,29 @@ MAX_BLOCKS = 256
 
 class CheckpointError(ValueError):
     """A file that is not what it should be; the message says what to do."""
+
+
+@contextmanager
+def fitting(part: str) -> Iterator[None]:
+    """Turns what building a part from a file's shapes raises into a CheckpointError."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+        raise CheckpointError(
+            f"The file's {part} has an unknown layout ({shown(error)}); download the file again, "
+            "or choose another."
+        ) from error
+    except RuntimeError as error:
+        # PyTorch has no exception of its own for this; others, such as no memory, pass.
+        if "size mismatch" not in str(error):
+            raise
+        first = str(error).split("size mismatch", 1)[1].splitlines()[0].rstrip(".")
+        raise CheckpointError(
+            f"The file's {part} has tensors of the wrong shape (first{first}); download the file "
+            "again, or choose another."
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 Text keys go below `cond_stage_model.model.`, image keys below `embedder.model.visual.`. As in the
 published models the text context is what comes out of the last but one block, normalised by
 `ln_final`, and the image context is every token after the last block, without `ln_post`.
+`transformers` has these towers, too, under other keys and with separate projections; converting a
+checkpoint there and back is more code than the towers are.
 Source: docs/method.md#context-stream; Radford et al. 2021, "Learning Transferable Visual Models".
 """
 
@@ -14,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 CONTEXT_LENGTH = 77
-TEXT_HEAD, VISION_HEAD = 64, 80
 VOCABULARY = 49408
 IMAGE_SIZE = 224
 PATCH = 14
@@ -22,22 +23,31 @@ PATCH = 14
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TowersArch:
-    """Widths: the text tower has 64-wide heads, the image tower 80-wide ones."""
+    """Widths of the towers and of one attention head in each."""
 
     text_width: int = 64
     text_layers: int = 3
+    text_head: int = 64
     vision_width: int = 80
     vision_layers: int = 3
+    vision_head: int = 80
 
 
-def detect_towers(shapes: Mapping[str, tuple[int, ...]]) -> TowersArch:
+def detect_towers(
+    shapes: Mapping[str, tuple[int, ...]], text_head: int = 64, vision_head: int = 80
+) -> TowersArch:
     """The widths from key -> shape, keys below `text.` and, where there, `visual.`, or KeyError."""
 
     def layers(prefix: str) -> int:
         start = f"{prefix}.transformer.resblocks."
         return 1 + max(int(k[len(start) :].split(".")[0]) for k in shapes if k.startswith(start))
 
-    arch = TowersArch(text_width=shapes["text.ln_final.weight"][0], text_layers=layers("text"))
+    arch = TowersArch(
+        text_width=shapes["text.ln_final.weight"][0],
+        text_layers=layers("text"),
+        text_head=text_head,
+        vision_head=vision_head,
+    )
     if "visual.class_embedding" not in shapes:
         return arch
     return replace(
@@ -96,7 +106,7 @@ class TextTower(nn.Module):
         width = arch.text_width
         self.token_embedding = nn.Embedding(VOCABULARY, width)
         self.positional_embedding = nn.Parameter(torch.randn(CONTEXT_LENGTH, width) * 0.02)
-        self.transformer = Transformer(width, arch.text_layers, width // TEXT_HEAD)
+        self.transformer = Transformer(width, arch.text_layers, width // arch.text_head)
         self.ln_final = nn.LayerNorm(width)
         self.text_projection = nn.Parameter(torch.randn(width, width) * width**-0.5)
         self.logit_scale = nn.Parameter(torch.tensor(2.66))
@@ -128,7 +138,7 @@ class VisionTower(nn.Module):
         self.class_embedding = nn.Parameter(torch.randn(width) * width**-0.5)
         self.positional_embedding = nn.Parameter(torch.randn(num_tokens, width) * 0.1)
         self.ln_pre = nn.LayerNorm(width)
-        self.transformer = Transformer(width, arch.vision_layers, width // VISION_HEAD)
+        self.transformer = Transformer(width, arch.vision_layers, width // arch.vision_head)
         self.ln_post = nn.LayerNorm(width)
         self.proj = nn.Parameter(torch.randn(width, arch.text_width) * width**-0.5)
 

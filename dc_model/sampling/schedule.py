@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..shown import shown
-from ..variants import FinalScale, Parameterization, Spacing
+from ..variants import FinalScale, Parameterization, Spacing, Variant
 
 NUM_TIMESTEPS = 1000
 RESCALE_TURNING_STEP = 400
@@ -283,6 +283,13 @@ class NoiseSchedule:
             sigma = sigma.reshape(-1, *([1] * (like.ndim - 1)))
         scale = self.scale_at(sigma)
         return scale, scale * sigma, sigma
+
+
+def schedule_of(variant: Variant) -> NoiseSchedule:
+    """The noise schedule that a variant's configuration describes, as training registers it."""
+    return NoiseSchedule.from_variant(
+        variant.zero_terminal_snr, variant.base_scale, variant.parameterization, variant.final_scale
+    )
 
 
 def ddim_sigmas(schedule: NoiseSchedule, timesteps: Tensor, ending: Ending) -> Tensor:

@@ -8,8 +8,7 @@ import json
 import logging
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ import comfy.utils
 import folder_paths
 import torch
 
-from ...dc_model.checkpoint.detect import CheckpointError, count_heads
+from ...dc_model.checkpoint.detect import CheckpointError, count_heads, fitting
 from ...dc_model.checkpoint.layout import StateDict, shapes
 from ...dc_model.projection import Resampler, detect_projection_arch
 from ...dc_model.shown import shown
@@ -31,29 +30,6 @@ from ...dc_model.variants import MAX_LAYERS
 from .toon_vae import ToonVAE, is_dual_reference
 
 logger = logging.getLogger(__name__)
-
-
-@contextmanager
-def fitting(part: str) -> Iterator[None]:
-    """Turns what building a part from a file's shapes raises into a CheckpointError."""
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
-        raise CheckpointError(
-            f"The file's {part} has an unknown layout ({shown(error)}); download the file again, "
-            "or choose another."
-        ) from error
-    except RuntimeError as error:
-        # PyTorch has no exception of its own for this; others, such as no memory, pass.
-        if "size mismatch" not in str(error):
-            raise
-        first = str(error).split("size mismatch", 1)[1].splitlines()[0].rstrip(".")
-        raise CheckpointError(
-            f"The file's {part} has tensors of the wrong shape (first{first}); download the file "
-            "again, or choose another."
-        ) from error
 
 
 def core_patcher(model: Any, load_device: Any, offload_device: Any, disable_dynamic: bool) -> Any:

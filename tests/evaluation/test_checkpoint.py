@@ -12,7 +12,8 @@ pytest.importorskip("av")
 
 from dc_model.encoders.autoencoder import Autoencoder
 from dc_model.encoders.clip import Towers
-from dc_model.preprocess import clip_preprocess
+from dc_model.pipeline import Pipeline
+from dc_model.sampling.schedule import schedule_of
 from dc_model.variants import VARIANTS
 from evaluation import checkpoint
 from evaluation.checkpoint import Generator, generate_set, require_known_words
@@ -24,7 +25,6 @@ from research.small_world.train.preset import new_model
 from research.small_world.world.dataset import SmallWorld
 from training.data.clip import Clip
 from training.data.order import item_of
-from training.encoders import Encoders
 from training.vocabulary import tokenize
 
 SHAPE = ClipShape(resolution=(64, 64))
@@ -32,8 +32,10 @@ SHAPE = ClipShape(resolution=(64, 64))
 
 @pytest.fixture(scope="module")
 def generator() -> Generator:
-    encoders = Encoders(Autoencoder(), Towers(), tokenize, clip_preprocess)
-    return Generator(new_model(0).eval(), encoders, VARIANTS["512"], steps=2)
+    model, vae, towers = new_model(0).eval(), Autoencoder(), Towers()
+    variant = VARIANTS["512"]
+    pipeline = Pipeline(model, vae, towers, tokenize, variant, schedule_of(variant))
+    return Generator(pipeline, steps=2)
 
 
 def test_the_papers_protocols():

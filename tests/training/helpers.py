@@ -9,14 +9,15 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from dc_model.projection import ProjectionArch, Resampler
+from dc_model.sampling.schedule import schedule_of
+from dc_model.unet.ops import eager_attention_on_cpu
 from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import VARIANTS, UNetArch
 from research.small_world.world.dataset import SmallWorld
 from training.batch import BatchMaker
 from training.config import TrainConfig, read_config
 from training.data.clip import Clip
-from training.model import VideoModel, eager_attention_on_cpu
-from training.objective import schedule_of
+from training.model import VideoModel
 from training.stages import STAGES
 from training.train import make_trainer
 from training.trainer import Trainer

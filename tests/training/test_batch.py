@@ -5,9 +5,9 @@ import pytest
 import torch
 from training_helpers import FRAMES, FakeEncoders, FakeSource, tiny_config
 
+from dc_model.sampling.schedule import schedule_of
 from dc_model.variants import VARIANTS
 from training.batch import Batch, BatchMaker
-from training.objective import schedule_of
 from training.stages import STAGES, StageName
 
 CLIP = FakeSource().load(0, 0)

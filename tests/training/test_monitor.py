@@ -9,13 +9,13 @@ from training_helpers import tiny_config, tiny_trainer
 from dc_model.encoders.autoencoder import Autoencoder
 from dc_model.encoders.clip import Towers
 from dc_model.preprocess import clip_preprocess
+from dc_model.sampling.schedule import schedule_of
 from dc_model.variants import VARIANTS
 from research.small_world.train.preset import new_model
 from research.small_world.world.dataset import SmallWorld
 from training.batch import BatchMaker
 from training.encoders import Encoders
 from training.monitor import Monitor, gif
-from training.objective import schedule_of
 from training.stages import STAGES
 from training.trainer import Trainer
 from training.vocabulary import tokenize

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from dc_model.sampling.schedule import schedule_of
 from dc_model.variants import VARIANTS
-from training.objective import add_noise, draw_timestep, sample_losses, schedule_of
+from training.objective import add_noise, draw_timestep, sample_losses
 
 
 def published(variant: str) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from dc_model.encoders.autoencoder import Autoencoder
 from dc_model.encoders.clip import Towers
 from dc_model.preprocess import clip_preprocess
 from dc_model.projection import detect_projection_arch
+from dc_model.sampling.schedule import schedule_of
 from dc_model.variants import VARIANTS
 from research.small_world.train.preset import PROJECTOR, UNET, new_model
 from training.config import ModelConfig
@@ -19,7 +20,6 @@ from training.ema import Ema
 from training.encoders import Encoders
 from training.load import build_encoders, build_model, load_parts
 from training.lora import add_lora, lora_tensors
-from training.objective import schedule_of
 from training.saving import checkpoint_tensors, save_checkpoint, write_whole
 from training.vocabulary import tokenize
 

@@ -9,11 +9,11 @@ from torch import Tensor
 from dc_model import vdg
 from dc_model.frames import fold_frames
 from dc_model.preprocess import eight_bit
+from dc_model.sampling.schedule import schedule_of
+from dc_model.sampling.videos import sample_videos
 from dc_model.variants import VARIANTS
 from training.encoders import Encoders
 from training.model import VideoModel
-from training.objective import schedule_of
-from training.sampling import sample_videos
 
 from ..train.preset import NUM_GATES
 from ..world.render import render_clip

@@ -12,10 +12,11 @@ from dc_model.encoders.autoencoder import Autoencoder, detect_autoencoder
 from dc_model.encoders.clip import Towers, detect_towers
 from dc_model.preprocess import clip_preprocess
 from dc_model.projection import ProjectionArch, Resampler
+from dc_model.unet.ops import eager_attention_on_cpu
 from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import UNetArch
 from training.encoders import Encoders
-from training.model import VideoModel, eager_attention_on_cpu, initialize
+from training.model import VideoModel, initialize
 from training.vocabulary import tokenize
 
 UNET = UNetArch(

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dc_model.encoders.clip import Towers
@@ -139,13 +139,6 @@ def train(output: Path, *, minutes: float, batch_size: int = 16, seed: int = 2) 
             )
     state = {k: v for k, v in towers.state_dict().items() if not k.endswith(".mask")}
     save_file({k: v.contiguous() for k, v in state.items()}, output)
-
-
-def load_towers(path: Path) -> Towers:
-    """The towers in eval mode, frozen."""
-    towers = Towers()
-    towers.load_state_dict(load_file(path))
-    return towers.eval().requires_grad_(False)
 
 
 def main() -> None:

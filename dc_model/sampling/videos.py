@@ -1,19 +1,19 @@
-"""Sampling during training: DDIM with guidance, by `dc_model`'s own sampler."""
+"""Videos of a model under guidance, by the published sampler, in plain PyTorch."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from dc_model.sampling.ddim import sample_ddim
-from dc_model.sampling.guidance import classifier_free, rescale_guidance, two_scale
-from dc_model.sampling.schedule import NoiseSchedule, ddim_sigmas, timesteps
-from dc_model.variants import Spacing
-
-from .model import VideoModel
+from ..variants import Spacing
+from .ddim import sample_ddim
+from .guidance import classifier_free, rescale_guidance, two_scale
+from .schedule import Ending, NoiseSchedule, ddim_sigmas, timesteps
 
 
 @torch.no_grad()
 def sample_videos(
-    model: VideoModel,
+    model: Callable[..., Tensor],
     schedule: NoiseSchedule,
     *,
     noise: Tensor,
@@ -29,15 +29,17 @@ def sample_videos(
     guidance_rescale: float = 0.0,
     spacing: Spacing = "uniform_trailing",
     eta: float = 0.0,
+    ending: Ending = "clean",
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Latents `[B, 4, T, h, w]` from unit `noise` of that shape; ends clean.
+    """Latents `[B, 4, T, h, w]` from unit `noise` of that shape.
 
-    text, null_text: `[B, 77, C]`; image tokens before the query transformer, `[B, 257, D]`. With
-    `cfg` 1 the unconditional branch is not run. image_cfg: a scale of its own for the image, one
-    more branch; `cfg` is the text's then.
+    model: a `dc_model.pipeline.VideoModel`, or what is called like it. text, null_text:
+    `[B, 77, C]`; image tokens before the query transformer, `[B, 257, D]`. With `cfg` 1 the
+    unconditional branch is not run. image_cfg: a scale of its own for the image, one more branch;
+    `cfg` is the text's then.
     """
-    sigmas = ddim_sigmas(schedule, timesteps(steps, spacing), "clean").to(noise.device)
+    sigmas = ddim_sigmas(schedule, timesteps(steps, spacing), ending).to(noise.device)
 
     def predict(x: Tensor, t: Tensor, words: Tensor, tokens: Tensor | None) -> Tensor:
         return model(x, concat, t, words, tokens, speed).float()

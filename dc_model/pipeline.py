@@ -1,0 +1,358 @@
+"""A checkpoint as a maker of videos, in plain PyTorch and without ComfyUI.
+
+::
+
+    pipeline = load("dynamicrafter_512.ckpt", tokenizer="ComfyUI/comfy/sd1_tokenizer")
+    video = pipeline.animate(image, "a boat on the waves")  # [1, 3, 16, 320, 512]
+
+All runs in float32 on one device. ToonCrafter's decoder needs reference frames and is not here.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import vdg
+from .checkpoint.detect import (
+    CheckpointError,
+    HeadDims,
+    check_channels,
+    detect_unet_arch,
+    detect_variant,
+    fitting,
+    head_dims,
+    read_metadata,
+)
+from .checkpoint.inspect import naming, read_checkpoint
+from .checkpoint.layout import (
+    TEXT_PREFIX,
+    VAE_PREFIX,
+    VISION_PREFIX,
+    CheckpointParts,
+    shapes,
+    split_checkpoint,
+    stated_variant,
+)
+from .encoders.autoencoder import Autoencoder, detect_autoencoder
+from .encoders.clip import Towers, detect_towers
+from .encoders.tokenizer import Tokenize, clip_tokenizer
+from .frames import fold_frames, unfold_frames
+from .preprocess import clip_preprocess
+from .projection import Resampler, detect_projection_arch
+from .sampling.schedule import Ending, NoiseSchedule, schedule_of
+from .sampling.videos import sample_videos
+from .shown import shown
+from .unet.attention import IMAGE_STRENGTHS
+from .unet.ops import eager_attention_on_cpu
+from .unet.unet import DynamiCrafterUNet
+from .variants import VARIANTS, Variant
+
+# Attributes of `CheckpointParts`.
+_ENCODERS = {
+    "vae": VAE_PREFIX,
+    "text_encoder": TEXT_PREFIX,
+    "image_encoder": VISION_PREFIX,
+}
+
+log = logging.getLogger(__name__)
+
+
+class VideoModel(nn.Module):
+    """U-Net and query transformer P; `forward` is one prediction."""
+
+    def __init__(self, unet: DynamiCrafterUNet, projector: Resampler | None):
+        super().__init__()
+        self.unet = unet
+        self.projector = projector
+        # Factors of the gate lambda, one per spatial transformer; None = all 1.
+        self.image_strengths: tuple[float, ...] | None = None
+
+    def forward(
+        self,
+        noisy: Tensor,
+        concat: Tensor | None,
+        timesteps: Tensor,
+        text: Tensor,
+        image_tokens: Tensor | None,
+        speed: Tensor,
+    ) -> Tensor:
+        """noisy, concat: `[B, 4, T, h, w]`; text: `[B, 77, C]`; image_tokens: `[B, 257, D]`.
+
+        A model with concat input gets zeros where there is none.
+        """
+        if self.unet.arch.takes_image:
+            noisy = vdg.join(noisy, concat)  # [B, 8, T, h, w]
+        context = None
+        if image_tokens is not None and self.projector is not None:
+            context = self.projector(image_tokens)
+        options = {IMAGE_STRENGTHS: self.image_strengths}
+        return self.unet(noisy, timesteps, text, context, speed, transformer_options=options)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a video is sampled; None = as published for the variant.
+
+    speed: fps or frame stride, as the variant says. image_cfg: a guidance scale of its own for the
+    image, `cfg` is the text's then. ending: "published" stops at timestep 0, with its noise.
+    """
+
+    num_frames: int | None = None
+    speed: float | None = None
+    steps: int = 50
+    cfg: float = 7.5
+    image_cfg: float | None = None
+    guidance_rescale: float | None = None
+    eta: float = 1.0
+    negative_prompt: str = ""
+    ending: Ending = "clean"
+    seed: int = 123
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """All parts of a checkpoint; images and videos are in [-1, 1], sides multiples of 8.
+
+    `preprocess.fit_image` brings a picture to `variant.size`.
+    """
+
+    model: VideoModel
+    vae: Autoencoder
+    towers: Towers
+    tokenize: Tokenize
+    variant: Variant
+    schedule: NoiseSchedule
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def animate(self, image: Tensor, prompt: str, settings: Settings | None = None) -> Tensor:
+        """Videos `[B, 3, T, H, W]` that start from images `[B, 3, H, W]`."""
+        latents = vdg.animate(self.encode(image), self._length(settings))
+        return self._video(latents, image, prompt, settings, "animate")
+
+    def interpolate(
+        self, first: Tensor, last: Tensor, prompt: str, settings: Settings | None = None
+    ) -> Tensor:
+        """Videos `[B, 3, T, H, W]` from `first` to `last`, both `[B, 3, H, W]`."""
+        ends = self.encode(first), self.encode(last)
+        latents = vdg.interpolate(*ends, self._length(settings))
+        return self._video(latents, first, prompt, settings, "interpolate")
+
+    def loop(self, image: Tensor, prompt: str, settings: Settings | None = None) -> Tensor:
+        """Videos `[B, 3, T - 1, H, W]` that return to the image; the frame shown twice is cut."""
+        latents = vdg.loop(self.encode(image), self._length(settings))
+        return self._video(latents, image, prompt, settings, "loop")[:, :, :-1]
+
+    def _length(self, settings: Settings | None) -> int:
+        return (settings or Settings()).num_frames or self.variant.num_frames
+
+    def _video(
+        self, concat: Tensor, image: Tensor, prompt: str, settings: Settings | None, mode: str
+    ) -> Tensor:
+        settings = settings or Settings()
+        if not self.model.unet.arch.takes_image:
+            raise ValueError("This is a text-to-video model, which starts from no image.")
+        if settings.speed is None:
+            settings = replace(settings, speed=self.variant.default_speed(mode))
+        generator = torch.Generator().manual_seed(settings.seed)
+        latents = self.sample(concat, [prompt] * len(concat), image, settings, generator=generator)
+        return self.decode(latents)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        concat: Tensor,
+        prompts: list[str],
+        image: Tensor,
+        settings: Settings,
+        *,
+        generator: torch.Generator,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """Latents `[B, 4, T, h, w]` for visual detail guidance `concat` of that shape.
+
+        prompts: B of them. image: `[B, 3, H, W]`, for the context. noise: the start; None draws
+        it from `generator`, on the CPU, as fresh noise of each step is.
+        """
+        if noise is None:
+            noise = torch.randn(concat.shape, generator=generator)
+        speed = self.variant.speed if settings.speed is None else settings.speed
+        rescale = settings.guidance_rescale
+        return sample_videos(
+            self.model,
+            self.schedule,
+            noise=noise.to(concat),
+            concat=concat if self.model.unet.arch.takes_image else None,
+            text=self.encode_text(prompts),
+            null_text=self.encode_text([settings.negative_prompt] * len(prompts)),
+            image_tokens=self.image_tokens(image),
+            null_image_tokens=self.image_tokens(torch.zeros_like(image)),
+            speed=torch.full((len(concat),), float(speed), device=concat.device),
+            steps=settings.steps,
+            cfg=settings.cfg,
+            image_cfg=settings.image_cfg,
+            guidance_rescale=self.variant.guidance_rescale if rescale is None else rescale,
+            spacing=self.variant.spacing,
+            eta=settings.eta,
+            ending=settings.ending,
+            generator=generator,
+        )
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Images `[B, 3, H, W]` to latents `[B, 4, H/8, W/8]`, times 0.18215."""
+        return self.vae.encode(images.to(self.device))
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents `[B, 4, T, h, w]` to a video `[B, 3, T, 8h, 8w]` on the CPU."""
+        one_by_one = fold_frames(latents.float()).split(1)
+        frames = torch.cat([self.vae.decode(frame).clamp(-1, 1).cpu() for frame in one_by_one])
+        return unfold_frames(frames, latents.shape[2])
+
+    @torch.no_grad()
+    def encode_text(self, prompts: list[str]) -> Tensor:
+        """Text context `[B, 77, C]`."""
+        return self.towers.text(self.tokenize(prompts).to(self.device)).float()
+
+    @torch.no_grad()
+    def image_tokens(self, images: Tensor) -> Tensor | None:
+        """CLIP's tokens `[B, 257, D]` of images; zeros, mid-grey, stand for no image."""
+        if self.model.projector is None:
+            return None
+        return self.towers.visual(clip_preprocess(images.to(self.device))).float()
+
+
+def load(
+    path: str | Path,
+    *,
+    tokenizer: str | Path | Tokenize,
+    variant: str = "auto",
+    encoders: str | Path | None = None,
+    device: torch.device | str = "cpu",
+) -> Pipeline:
+    """A checkpoint file of the family, ready to sample.
+
+    tokenizer: a folder with CLIP's `vocab.json` and `merges.txt`, or a function of that kind.
+    variant: a name of `VARIANTS`; "auto" reads it from the file. encoders: a full checkpoint that
+    lends a pruned one its VAE and its CLIP. Raises CheckpointError, which names the file, when it
+    cannot be read or lacks a part.
+    """
+    tokenize = tokenizer if callable(tokenizer) else clip_tokenizer(tokenizer)
+    with naming(path):
+        content = read_checkpoint(path)
+        parts = split_checkpoint(content.tensors)
+        stated = read_metadata(content.metadata)
+        marker = stated_variant(parts.buffers)
+        if marker in VARIANTS:
+            stated.setdefault("variant", marker)
+        described = _variant(variant, parts, stated, path)
+        schedule = _schedule(parts, described, by_file=variant == "auto")
+    if encoders:
+        lend_encoders(parts, encoders)
+    with naming(path):
+        missing = missing_encoders(parts, image_tower=bool(parts.projector))
+        if missing:
+            raise CheckpointError(f"It lacks {missing}; give a full checkpoint as `encoders`.")
+        heads = head_dims(stated)
+        model = VideoModel(*build_networks(parts, heads=heads))
+        vae, towers = build_vae(parts), build_towers(parts, heads)
+    for module in (model, vae, towers):
+        module.to(device).eval().requires_grad_(False)
+    return Pipeline(model, vae, towers, tokenize, described, schedule, torch.device(device))
+
+
+def _variant(
+    choice: str, parts: CheckpointParts, stated: Mapping[str, Any], path: str | Path
+) -> Variant:
+    evidence = parts.evidence()
+    if choice != "auto":
+        check_channels(choice, evidence, "the chosen variant")
+        return VARIANTS[choice]
+    file = Path(path).absolute()
+    # Published files are all named alike, in folders that say which they are.
+    found = detect_variant(evidence, stated, f"{file.parent.name}/{file.name}")
+    if found.assumption is not None:
+        log.warning("%s: assumed %s.", shown(file.name), found.assumption)
+    return VARIANTS[found.variant]
+
+
+def _schedule(parts: CheckpointParts, variant: Variant, *, by_file: bool) -> NoiseSchedule:
+    alphas = parts.buffers.get("alphas_cumprod")
+    if alphas is None or not by_file:
+        return schedule_of(variant)
+    try:
+        return NoiseSchedule.from_buffers(
+            alphas, parts.buffers.get("scale_arr"), variant.parameterization, variant.final_scale
+        )
+    except ValueError as error:
+        raise CheckpointError(
+            f"Its noise schedule cannot be used: {shown(error)} Download it again."
+        ) from error
+
+
+def lend_encoders(parts: CheckpointParts, path: str | Path) -> None:
+    """Fill in the encoders that `parts` lacks from another file, by the published prefixes."""
+    with naming(path):
+        tensors = read_checkpoint(path).tensors
+    for name, prefix in _ENCODERS.items():
+        lent = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        setattr(parts, name, getattr(parts, name) or lent)
+
+
+def missing_encoders(parts: CheckpointParts, *, image_tower: bool) -> str:
+    """The encoders that are not there, in words; image_tower: whether that one is needed."""
+    lacking = {
+        "the VAE (first_stage_model)": not parts.vae,
+        "the text tower (cond_stage_model)": not parts.text_encoder,
+        "the image tower (embedder)": image_tower and not parts.image_encoder,
+    }
+    return ", ".join(name for name, lacks in lacking.items() if lacks)
+
+
+@fitting("U-Net or query transformer")
+def build_networks(
+    parts: CheckpointParts, *, dropout: float = 0.0, heads: HeadDims | None = None
+) -> tuple[DynamiCrafterUNet, Resampler | None]:
+    """U-Net and query transformer from their shapes, in float32."""
+    heads = heads or HeadDims()
+    arch = replace(detect_unet_arch(shapes(parts.unet), heads.unet), dropout=dropout)
+    unet = _filled(DynamiCrafterUNet(arch, attention=eager_attention_on_cpu), parts.unet)
+    if not parts.projector:
+        return unet, None
+    projection = detect_projection_arch(shapes(parts.projector), heads.projector)
+    return unet, _filled(Resampler(projection), parts.projector)
+
+
+@fitting("VAE")
+def build_vae(parts: CheckpointParts) -> Autoencoder:
+    """Stable Diffusion's VAE from its shapes, in float32. CheckpointError for ToonCrafter's."""
+    if any("attn_refinement" in key for key in parts.vae):
+        raise CheckpointError(
+            "Its VAE is ToonCrafter's, which decodes with reference frames; use the nodes, or "
+            "`toon.dual_reference_vae`."
+        )
+    return _filled(Autoencoder(detect_autoencoder(shapes(parts.vae))), parts.vae)
+
+
+@fitting("text or image encoder")
+def build_towers(parts: CheckpointParts, heads: HeadDims | None = None) -> Towers:
+    """CLIP's towers from their shapes, in float32; without an image tower where there is none.
+
+    The image tower's dead text keys are left out.
+    """
+    heads = heads or HeadDims()
+    text = {f"text.{k.removeprefix('model.')}": v for k, v in parts.text_encoder.items()}
+    image = {k.removeprefix("model."): v for k, v in parts.image_encoder.items()}
+    image = {k: v for k, v in image.items() if k.startswith("visual.")}
+    arch = detect_towers(shapes(text | image), heads.text_encoder, heads.image_encoder)
+    return _filled(Towers(arch, vision=bool(image)), text | image)
+
+
+def _filled(module: Any, state: Mapping[str, Tensor]) -> Any:
+    module.load_state_dict({key: value.float() for key, value in state.items()})
+    return module

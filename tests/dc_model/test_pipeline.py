@@ -1,0 +1,114 @@
+"""The published pipeline in plain PyTorch, case by case."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_checkpoint import write
+from torch import Tensor
+
+from dc_model import vdg
+from dc_model.checkpoint.detect import CheckpointError
+from dc_model.pipeline import Pipeline, Settings, load
+from dc_model.variants import VARIANTS
+
+TOLERANCE, ENCODER_TOLERANCE = 1e-3, 1e-4
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+@pytest.fixture(scope="module", params=["256_animate", "512_interp", "512_two_scales"])
+def case(request: pytest.FixtureRequest, golden: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A golden case: its settings and tensors."""
+    folder = golden / "pipeline"
+    described = json.loads((folder / f"{request.param}.json").read_text(encoding="utf-8"))
+    return described["case"], load_file(folder / f"{request.param}.safetensors")
+
+
+@pytest.fixture(scope="module")
+def pipeline(case: Any, golden: Path, comfyui: Path, tmp_path_factory: Any) -> Pipeline:
+    name = case[0]["name"]
+    path = tmp_path_factory.mktemp("files") / f"{name}.safetensors"
+    write(golden / "pipeline" / f"{name}.json", path)
+    return load(path, tokenizer=comfyui / "comfy" / "sd1_tokenizer")
+
+
+def picture(tensors: dict[str, Tensor], key: str) -> Tensor:
+    """`[1, 3, H, W]` in [-1, 1]."""
+    return tensors[key][None].permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def test_the_published_pipeline(case: Any, pipeline: Pipeline) -> None:
+    settings, tensors = case
+    image, frames = picture(tensors, "image"), settings["frames"]
+    z = pipeline.encode(image)
+    assert relative_error(z, tensors["z_first"].reshape(z.shape)) < ENCODER_TOLERANCE
+    text = pipeline.encode_text([settings["prompt"], ""])
+    assert relative_error(text[:1], tensors["text"]) < ENCODER_TOLERANCE
+    assert relative_error(text[1:], tensors["null_text"]) < ENCODER_TOLERANCE
+    tokens = pipeline.image_tokens(image)
+    assert tokens is not None
+    assert relative_error(tokens, tensors["clip_tokens"]) < ENCODER_TOLERANCE
+
+    if settings["mode"] == "interp":
+        last = pipeline.encode(picture(tensors, "image2"))
+        concat = vdg.interpolate(z, last, frames)
+    else:
+        concat = vdg.animate(z, frames)
+    latents = pipeline.sample(
+        concat,
+        [settings["prompt"]],
+        image,
+        Settings(
+            speed=settings["fs"],
+            steps=settings["steps"],
+            cfg=settings["cfg"],
+            image_cfg=settings.get("cfg_img"),
+            eta=settings["eta"],
+            ending="published",
+        ),
+        generator=torch.Generator(),
+        noise=tensors["x_T"].reshape(concat.shape),
+    )
+    assert relative_error(latents, tensors["latent"].reshape(latents.shape)) < TOLERANCE
+    expected = tensors["frames"].clamp(-1, 1).permute(3, 0, 1, 2)[None]
+    assert relative_error(pipeline.decode(latents), expected) < TOLERANCE
+
+
+def test_every_mode_makes_a_video(case: Any, pipeline: Pipeline) -> None:
+    if case[0]["name"] != "512_interp":
+        return
+    image, settings = picture(case[1], "image"), Settings(num_frames=3, steps=1, cfg=1.0)
+    height, width = image.shape[-2:]
+    animated = pipeline.animate(image, "a boat", settings)
+    assert animated.shape == (1, 3, 3, height, width)
+    assert animated.abs().max() <= 1
+    assert torch.equal(animated, pipeline.animate(image, "a boat", settings))
+    between = pipeline.interpolate(image, -image, "a boat", settings)
+    assert between.shape == (1, 3, 3, height, width)
+    assert pipeline.loop(image, "a boat", settings).shape == (1, 3, 2, height, width)
+    assert pipeline.variant is VARIANTS["512_interp"]  # by the file's name
+
+
+def test_a_missing_encoder_is_named_and_lent(golden: Path, tmp_path: Path) -> None:
+    described = golden / "pipeline" / "512_frames8.json"
+    whole = write(described, tmp_path / "whole.safetensors")
+    pruned = write(described, tmp_path / "pruned.safetensors", prune=True)
+
+    def tokenize(captions: list[str]) -> Tensor:
+        return torch.zeros(len(captions), 77, dtype=torch.long)
+
+    with pytest.raises(CheckpointError, match=r"pruned\.safetensors: It lacks the text tower.*the"):
+        load(pruned, tokenizer=tokenize, variant="512")
+    lent = load(pruned, tokenizer=tokenize, variant="512", encoders=whole)
+    assert lent.encode_text([""]).shape == (1, 77, 128)
+
+
+def test_a_folder_without_vocabulary_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no vocab\.json.*sd1_tokenizer"):
+        load("any.ckpt", tokenizer=tmp_path)
