@@ -33,7 +33,7 @@ EXAMPLES: Mapping[str, Example] = {
     "256": Example((CROSS,), (GROWS,)),
     "cil": _PLAIN,
     "extend": Example(prompts=(LEFT, RIGHT)),
-    "folder": Example((CIRCLE, SQUARE, CROSS), ("it moves left",)),
+    "folder": Example((CIRCLE, SQUARE, CROSS), ("moves left",)),
     "refine": Example((SQUARE,), (FALLS,), {"scale_by": 1.0}),
     "interpolate": Example((CIRCLE, ARRIVED)),
     "keyframes": Example((CIRCLE, HALF_WAY, ARRIVED), (f"0: {LEFT}\n8: {LEFT}",)),

@@ -18,6 +18,11 @@ _SLOT, _WIDGET, _FRAME, _TEXT, _PICTURE = 20, 24, 20, 104, 290
 _SHOWS_PICTURE = {"LoadImage", "SaveVideo", "SaveImage", "PreviewImage", "LoadVideo"}
 _SEEDS = ("seed", "noise_seed")
 _UPLOADS = ("image_upload", "video_upload", "file_upload")
+# Inputs of stock nodes that the oldest supported host lacks; a newer page adds their defaults.
+_YOUNGER = {
+    "CreateVideo": ("bit_depth",),
+    "ContextWindowsManual": ("latent_retain_index_list", "causal_window_fix"),
+}
 _OPTIONAL = 7  # the shape of an optional socket
 
 ObjectInfo = Mapping[str, Any]
@@ -56,7 +61,8 @@ class Node:
         found = {}
         for group in ("required", "optional"):
             for name, spec in (self.info.get("input", {}).get(group) or {}).items():
-                found[name] = (group == "optional", spec)
+                if name not in _YOUNGER.get(self.type, ()):
+                    found[name] = (group == "optional", spec)
         return found
 
     @property

@@ -1,6 +1,8 @@
 """The demo: what it says when something is wrong, and whole runs on the real server."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,13 +11,17 @@ from pathlib import Path
 
 import av
 import demo
+import numpy as np
 import pytest
+from embedded_examples import EXAMPLES
 from PIL import Image
 from safetensors import safe_open
+from shipped.names import TITLES
 
 QUICK = ("--steps", "1")
 # Seconds that a run may take on a busy machine; on an idle one it takes 20.
 PATIENCE = 900.0
+VOCABULARY = "training/vocabulary.json"
 
 
 @pytest.fixture
@@ -130,6 +136,44 @@ def test_the_examples_fit_the_embedded_model():
         assert path.name in (demo.__doc__ or "")
 
 
+def test_every_workflow_is_run_or_refused_in_one_line():
+    """The embedded model gets images and words of its world, or the demo says what is missing."""
+    for short in TITLES:
+        if short in EXAMPLES and short not in demo.MORE_FILES:
+            demo.check_workflow(short, None)
+            continue
+        with pytest.raises(demo.DemoError) as refused:
+            demo.check_workflow(short, None)
+        assert short in str(refused.value) and "\n" not in str(refused.value)
+        if short in demo.MORE_FILES:
+            with pytest.raises(demo.DemoError, match="open it in ComfyUI"):
+                demo.check_workflow(short, Path("a.ckpt"))
+        else:
+            demo.check_workflow(short, Path("a.ckpt"))
+
+
+def test_the_examples_speak_the_models_language(root: Path):
+    known = json.loads((root / VOCABULARY).read_text(encoding="utf-8"))
+    for short, example in EXAMPLES.items():
+        assert all((demo.ASSETS / name).is_file() for name in example.pictures), short
+        for text in example.prompts:
+            words = re.sub(r"(?m)^\d+: ", "", text).split()
+            assert [word for word in words if word not in known] == [], short
+
+
+def test_a_loop_is_sampled_with_little_guidance():
+    assert 1.0 <= EXAMPLES["loop"].settings["cfg"] <= 1.5
+
+
+def test_workflows_go_by_short_name_title_or_file_name(capsys: pytest.CaptureFixture[str]):
+    for name in ("loop", "Seamless loop", "DynamiCrafter - Seamless loop.json"):
+        assert demo.workflow_name(name) == "loop"
+    with pytest.raises(SystemExit):
+        demo.parse(["--help"])
+    shown = capsys.readouterr().out
+    assert [short for short in TITLES if f"\n  {short} " not in shown] == []
+
+
 def test_a_picture_without_words_gets_its_own(root: Path, monkeypatch: pytest.MonkeyPatch):
     assert demo.embedded_words(None) == "a large red circle moves left on a plain background"
     square = "a blue square falls down on a gradient background"
@@ -176,6 +220,21 @@ class TestRun:
         with av.open(str(tmp_path / "sailboat-0001.mp4")) as video:
             assert len(list(video.decode(video=0))) == 4
 
+    def test_the_last_frame_is_the_last_image(
+        self, root: Path, tmp_path: Path, environment: dict[str, str]
+    ):
+        """Not mush: where the small world's circle arrives, not where it began."""
+        flags = ("--workflow", "interpolate", "--steps", "6", "--output", str(tmp_path))
+        result = run(root, environment, *flags)
+        assert result.returncode == 0, result.stderr
+        with av.open(str(tmp_path / "interpolate-0001.mp4")) as video:
+            last = list(video.decode(video=0))[-1].to_ndarray(format="rgb24") / 255
+        errors = []
+        for name in (EXAMPLES["interpolate"].pictures[-1], EXAMPLES["interpolate"].pictures[0]):
+            with Image.open(demo.ASSETS / name) as image:
+                errors.append(float(((np.asarray(image.convert("RGB")) / 255 - last) ** 2).mean()))
+        assert errors[0] < 0.01 < errors[1]
+
     def test_a_broken_picture(self, root: Path, tmp_path: Path, environment: dict[str, str]):
         broken = tmp_path / "broken.png"
         broken.write_bytes((root / "assets" / "sailboat.png").read_bytes()[:5000])
@@ -191,7 +250,7 @@ class TestRun:
         flags = ("--checkpoint", str(broken), "--output", str(tmp_path / "out"))
         result = run(root, environment, *QUICK, *flags)
         assert result.returncode == 1
-        assert result.stderr.startswith("DynamiCrafterCheckpointLoader (node 1): ")
+        assert result.stderr.startswith("DynamiCrafterCheckpointLoader (node 2): ")
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")

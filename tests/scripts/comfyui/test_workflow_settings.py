@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 from comfyui.workflow_api import WorkflowError
-from comfyui.workflow_settings import pictures, set_end_image, set_image, set_value, set_words
+from comfyui.workflow_settings import (
+    pictures,
+    set_all_pictures,
+    set_all_words,
+    set_end_image,
+    set_image,
+    set_value,
+    set_words,
+)
 from shipped.names import file_name
 
 Prompt = dict[str, Any]
@@ -139,3 +147,24 @@ def test_every_setting_exists_in_the_published_nodes(root: Path):
         ("DynamiCrafterVisualDetailGuidance", "length"),
         ("DynamiCrafterVisualDetailGuidance", "fps"),
     } <= widgets
+
+
+def test_all_words_and_pictures_in_the_workflows_order():
+    prompt = {
+        "3:10": made("CLIPTextEncode", text="second"),
+        "2": made("CLIPTextEncode", text="first"),
+        "4": made("CLIPTextEncode", text=""),
+        "12": made("DynamiCrafterShot", prompt="third"),
+        "9": made("LoadImage", image="a"),
+        "11": made("LoadImage", image="b"),
+        "1": made("LoadImage", image="c"),
+    }
+    set_all_words(prompt, ["one", "two"])
+    set_all_pictures(prompt, ["x.png", "y.png"])
+    assert [prompt[key]["inputs"]["text"] for key in ("2", "3:10", "4")] == ["one", "two", ""]
+    assert prompt["12"]["inputs"]["prompt"] == "two"
+    assert [prompt[key]["inputs"]["image"] for key in ("1", "9", "11")] == [
+        "x.png",
+        "y.png",
+        "y.png",
+    ]
