@@ -1,4 +1,4 @@
-"""Every reference to a page resolves, its heading too; sources that code cites are in `docs/`.
+"""Across the pages: every reference resolves, its heading too; sources of code are in `docs/`.
 
 This is about texts, so no module has its name.
 """

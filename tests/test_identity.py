@@ -1,4 +1,4 @@
-"""The registry id, wherever it stands: "Install missing nodes" finds a pack by nothing else."""
+"""Across the files that name the registry id: "Install missing nodes" finds a pack by it alone."""
 
 import json
 import re

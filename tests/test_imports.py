@@ -1,4 +1,4 @@
-"""What the pack imports: a library that is missing or broken must not stop it."""
+"""Across the pack: a library that is missing or broken must not stop it."""
 
 import ast
 import sys

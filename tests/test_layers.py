@@ -1,7 +1,4 @@
-"""What may import what: the model knows no host, nobody but the host loads nodes, no circles.
-
-This is about folders, so no module has its name.
-"""
+"""Across the folders: the model knows no host, nobody but the host loads nodes, no circles."""
 
 import ast
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Every error says what to do, and text from outside reaches messages and logs through `shown`."""
+"""Across the errors: each says what to do, and foreign text is shown through `shown`."""
 
 import ast
 import re

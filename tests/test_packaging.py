@@ -1,4 +1,4 @@
-"""What the registry gets: everything that the pack imports and serves, and nothing else."""
+"""Across the files of the package: all that the pack imports and serves, and nothing else."""
 
 import ast
 import json

@@ -1,4 +1,4 @@
-"""Statements about the project that stand in more than one file: versions, hosts, actions.
+"""Across the project: statements that stand in more than one file, versions, hosts, actions.
 
 This is about files that no module reads, so none has its name.
 """

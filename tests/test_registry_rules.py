@@ -1,4 +1,4 @@
-"""The registry's rules for packs, by the syntax tree of every file that the host loads."""
+"""Across the pack: the registry's rules, by the syntax tree of every file that the host loads."""
 
 import ast
 from collections.abc import Iterator

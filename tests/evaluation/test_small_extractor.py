@@ -1,3 +1,5 @@
+"""Across the metrics: a small TorchScript extractor in place of I3D."""
+
 from pathlib import Path
 
 import pytest

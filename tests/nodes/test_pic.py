@@ -28,9 +28,17 @@ def test_frames_of_each_video() -> None:
         frames_of_each(grey(*[0.0] * 6), grey(0, 0, 0, 0))
 
 
-def test_images_and_videos_are_as_many() -> None:
-    with pytest.raises(InputError, match="2 input images came with 3 videos"):
-        InputConformity.execute(grey(*[0.0] * 6), grey(0, 0), "pixels", 2, "crop")
+@pytest.mark.parametrize(
+    ("num_frames", "message"),
+    [
+        (0, "images has 12 frames, which are not 5 videos of one length"),
+        (4, "5 input images came with 3 videos; connect 1, or one for each"),
+        (7, "not a whole number of clips of 7 frames"),
+    ],
+)
+def test_images_and_videos_are_as_many(num_frames: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        InputConformity.execute(grey(*[0] * 12), grey(*[0] * 5), "pixels", num_frames, "crop")
 
 
 def test_a_missing_encoder_is_asked_for() -> None:

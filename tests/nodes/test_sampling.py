@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from fakes import conditioning
 from pack.dc_model.sampling.schedule import NoiseSchedule
+from pack.nodes import sampling
 from pack.nodes.checks import InputError
-from pack.nodes.sampling import DDIM, SPACINGS, SamplerSettings, VideoNoise, schedule_of
+from pack.nodes.host.guider import Guidance
+from pack.nodes.sampling import DDIM, SPACINGS, Sampler, SamplerSettings, VideoNoise, schedule_of
 
 SEED, VIDEOS, FRAMES = 7, 2, 3
 
@@ -60,3 +63,23 @@ def test_a_replaced_sampling_is_refused_by_its_name() -> None:
 
 def test_the_sampler_has_its_eta() -> None:
     assert DDIM.execute(eta=0.25).args[0].extra_options == {"eta": 0.25}
+
+
+@pytest.mark.parametrize("noise", [None, VideoNoise(SEED)])
+def test_every_widget_of_the_sampler_reaches_it(
+    monkeypatch: pytest.MonkeyPatch, noise: VideoNoise | None
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(sampling, "sample", lambda *args: seen.extend(args))
+    texts = [conditioning(), conditioning(), conditioning()]
+    given = latent()
+    Sampler.execute.__wrapped__(  # without the door, which wants a real model
+        *(Sampler, "model", *texts[:2], given, 11, 3, 5.0, 4.0, 0.5, "uniform", 0.2, "published"),
+        *(940, 0.75, texts[2], noise),
+    )
+    model, conditionings, samples, source, settings, guidance = seen
+    assert model == "model" and samples is given
+    assert all(a is b for a, b in zip(conditionings, texts, strict=True))
+    assert source.seed == (11 if noise is None else SEED)
+    assert settings == SamplerSettings(3, 0.5, "uniform", 0.75, "published", 940)
+    assert guidance == Guidance(5.0, 4.0, 0.2)

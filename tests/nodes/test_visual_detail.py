@@ -72,6 +72,10 @@ def test_each_mode_puts_images_at_their_frames(
         ("animate", Images(plain(0.5, 1)), 1, [[0.5] * 6, [1] * 6]),
         ("animate", Images(FIRST), 2, [[0.5] * 6] * 2),
         ("interpolate", Images(plain(0.5, 0.7), LAST), 1, [[x, 0, 0, 0, 0, 1] for x in (0.5, 0.7)]),
+        ("animate", Images(plain(0.5, 1)), 2, [[0.5] * 6, [1] * 6]),
+        ("loop", Images(plain(0.5, 1)), 1, [[x, 0, 0, 0, 0, x] for x in (0.5, 1)]),
+        ("interpolate", Images(FIRST, plain(1, 0.7)), 1, [[0.5, 0, 0, 0, 0, x] for x in (1, 0.7)]),
+        ("per_frame", Images(plain(*[0.5] * 6, *[1] * 6)), 2, [[0.5] * 6, [1] * 6]),
         ("keyframes", Images(FIRST), 2, [[0.5, 0, 0, 0, 0, 0]] * 2),
         ("per_frame", Images(FIRST.expand(6, -1, -1, -1)), 2, [[0.5] * 6] * 2),
     ],
@@ -100,17 +104,21 @@ def test_the_conditionings_that_came_in_stay_as_they_were() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "images", "message"),
+    ("mode", "images", "batch_size", "message"),
     [
-        ("interpolate", Images(FIRST), "mode interpolate needs end_image"),
-        ("interpolate", Images(plain(0, 0, 0), plain(0, 0)), "2 images; expected 1 or 3"),
-        ("keyframes", Images(plain(0, 0)), "2 images; expected 1"),
-        ("per_frame", Images(plain(0, 0)), "2 images; expected 6"),
+        ("animate", Images(plain(0, 0)), 3, "2 images; expected 1 or 3"),
+        ("per_frame", Images(plain(*[0] * 12)), 1, "12 images; expected 6"),
+        ("interpolate", Images(FIRST), 1, "mode interpolate needs end_image"),
+        ("interpolate", Images(plain(0, 0, 0), plain(0, 0)), 1, "2 images; expected 1 or 3"),
+        ("keyframes", Images(plain(0, 0)), 1, "2 images; expected 1"),
+        ("per_frame", Images(plain(0, 0)), 1, "2 images; expected 6"),
     ],
 )
-def test_wrong_counts_are_explained(mode: str, images: Images, message: str) -> None:
+def test_wrong_counts_are_explained(
+    mode: str, images: Images, batch_size: int, message: str
+) -> None:
     with pytest.raises(InputError, match=message):
-        run(images, mode)
+        run(images, mode, batch_size)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Ctrl-B on every node of the pack: what its outputs then hand on, in ComfyUI's own page."""
+"""Across the nodes: Ctrl-B in ComfyUI's own page, and what each output then hands on."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The shipped workflows, help and translations in ComfyUI's own page."""
+"""Across the pack: workflows, help and translations in ComfyUI's own page."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Lint, format and types are part of the suite."""
+"""Across the project: lint, format and types are part of the suite."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Odd and hostile images, of every size, type and content, into every input that takes one."""
+"""Across the nodes: odd and hostile images into every input that takes one."""
 
 import pytest
 import torch

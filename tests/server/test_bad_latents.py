@@ -1,4 +1,4 @@
-"""Latents and noise that no model can take, and connections of other kinds."""
+"""Across the nodes: latents and noise that no model can take, and connections of other kinds."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Widget values outside of their ranges and types, as a prompt by hand may have them."""
+"""Across the nodes: widget values outside of their ranges and types, as a prompt may have them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The subgraph blueprints: listed by the server, each one node that does one task."""
+"""Across the nodes: the subgraph blueprints, each one node that does one task."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Ids, inputs, defaults and outputs that shared workflow files rely on.
+"""Across the nodes: ids, inputs, defaults and outputs that shared workflow files rely on.
 
 `widgets_values` is positional and hosts list required inputs before optional ones: a change that
 fails here breaks people's workflows. New inputs are optional and come last.

@@ -1,4 +1,4 @@
-"""A ControlNet of the SD 2.1 layout, loaded and applied by stock nodes, guides every frame."""
+"""Across the host's adapters: a stock ControlNet of the SD 2.1 layout guides every frame."""
 
 from pathlib import Path
 

@@ -66,10 +66,3 @@ def test_tiles_stay_near_whole_frames(studio: Studio, graph: Graph) -> None:
     found = decoding.run()
     assert relative_error(found["large_tiles"], found["stock"]) < 1e-4
     assert 1e-4 < relative_error(found["tiles"], found["stock"]) < 0.5
-
-
-def test_dropping_the_only_frame_is_refused(studio: Studio, graph: Graph) -> None:
-    decoding = Decoding(studio, graph)
-    decoding.latents = decoding.latents[:1]
-    decoding.add("one", num_frames=1, drop_last_frame=True)
-    assert "needs at least 2 frames" in studio.error(graph, decoding.outputs["one"])

@@ -1,4 +1,4 @@
-"""Help pages and translations, as the server hands them to the page.
+"""Across the nodes: help pages and translations, as the server hands them to the page.
 
 They are found by node id and input name: a node that is renamed or grows an input needs them, too.
 """

@@ -1,4 +1,4 @@
-"""Every variant end to end on the real server: detected, sampled on all paths, decoded."""
+"""Across the variants: each end to end, detected, sampled on all paths, decoded."""
 
 from typing import Any
 
@@ -20,13 +20,13 @@ from family import (
     wire,
 )
 from graphs import Graph, Link
+from patterns import covering
 from reference import Reference
 from safetensors.torch import load_file, save_file
 from studio import Animation, Studio, picture, relative_error
 from torch import Tensor
 
 from dc_model.frames import fold_frames, unfold_frames
-from dc_model.preprocess import fit_image
 from dc_model.toon.dual_reference_vae import DualReferenceVAE
 from dc_model.toon.sketch_controlnet import SketchControlNet, sketch_control
 
@@ -194,7 +194,7 @@ class Toon:
 
     def expected(self, latents: Tensor, first: Tensor, last: Tensor) -> Tensor:
         height, width = (8 * side for side in latents.shape[-2:])
-        ends = [fit_image(i.movedim(-1, 1), height, width, "crop") * 2 - 1 for i in (first, last)]
+        ends = [covering(i, height, width).movedim(-1, 1) * 2 - 1 for i in (first, last)]
         references = self.vae.encode_references(*ends)
         video = self.vae.decode_published(unfold_frames(latents, len(latents)), references)
         return (fold_frames(video).movedim(1, -1) / 2 + 0.5).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""On a CUDA device: every weight type, all weights streamed, and peak memory at real size."""
+"""Across the pack, on CUDA: every weight type, weights streamed, peak memory at real size."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Generated graphs, in which any input of any node may get anything.
+"""Across the nodes: generated graphs, in which any input of any node may get anything.
 
 Each ends in a run with finite results or in one sentence with a remedy. The server answers within
 30 seconds, stays alive, takes less than 2 GB, starts no process and writes to its own folders only.

@@ -1,4 +1,4 @@
-"""An interrupt ends a prompt within one model call, and the next prompt runs as ever."""
+"""Across the nodes: an interrupt ends a prompt within one model call; the next one runs."""
 
 import pytest
 from comfyui.client import InterruptedPromptError

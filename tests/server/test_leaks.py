@@ -1,4 +1,4 @@
-"""30 prompts in a row: flat memory after the third, every result equal to a fresh server's.
+"""Across the pack: 30 prompts in a row keep memory flat and equal a fresh server's results.
 
 What a process takes of the system says little: the C library keeps holes, oneDNN keeps code for
 every shape. Here it is what is in use that must stay, oneDNN apart (`docs/memory.md`).

@@ -1,4 +1,4 @@
-"""The host's partial loading, on a pretended card of any size: the numbers stay the CPU's.
+"""Across the host's adapters: partial loading on a pretended card leaves the numbers alone.
 
 Weights lie on the card, stream to it layer by layer, are patched on the way and go back, as the
 host decides by the memory that is free. The card refuses operations that mix it with the CPU, so

@@ -236,29 +236,6 @@ def test_pic_with_clip_vision_is_the_cosine_of_embeddings(studio: Studio, graph:
     assert float(found["pic"][VALUE]) == pytest.approx(float(cosines.mean()), abs=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({}, "images has 12 frames, which are not 5 videos of one length"),
-        ({"num_frames": FRAMES}, "5 input images came with 3 videos; connect 1, or one for each"),
-        ({"num_frames": 3, "distance": "clip_vision"}, "5 input images came with 4 videos"),
-        ({"num_frames": 7}, "not a whole number of clips of 7 frames"),
-    ],
-)
-def test_wrong_counts_are_explained(
-    studio: Studio, graph: Graph, options: dict[str, Any], message: str
-) -> None:
-    images = studio.image(graph, video_set(0, 3).flatten(0, 1))
-    five = studio.image(graph, video_set(0, 5)[:, 0])
-    assert message in studio.error(graph, pic_node(graph, images, five, **options)[0])
-
-
-def test_clip_vision_has_to_be_connected(studio: Studio, graph: Graph) -> None:
-    images = studio.image(graph, video_set(0, 1)[0])
-    node = pic_node(graph, images, images, distance="clip_vision")
-    assert "This node got no CLIP_VISION" in studio.error(graph, node[0])
-
-
 @pytest.mark.skipif(
     importlib.util.find_spec("dreamsim") is not None, reason="DreamSim is installed"
 )

@@ -1,4 +1,4 @@
-"""The published pipeline, case by case, through the real server and the real nodes."""
+"""Across the nodes: the published pipeline, case by case, through the real server."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Previews and progress as the server sends them, from our sampler and from stock nodes."""
+"""Across the samplers: previews and progress as the server sends them, ours and stock."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the defaults stand for: each equals the published value written out."""
+"""Across the nodes: each default equals the published value written out."""
 
 from typing import Any
 

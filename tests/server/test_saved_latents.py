@@ -1,4 +1,4 @@
-"""What a LATENT and a batch of images say of the number of videos, and what is done about it."""
+"""Across decode and sampling: what a LATENT says of the number of videos, and what it lost."""
 
 import shutil
 from pathlib import Path
@@ -81,13 +81,6 @@ def analytic(scene: Scene) -> dict[str, object]:
     """Noise whose draws are the sampler's own."""
     values = {"init_file": "built-in", "seed": 1, "start_timestep": 940}
     return {"model": scene.model, **values}
-
-
-def test_many_images_are_spoken_of(studio: Studio, graph: Graph) -> None:
-    """An animated GIF of two pictures makes two videos."""
-    scene = two_videos(studio, graph)
-    runs(studio, graph, latent=scene.latent)
-    assert "2 images make 2 videos of 4 frames" in studio.server.log
 
 
 @pytest.mark.parametrize(

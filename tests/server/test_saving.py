@@ -1,4 +1,4 @@
-"""LoRAs, merges and saved checkpoints: what stock nodes make of our weights is what we load."""
+"""Across load and stock nodes: LoRAs, merges and saved checkpoints are what we load."""
 
 import shutil
 

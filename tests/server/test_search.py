@@ -1,4 +1,4 @@
-"""What the page's node search finds for the words that people type.
+"""Across the nodes: what the page's node search finds for the words that people type.
 
 The order is that of the page's own rule, for the pack's nodes and boxes: how a name matches decides
 first, then where and how long it is; an alias alone comes last. The real page is asked in

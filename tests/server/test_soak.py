@@ -1,4 +1,4 @@
-"""200 prompts at random on one server: valid, invalid, cancelled, dropped, abandoned."""
+"""Across the pack: 200 prompts at random, valid, invalid, cancelled, dropped, abandoned."""
 
 import random
 from collections import Counter

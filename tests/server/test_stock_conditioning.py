@@ -1,4 +1,4 @@
-"""Stock nodes on our CONDITIONING and LATENT: areas, masks, time ranges, batches, noise masks."""
+"""Across stock nodes on CONDITIONING and LATENT: areas, masks, time ranges, batches."""
 
 import copy
 from typing import Any

@@ -1,4 +1,4 @@
-"""Videos handed from one stock sampler to the next, and pieces of latent batches sampled again."""
+"""Across stock samplers: videos handed from one to the next, pieces of batches sampled again."""
 
 from typing import Any
 

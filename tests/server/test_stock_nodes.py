@@ -1,4 +1,4 @@
-"""One row for each stock node that patches our MODEL; all assert on latents.
+"""Across stock nodes that patch our MODEL: one row for each; all assert on latents.
 
 Where a node has a neutral setting, it must leave the model as it is; its usual setting must change
 the result by as much as measured when the row was written.

@@ -1,4 +1,4 @@
-"""Every stock sampler, with the schedulers that suit this model, finds the model's own solution.
+"""Across stock samplers and schedulers: each finds the model's own solution.
 
 The solution is our DDIM at eta 0 with many steps. The bounds are what ten steps leave: most of it
 is the first step, from the enormous noise level that zero terminal SNR starts with.

@@ -1,4 +1,4 @@
-"""Where the pack lies and what other packs have broken: it loads, runs, and says what is wrong."""
+"""Across installations: where the pack lies and what other packs broke; it loads and runs."""
 
 import urllib.error
 import urllib.parse

@@ -1,4 +1,4 @@
-"""Every stock node that takes our MODEL, CONDITIONING, LATENT or SIGMAS, with its defaults.
+"""Across stock nodes for our MODEL, CONDITIONING, LATENT or SIGMAS: each with its defaults.
 
 What each does stands in `docs/stock_nodes.md`, in the table that this reads.
 """

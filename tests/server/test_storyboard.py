@@ -100,32 +100,6 @@ def test_one_shot_is_the_whole_story(studio: Studio, graph: Graph) -> None:
     assert video["v"]["value"].shape == (FRAMES, HEIGHT, WIDTH, 3)
 
 
-def spoiled() -> Tensor:
-    image = picture(SIZE, SIZE)
-    image[0, 3, 5, 1] = float("nan")
-    return image
-
-
-BAD_IMAGES = {
-    "NaN": (spoiled(), "not finite"),
-    "empty": (torch.zeros(1, 0, SIZE, 3), "is empty"),
-    "two channels": (torch.zeros(1, SIZE, SIZE, 2), "expected a batch of images"),
-    "no batch": (torch.zeros(SIZE, SIZE, 3), "expected a batch of images"),
-    "two images": (torch.zeros(2, SIZE, SIZE, 3), "give a shot the one that it starts from"),
-}
-
-
-@pytest.mark.parametrize("name", list(BAD_IMAGES))
-def test_a_later_shots_image_is_refused_before_filming(
-    studio: Studio, graph: Graph, name: str
-) -> None:
-    image, fragment = BAD_IMAGES[name]
-    made = Animation(studio, graph, studio.small_checkpoint("512"))
-    message = studio.error(graph, story(studio, graph, made, picture(SIZE, SIZE), image))
-    assert fragment in message
-    assert "DynamiCrafterShot" in message
-
-
 @pytest.mark.parametrize(
     ("widget", "value"),
     [

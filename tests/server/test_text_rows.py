@@ -1,4 +1,4 @@
-"""Text with a row per frame or per video, as prompt-travel packs and batches of prompts give it."""
+"""Across sampling and the schedules: text with a row per frame or per video."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Text tower, tokenizer, image tower and VAE as the host runs them, against golden numbers."""
+"""Across the encoders: text tower, tokenizer, image tower and VAE against golden numbers."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Every shipped workflow runs on the server, with a small checkpoint, small pictures, few steps."""
+"""Across the shipped workflows: each runs with a small checkpoint, small pictures, few steps."""
 
 import json
 import shutil

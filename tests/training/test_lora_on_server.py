@@ -1,4 +1,4 @@
-"""A LoRA that the trainer made, loaded by the stock LoraLoaderModelOnly on the real server."""
+"""Across the trainer and the server: a LoRA loaded by the stock LoraLoaderModelOnly."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every shipped workflow can be read as a picture.
+"""Across the shipped workflows: each can be read as a picture.
 
 Groups stand in a row, nothing on top of anything, no wire behind a node, the beginning in view.
 """

@@ -1,4 +1,4 @@
-"""The shipped workflows and the page's own exports, held against a real server."""
+"""Across the shipped workflows and the page's own exports: held against a real server."""
 
 import json
 import uuid

@@ -1,4 +1,4 @@
-"""The shipped files are what their description says."""
+"""Across the shipped workflows: the files are what their description says."""
 
 import os
 from pathlib import Path

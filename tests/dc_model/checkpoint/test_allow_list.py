@@ -1,4 +1,4 @@
-"""What a pickle may hold is listed; each kind that may not is refused by name, each by itself."""
+"""Across pickles and inspect: each kind that the allow list bars is refused by its name."""
 
 import pickle
 import struct

@@ -1,4 +1,4 @@
-"""Files that programs of the field write are read, whatever their header's length or type."""
+"""Across the readers of files: what programs of the field write is read, whatever its header."""
 
 import collections
 import os

@@ -1,4 +1,4 @@
-"""Files out of a grammar: read or refused in one sentence that says what to do, and nothing else.
+"""Across the readers of files: files out of a grammar are read, or refused in one sentence.
 
 They are read in a process of their own, whose death is noticed; see `hostile_files`.
 """

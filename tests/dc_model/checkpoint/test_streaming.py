@@ -1,4 +1,4 @@
-"""What a host that loads layer by layer has to know of the networks' parameters."""
+"""Across the networks: what a host that loads layer by layer has to know of parameters."""
 
 import pytest
 import torch

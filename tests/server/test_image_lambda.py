@@ -121,31 +121,6 @@ def test_lambdas_in_a_row_multiply(studio: Studio, graph: Graph) -> None:
     assert relative_error(results["twice"][SAMPLES], results["once"][SAMPLES]) < EXACT
 
 
-def test_the_published_layout_has_six_middle_layers_of_sixteen(
-    studio: Studio, graph: Graph
-) -> None:
-    """Three attending levels: the third and the bottleneck are the middle."""
-    scene = Scene(studio, graph, checkpoint=studio.checkpoint("512_frames8"), frames=2)
-    factors = [0.5] * 4 + [2.0] * 2 + [2.0] + [2.0] * 3 + [0.5] * 6
-    listed = ", ".join(str(factor) for factor in factors)
-    results = studio.run(
-        graph,
-        two=sample(scene, with_lambda(scene, 0.5, 2.0)),
-        listed=sample(scene, with_lambda(scene, per_layer=listed)),
-        swapped=sample(scene, with_lambda(scene, 2.0, 0.5)),
-    )
-    found = {key: result[SAMPLES] for key, result in results.items()}
-    assert relative_error(found["two"], found["listed"]) < 1e-7
-    assert relative_error(found["two"], found["swapped"]) > 1e-3
-
-
-@pytest.mark.parametrize("per_layer", ["1, 2", "1, 2, x, 4", "1, 1, 1, 1, 1", "nan, 1, 1, 1"])
-def test_a_list_of_another_length_is_refused(studio: Studio, graph: Graph, per_layer: str) -> None:
-    scene = Scene(studio, graph)
-    message = studio.error(graph, sample(scene, with_lambda(scene, per_layer=per_layer)))
-    assert "this model needs 4 comma-separated numbers" in message
-
-
 def bar_heights(image: Tensor) -> list[int]:
     """Pixels of each bar's colours in the chart, from left to right."""
     colours = torch.tensor([[66, 114, 184], [217, 119, 66]]) / 255
