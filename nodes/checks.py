@@ -175,7 +175,9 @@ def require_conditioning(conditioning: Any, name: str) -> Any:
         raise InputError(f"{name} is empty; {source}.")
     for entry in conditioning:
         if not isinstance(entry, list | tuple) or len(entry) != 2 or not isinstance(entry[1], dict):
-            raise InputError(f"{name} has an entry that is no prompt with its settings; {source}.")
+            raise InputError(
+                f"{name} has an entry that is not a prompt with its settings; {source}."
+            )
         text = _require_plain(entry[0], name, "prompts [B, tokens, channels]", source)
         if text.ndim != 3 or text.numel() == 0:
             raise InputError(

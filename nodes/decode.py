@@ -22,7 +22,7 @@ TILES_CHANGE = (
     "tile_size 0 does not."
 )
 CHUNKS_CHANGE = (
-    "Video Decode: this VAE works along time and is no ToonCrafter's, so that chunks of %d frames "
+    "Video Decode: this VAE works along time and is not ToonCrafter's: chunks of %d frames "
     "change the picture; chunk_frames 0 does not."
 )
 
@@ -75,7 +75,7 @@ def decode_video(
 def decode(vae: Any, latents: Tensor, pieces: Pieces) -> Tensor:
     """Frames `[N, T, H, W, 3]` of latents `[N, T, 4, h, w]`.
 
-    A tile that covers the picture is no cut. Cuts that change the picture are logged.
+    A tile that covers the picture cuts nothing. Cuts that change the picture are logged.
     """
     chunk_frames = pieces.chunk_frames
     tile = max(8, pieces.tile_size // 8) if pieces.tile_size else 0

@@ -1,4 +1,4 @@
-"""What may enter a node: every input is checked by its kind, before anything is done with it.
+"""What may enter a node: every input is checked by its type before the node does anything.
 
 The host checks what a person types, but not what comes over a wire.
 """
@@ -165,8 +165,8 @@ def _float(value: Any, entry: Any) -> Any:
 
 def _combo(value: Any, entry: Any) -> Any:
     if value not in entry.options:
-        some = ", ".join(shown(option) for option in entry.options[:20])
-        raise InputError(f"{entry.id} is {shown(value)}; choose one of {some}.")
+        choices = ", ".join(shown(option) for option in entry.options[:20])
+        raise InputError(f"{entry.id} is {shown(value)}; choose one of {choices}.")
     return value
 
 

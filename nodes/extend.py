@@ -70,8 +70,8 @@ def last_latents(vae: Any, images: Tensor, samples: Any, overlap: int) -> Tensor
     frames = frames_per_video(samples)
     if frames < rows:
         raise InputError(
-            f"samples are {rows // frames} videos of {frames} frames, but one goes on at a time; "
-            "pick its frames with Get Latent From Batch and Get Image from Batch."
+            f"samples are {rows // frames} videos of {frames} frames, but one is extended at "
+            "a time; pick its frames with Get Latent From Batch and Get Image from Batch."
         )
     return latents[-overlap:]
 

@@ -18,6 +18,7 @@ from .checks import InputError
 from .door import checked
 from .host.charts import bar_chart
 from .host.guider import require_model
+from .host.options import transformer_option, with_transformer_option
 from .inputs import CATEGORY
 
 # Where the host's MODEL has the network.
@@ -88,7 +89,7 @@ def multipliers(
 ) -> tuple[float, ...]:
     """One multiplier per layer; `per_layer`, where not empty, overrides the two.
 
-    Raises InputError when `per_layer` is no list of as many numbers as there are layers.
+    Raises InputError when `per_layer` is not a list with one number per layer.
     """
     layers = spatial_layers(unet)
     if not per_layer.strip():
@@ -104,6 +105,27 @@ def multipliers(
             "numbers: write them, or leave it empty."
         )
     return values
+
+
+def scale_gates(model: Any, outer: float, middle: float, per_layer: str) -> Any:
+    """A clone of a MODEL with its gates multiplied, on top of what scaled them before."""
+    scales = multipliers(require_model(model).diffusion_model, outer, middle, per_layer)
+    before: Sequence[float] = transformer_option(model, IMAGE_STRENGTHS) or [1.0] * len(scales)
+    product = tuple(a * b for a, b in zip(before, scales, strict=True))
+    return with_transformer_option(model, IMAGE_STRENGTHS, product)
+
+
+def plot_gates(model: Any) -> Tensor:
+    """IMAGE of lambda per layer: learned times what `scale_gates` set."""
+    layers = spatial_layers(require_model(model).diffusion_model)
+    gates = image_gates(model)
+    scales = transformer_option(model, IMAGE_STRENGTHS) or [1.0] * len(gates)
+    return bar_chart(
+        "Gate lambda per layer (image beside text)",
+        [name for name, _, _ in layers],
+        [gate * scale for gate, scale in zip(gates, scales, strict=True)],
+        [is_middle for _, is_middle, _ in layers],
+    )
 
 
 class Lambda(io.ComfyNode):
@@ -150,13 +172,7 @@ class Lambda(io.ComfyNode):
     def execute(
         cls, model: Any, outer_layers: float, middle_layers: float, per_layer: str
     ) -> io.NodeOutput:
-        unet = require_model(model).diffusion_model
-        scales = multipliers(unet, outer_layers, middle_layers, per_layer)
-        clone = model.clone()
-        options = clone.model_options["transformer_options"]
-        before: Sequence[float] = options.get(IMAGE_STRENGTHS) or [1.0] * len(scales)
-        options[IMAGE_STRENGTHS] = tuple(a * b for a, b in zip(before, scales, strict=True))
-        return io.NodeOutput(clone)
+        return io.NodeOutput(scale_gates(model, outer_layers, middle_layers, per_layer))
 
 
 class LambdaPlot(io.ComfyNode):
@@ -178,19 +194,7 @@ class LambdaPlot(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, model: Any) -> io.NodeOutput:
-        unet = require_model(model).diffusion_model
-        gates = image_gates(model)
-        scales = model.model_options["transformer_options"].get(IMAGE_STRENGTHS)
-        scales = scales or [1.0] * len(gates)
-        values = [gate * scale for gate, scale in zip(gates, scales, strict=True)]
-        layers = spatial_layers(unet)
-        image: Tensor = bar_chart(
-            "Gate lambda per layer (image beside text)",
-            [name for name, _, _ in layers],
-            values,
-            [is_middle for _, is_middle, _ in layers],
-        )
-        return io.NodeOutput(image)
+        return io.NodeOutput(plot_gates(model))
 
 
 NODES = [Lambda, LambdaPlot]

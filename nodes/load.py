@@ -98,7 +98,7 @@ def load_checkpoint(
     """Read a checkpoint file into host objects.
 
     Raises CheckpointError, which names the file, when it cannot be read, is not of this family, or
-    its variant cannot be told.
+    its variant cannot be detected.
     """
     file = shown(os.path.basename(path))
     with naming(path):

@@ -93,29 +93,38 @@ class InputConformity(io.ComfyNode):
         fit: str,
         clip_vision: Any = None,
     ) -> io.NodeOutput:
-        videos = to_videos(images, num_frames or frames_of_each(images, image), "images")
-        if len(image) not in (1, len(videos)):
-            raise InputError(
-                f"{len(image)} input images came with {len(videos)} videos; connect 1, or one for "
-                "each video."
-            )
-        pictures = fit_image(
-            image.float().clamp(0, 1).movedim(-1, 1),
-            videos.shape[-2],
-            videos.shape[-1],
-            cast(Fit, fit),
+        result = measure_conformity(
+            images, image, distance, num_frames, cast(Fit, fit), clip_vision
         )
-        value = mean_conformity(pictures, videos, choose_distance(distance, clip_vision))
-        result = Conformity(
-            value=value,
-            videos=len(videos),
-            frames=videos.shape[1],
-            resolution=(videos.shape[-2], videos.shape[-1]),
-            fit=fit,
-            distance=DISTANCES[distance],
-            published=distance == "dreamsim",
+        report = str(result)
+        return io.NodeOutput(result.value, report, ui=ui.PreviewText(report))
+
+
+def measure_conformity(
+    images: Tensor, image: Tensor, distance: str, num_frames: int, fit: Fit, clip_vision: Any
+) -> Conformity:
+    """PIC of frames `[N*T, H, W, 3]` against images `[1 or N, H', W', 3]`, with its protocol.
+
+    distance: a name in `DISTANCES`. num_frames: T, or 0 for as many videos as images. Raises
+    InputError when counts do not fit or what the distance needs is missing.
+    """
+    videos = to_videos(images, num_frames or frames_of_each(images, image), "images")
+    if len(image) not in (1, len(videos)):
+        raise InputError(
+            f"{len(image)} input images came with {len(videos)} videos; connect 1, or one for "
+            "each video."
         )
-        return io.NodeOutput(value, str(result), ui=ui.PreviewText(str(result)))
+    height, width = videos.shape[-2:]
+    pictures = fit_image(image.float().clamp(0, 1).movedim(-1, 1), height, width, fit)
+    return Conformity(
+        value=mean_conformity(pictures, videos, choose_distance(distance, clip_vision)),
+        videos=len(videos),
+        frames=videos.shape[1],
+        resolution=(height, width),
+        fit=fit,
+        distance=DISTANCES[distance],
+        published=distance == "dreamsim",
+    )
 
 
 def frames_of_each(frames: Tensor, inputs: Tensor) -> int:

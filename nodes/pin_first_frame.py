@@ -8,9 +8,20 @@ from .checks import InputError
 from .door import checked
 from .host import keys
 from .host.guider import require_model
+from .host.options import with_transformer_option
 from .inputs import CATEGORY
 
 FRAMES = ["first", "given"]
+
+
+def pin_frames(model: Any, frames: str) -> Any:
+    """A clone of a MODEL that holds `frames` to their images; InputError when it takes none."""
+    if not require_model(model).arch.takes_image:
+        raise InputError(
+            "This model takes no image beside the noise, so there is no frame to pin; load an "
+            "image-to-video checkpoint."
+        )
+    return with_transformer_option(model, keys.PINNED_FRAMES, frames)
 
 
 class PinFirstFrame(io.ComfyNode):
@@ -43,15 +54,7 @@ class PinFirstFrame(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, model: Any, frames: str) -> io.NodeOutput:
-        if not require_model(model).arch.takes_image:
-            raise InputError(
-                "This model takes no image beside the noise, so there is no frame to pin; load an "
-                "image-to-video checkpoint."
-            )
-        clone = model.clone()
-        options = {**clone.model_options.get("transformer_options", {}), keys.PINNED_FRAMES: frames}
-        clone.model_options["transformer_options"] = options
-        return io.NodeOutput(clone)
+        return io.NodeOutput(pin_frames(model, frames))
 
 
 NODES = [PinFirstFrame]

@@ -54,7 +54,7 @@ class SamplerSettings:
 
 
 def schedule_of(sampling: Any) -> NoiseSchedule:
-    """The schedule behind a model's sampling; InputError when another node replaced it."""
+    """The noise schedule of a model's sampling; InputError when another node replaced it."""
     if not isinstance(sampling, DynamiCrafterSampling):
         raise InputError(
             f"The model's sampling is {type(sampling).__name__}, which a node put in place of "

@@ -5,6 +5,7 @@ Source: docs/method.md#sketch-controlnet.
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.controlnet
@@ -31,6 +32,7 @@ from ..dc_model.toon.sketch_controlnet import (
 from .checks import InputError
 from .door import checked
 from .host import keys
+from .host.conditionings import Conditionings
 from .host.encoders import core_patcher, fitting, load_strictly
 from .host.files import read_tensors
 from .host.model import DynamiCrafterModel, attend
@@ -45,7 +47,7 @@ TEXT_TOKENS = 77
 
 @fitting("sketch ControlNet")
 def load_sketch_network(path: str, disable_dynamic: bool = False) -> Any:
-    """Patcher of the network in a file; CheckpointError when it is no sketch ControlNet."""
+    """Patcher of the network in a file; CheckpointError when it is not a sketch ControlNet."""
     tensors: StateDict = {k.removeprefix(PREFIX): v for k, v in read_tensors(path).items()}
     require_floating(tensors, "sketch ControlNet")
     arch = detect_sketch_control_arch(shapes(tensors))
@@ -133,7 +135,7 @@ class SketchControl(comfy.controlnet.ControlBase):
         return self.control_merge(control, before, output_dtype=x_noisy.dtype)
 
     def _hints(self, height: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-        """All sketches in the video's size, kept from step to step."""
+        """All sketches in the video's size; computed once per sampling."""
         hints = self.cond_hint
         if hints is None or tuple(hints.shape[-2:]) != (height, width) or hints.device != device:
             hints = fit_image(self.sketches, height, width, "crop").to(device, dtype)
@@ -185,7 +187,7 @@ def video_length(conditioning: Any) -> int:
         if keys.NUM_FRAMES in values:
             return int(values[keys.NUM_FRAMES])
     raise InputError(
-        "The conditioning does not know the video's length yet; put this node behind Visual "
+        "The conditioning does not know the video's length yet; put this node after Visual "
         "Detail Guidance."
     )
 
@@ -286,16 +288,37 @@ class SketchControlNode(io.ComfyNode):
         end_percent: float,
         image_only: Any = None,
     ) -> io.NodeOutput:
-        length = video_length(positive)
-        numbers = parse_frames(frames, sketches.shape[0], length)
+        conditionings = Conditionings(positive, negative, image_only)
+        sketched = Sketches(sketches, frames, strength, start_percent, end_percent)
         path = folder_paths.get_full_path_or_raise(FOLDER, control_net_name)
-        with naming(path):
-            patcher = load_sketch_network(path)
-        _check_text(positive, patcher.model)
-        grey = sketches.mean(dim=-1).unsqueeze(1)  # [K, 1, H, W]
-        control = SketchControl(patcher, grey, numbers, length)
-        control.set_cond_hint(None, strength, (start_percent, end_percent))
-        return io.NodeOutput(*_controlled([positive, negative, image_only], control))
+        return io.NodeOutput(*add_sketches(conditionings, path, sketched))
+
+
+@dataclass(frozen=True)
+class Sketches:
+    """Line drawings `[K, H, W, 3]`, their frames as text, and how strongly and when they steer."""
+
+    images: Tensor
+    frames: str = ""
+    strength: float = STRENGTH
+    start_percent: float = 0.0
+    end_percent: float = 1.0
+
+
+def add_sketches(conditionings: Conditionings, path: str, sketches: Sketches) -> Conditionings:
+    """The conditionings with the control of the network in a file.
+
+    Raises InputError when frames or prompts do not fit, CheckpointError when the file does not.
+    """
+    length = video_length(conditionings.positive)
+    numbers = parse_frames(sketches.frames, sketches.images.shape[0], length)
+    with naming(path):
+        patcher = load_sketch_network(path)
+    _check_text(conditionings.positive, patcher.model)
+    grey = sketches.images.mean(dim=-1).unsqueeze(1)  # [K, 1, H, W]
+    control = SketchControl(patcher, grey, numbers, length)
+    control.set_cond_hint(None, sketches.strength, (sketches.start_percent, sketches.end_percent))
+    return _controlled(conditionings, control)
 
 
 def _check_text(conditioning: Any, network: SketchControlNet) -> None:
@@ -307,10 +330,10 @@ def _check_text(conditioning: Any, network: SketchControlNet) -> None:
         )
 
 
-def _controlled(conditionings: Sequence[Any], control: SketchControl) -> list[Any]:
-    """Each conditioning with `control` behind the controls that it has; None stays None.
+def _controlled(conditionings: Conditionings, control: SketchControl) -> Conditionings:
+    """Each conditioning with `control` after the controls that it has; None stays None.
 
-    Entries with the same control before share one, so that the host can batch them.
+    Entries that had the same control share one: the host can then batch them.
     """
     chained: dict[Any, SketchControl] = {}
     results = []
@@ -324,7 +347,7 @@ def _controlled(conditionings: Sequence[Any], control: SketchControl) -> list[An
             added = {"control": chained[before], "control_apply_to_uncond": False}
             entries.append([text, {**values, **added}])
         results.append(None if conditioning is None else entries)
-    return results
+    return Conditionings(*results)
 
 
 NODES = [SketchControlNode]

@@ -1,6 +1,7 @@
 """Across the folders: the model knows no host, nobody but the host loads nodes, no circles."""
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -121,3 +122,31 @@ def circle(graph: Mapping[str, set[str]]) -> list[str] | None:
 def test_circles_are_found() -> None:
     assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) is None
     assert set(circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) or ()) == {"a", "b", "c"}
+
+
+def executes() -> list[tuple[str, ast.FunctionDef]]:
+    """Every node's `execute`."""
+    return [
+        (f"{path.stem}.{part.name}", entry)
+        for path in sorted((ROOT / "nodes").glob("*.py"))
+        for part in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(part, ast.ClassDef)
+        for entry in part.body
+        if isinstance(entry, ast.FunctionDef) and entry.name == "execute"
+    ]
+
+
+@pytest.mark.parametrize("node", executes(), ids=lambda node: node[0])
+def test_a_node_hands_its_work_to_functions(node: tuple[str, ast.FunctionDef]) -> None:
+    """Whatever is in `execute` can neither be called by others nor tested without the schema."""
+    _, execute = node
+    lines = (execute.end_lineno or 0) - execute.body[0].lineno + 1
+    assert lines <= 15
+    assert not any(isinstance(part, ast.Raise | ast.For) for part in ast.walk(execute))
+
+
+def test_no_node_calls_another() -> None:
+    """By position and bool, a node's new input would shift the meaning of the others."""
+    for path in (ROOT / "nodes").glob("*.py"):
+        calls = re.findall(r"\b(\w+)\.execute\(", path.read_text(encoding="utf-8"))
+        assert calls == [], path.name

@@ -1,6 +1,6 @@
 """The checkpoint's own text encoder, image encoder, VAE and query transformer, as host objects.
 
-The host builds these for the published sizes only; here the sizes come from tensor shapes, so that
+The host builds these for the published sizes only. Here sizes come from tensor shapes, and
 scaled-down checkpoints load through the same code.
 """
 

@@ -2,7 +2,7 @@
 
 The host's inpainting shows the network a held place as its latent under noise of the step's level,
 and puts the latent itself into the prediction. It takes both from what the stage was given. A stage
-that goes on from another one is given their sum and no noise, so that it would hold the noise.
+that continues another one is given their sum and no noise: it would hold the noise.
 """
 
 from collections.abc import Iterator
@@ -45,8 +45,8 @@ def hold_frames(
     options = extra_args["model_options"].get("transformer_options", {})
     pinned_frames = options.get(keys.PINNED_FRAMES)
     start, end = float(sigmas[0]), float(sigmas[-1])
-    goes_on = start > 0 and not bool(noise.any())
-    known = extended_rows(guider, noise) if goes_on else nothing_known(noise)
+    continues = start > 0 and not bool(noise.any())
+    known = extended_rows(guider, noise) if continues else nothing_known(noise)
     if denoise_mask is None and pinned_frames is None and not bool(known.rows.any()):
         return executor(
             guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar
@@ -62,7 +62,7 @@ def hold_frames(
         )
         mask = torch.where(pinned.rows, torch.zeros_like(mask), mask)
     clean = torch.where(known.rows, known.latents, image)
-    if goes_on:
+    if continues:
         held = mask < 1
         _require_known(held & ~known.rows)
         noise = torch.where(held, (image - clean) / start, noise)
@@ -137,7 +137,7 @@ def _require_known(unknown: Tensor) -> None:
     if bool(unknown.any()):
         frames = int(unknown.flatten(1).any(dim=1).sum())
         raise InputError(
-            "This stage goes on from another one (it adds no noise), and its latent's noise mask "
+            "This stage continues another one (it adds no noise), and its latent's noise mask "
             f"holds places in {frames} of {unknown.shape[0]} frames. Of those it has only the "
             "noise that the stage before left; sample with this mask in one stage, or hold frames "
             "with Extend Video or Pin First Frame, which work in several."

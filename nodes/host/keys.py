@@ -1,7 +1,7 @@
 """Names under which our nodes leave things in a CONDITIONING's dict, for the model to find.
 
-Everything travels there, so that stock nodes that combine, mask or schedule conditionings carry it
-along. The concatenated latents use the host's own name.
+Everything travels there: stock nodes that combine, mask or schedule conditionings carry it along.
+The concatenated latents use the host's own name.
 """
 
 # [N*T or T, 4, h, w], unscaled, frame fastest: visual detail guidance.

@@ -52,7 +52,7 @@ def attend(
 
 
 class HostUNet(SaysWhatItIs, DynamiCrafterUNet):
-    """The U-Net behind the host's calling convention: frames in the batch, wrappers around it."""
+    """The U-Net as the host calls it: frames in the batch, wrappers around it."""
 
     def __init__(
         self, *, arch: UNetArch, operations: Any, dtype: Any = None, device: Any = None, **_: Any
@@ -123,8 +123,8 @@ class DynamiCrafterSampling(
 ):
     """The host's noise levels over our schedule: dynamic rescale is part of sigma.
 
-    With `sigma = sqrt(1 - a) / (sqrt(a) * s)` the rescaled process is an ordinary one, so that
-    every stock sampler and scheduler works (docs/method.md#two-state-spaces).
+    With `sigma = sqrt(1 - a) / (sqrt(a) * s)` the rescaled process is an ordinary one: every
+    stock sampler and scheduler works (docs/method.md#two-state-spaces).
     """
 
     def __init__(self, model_config: Any = None, zsnr: bool | None = None):
@@ -204,8 +204,8 @@ class DynamiCrafterConfig(comfy.supported_models_base.BASE):
 class DynamiCrafterModel(comfy.model_base.BaseModel):
     """The model that the host loads, offloads, patches, samples and saves.
 
-    projector: patcher of the query transformer that came with the file, or None; kept beside the
-    network (not inside it), so that saving a checkpoint writes it.
+    projector: patcher of the query transformer that came with the file, or None; held beside the
+    network (not inside it), where saving a checkpoint finds it.
     """
 
     def __init__(

@@ -61,7 +61,7 @@ def is_dual_reference(state_dict: StateDict) -> bool:
 
 
 class HostDualReferenceVAE(DualReferenceVAE):
-    """The network behind the host's calling convention."""
+    """The network as the host calls it."""
 
     def encode(self, images: Tensor) -> Tensor:
         """images: `[N, 3, H, W]` in [-1, 1]. Returns the posterior's mode `[N, 4, h, w]`."""

@@ -42,7 +42,7 @@ def slice_hints(
 
 
 def control_for_frames(control: Any, indices: list[int]) -> Any:
-    """A copy of a control, and of those chained behind it, whose hints are those of `indices`."""
+    """A copy of a control and of those chained to it, with the hints of the frames `indices`."""
     clone = copy.copy(control)
     # Prepared for the whole video, so the copy has to prepare its own.
     clone.cond_hint = clone.extra_concat = None

@@ -27,14 +27,14 @@ def check_overlap(executor: Any, model: Any, noise_shape: Any, *args: Any, **kwa
         moves_on = handler.context_schedule.name == schedules.BATCHED
         if overlap >= length and noise_shape[0] > length and (handler.freenoise or not moves_on):
             raise InputError(
-                f"Context windows of {length} frames overlap by {overlap}, so that they never move "
-                f"on; set context_overlap to 0 to {length - 1}."
+                f"Context windows of {length} frames overlap by {overlap} and never "
+                f"advance; set context_overlap to 0 to {length - 1}."
             )
     return executor(model, noise_shape, *args, **kwargs)
 
 
 def window_indices(window: Any) -> list[int]:
-    """Frames that the network sees: the window's own, behind the anchor frame where there is one.
+    """Frames that the network sees: the window's own, after the anchor frame if there is one.
 
     The host's `causal_window_fix` puts the frame before a window in front of it and drops the
     network's output for it.
@@ -88,7 +88,7 @@ def _check_one_video(num_frames: int, window: Any, x_in: Tensor) -> None:
 def _with_anchor_slot(value: PerVideoTokens, frames: int, anchors: int) -> Tensor:
     """Image tokens belong to frame slots, not to absolute frames: every window starts at slot 0.
 
-    An anchor frame shares the first slot, so that a full window still gets a slot per frame.
+    An anchor frame shares the first slot: a full window still gets a slot per frame.
     """
     tokens = value.cond
     slots = tokens.shape[1] // QUERIES_PER_FRAME
