@@ -462,7 +462,7 @@ def test_sketch_control_wants_a_length_and_its_own_file(
     sketches = studio.image(graph, picture(SIZE, SIZE))
     sketched(graph, made, sketch_file, sketches, frames="0")
     assert made.positive is not None
-    assert "behind Visual Detail Guidance" in studio.error(graph, made.positive)
+    assert "after Visual Detail Guidance" in studio.error(graph, made.positive)
     folder = studio.server.base / "models" / "controlnet"
     save_file({"weight": torch.zeros(2)}, folder / "other.safetensors")
     graph = Graph()

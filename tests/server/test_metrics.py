@@ -140,7 +140,7 @@ def test_extractors_are_the_files_of_their_folder(studio: Studio, extractors: Pa
         ((3, SIZE), (3, SIZE), {"num_frames": 5}, "not a whole number of clips of 5 frames"),
         ((3, SIZE), (3, SIZE), {"preprocessing": "i3d"}, "set preprocessing to none"),
         ((3, SIZE), (3, SIZE), {"extractor_name": "writes.pt"}, "uses 'save'"),
-        ((3, SIZE), (3, SIZE), {"extractor_name": "page.pt"}, "is no TorchScript file"),
+        ((3, SIZE), (3, SIZE), {"extractor_name": "page.pt"}, "is not a TorchScript file"),
         ((3, SIZE), (3, SIZE), {"extractor_name": "gone.pt"}, "no feature extractor 'gone.pt'"),
         ((3, SIZE), (3, SIZE), {"extractor_name": "notes.txt"}, "no feature extractor 'notes.txt'"),
         (

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 import torch
 from graphs import Graph, Link
-from scene import FRAMES, SIZE
-from stories import shots, storyboard
+from scene import FRAMES, SIZE, shots, storyboard
 from studio import Animation, Studio, picture, relative_error
 from torch import Tensor
 

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 import torch
 from graphs import Graph, Link, Node
-from scene import FRAMES, SIZE, Scene
-from stories import shots, storyboard
+from scene import FRAMES, SIZE, Scene, shots, storyboard
 from studio import Animation, Studio, picture, relative_error
 
 pytestmark = pytest.mark.server

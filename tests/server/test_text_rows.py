@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 import torch
 from graphs import Graph, Link
-from scene import FRAMES, SIZE, Scene, TextScene
-from stories import storyboard
+from scene import FRAMES, SIZE, Scene, TextScene, storyboard
 from studio import Studio, picture, relative_error
 
 pytestmark = pytest.mark.server
