@@ -6,7 +6,7 @@ Runs anywhere in seconds, since nothing is computed. Three tables:
 - What of the U-Net stays on a card when ComfyUI loads it partially: it takes the layers with the
   largest weights first, as long as they fit beside a buffer for what streams.
 - Peak activations of a forward pass above the weights, with attention that never builds its score
-  matrix. ComfyUI reckons with `frames * h * w * bytes * 0.01 * factor` MiB; the last column is the
+  matrix. ComfyUI estimates `frames * h * w * bytes * 0.01 * factor` MiB; the last column is the
   factor that makes that equal to the count.
 
     python benchmarks/count_memory.py
@@ -34,7 +34,7 @@ from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import VARIANTS, UNetArch
 
 MIB = 1024**2
-# Of `DynamiCrafterConfig`: what the host reckons with.
+# Of `DynamiCrafterConfig`: what the host estimates.
 MEMORY_USAGE_FACTOR = 1.2
 # Layers that the host's streams may hold at once besides the one that computes.
 STREAMS = 2
@@ -155,7 +155,7 @@ def print_weights() -> None:
 
 def print_activations(frame_counts: list[int]) -> None:
     """Table of peak activations in 16 bits."""
-    print("\nvariant  frames  videos  peak MiB  reckoned  factor")
+    print("\nvariant  frames  videos  peak MiB  estimate  factor")
     for name in ("256", "512", "1024"):
         height, width = (side // 8 for side in VARIANTS[name].size)
         for frames in frame_counts:

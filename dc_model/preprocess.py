@@ -121,7 +121,7 @@ def _cubic_taps(side: int) -> tuple[Tensor, Tensor]:
     # In float32, as PyTorch's own positions are.
     at = torch.arange(CLIP_SIZE) * (torch.tensor(side - 1.0) / (CLIP_SIZE - 1))
     pixels = (at.floor().long()[:, None] + torch.arange(-1, 3)).clamp(0, side - 1)
-    # Every fourth pixel is lit, so that each result shows the weight of one of its four.
+    # Every fourth pixel is lit, so each result shows the weight of one of its four.
     combs = F.one_hot(torch.arange(side) % 4, 4).T[None, :, :, None].float()  # [1, 4, side, 1]
     shown = F.interpolate(combs, (CLIP_SIZE, 1), mode="bicubic", align_corners=True)[0, ..., 0]
     weights = shown.T.gather(1, pixels % 4)

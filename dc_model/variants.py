@@ -105,7 +105,7 @@ class Variant:
 
     proves: whether a file with this many input channels is certainly this relative. name_hints:
     what its files are called, in lower case. built_like: the relative whose U-Net and schedule are
-    the same, so that names have to decide.
+    the same, so names have to decide.
     """
 
     size: tuple[int, int]

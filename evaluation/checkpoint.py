@@ -5,7 +5,7 @@
 From each drawn video a random clip at stride 3 is cut; its first frame and the caption condition
 the model, with frame stride 3; the generated clips are compared to the cut ones. FOLDER is the data
 set as it is distributed; `--table` takes a CSV or Parquet file with `path` and `caption` instead.
-Both sets are kept as videos under `--work`, so a stopped run goes on, and `--part I/N` shares the
+Both sets are kept as videos under `--work`, so a stopped run continues, and `--part I/N` shares the
 work; the last call, without `--part`, prints the figures. The protocols:
 docs/metrics.md#a-checkpoint-in-the-papers-protocols.
 """

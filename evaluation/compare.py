@@ -2,7 +2,7 @@
 
 `python -m evaluation.compare REAL GENERATED --extractor i3d_torchscript.pt`
 
-Features are kept in `--work`, one file per video, so a run that was stopped goes on and several
+Features are kept in `--work`, one file per video, so a stopped run continues and several
 processes (`--part 0/4` ... `--part 3/4`) share the work; the last call, without `--part`, finds
 everything done and prints the figures with their protocols.
 """

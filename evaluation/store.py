@@ -1,4 +1,4 @@
-"""Results that are computed once and kept, so that a stopped run goes on and processes share."""
+"""Results that are computed once and kept, so a stopped run continues and processes share."""
 
 import hashlib
 import json

@@ -156,7 +156,7 @@ def video_frames(samples: dict[str, Any], num_frames: int, matters: bool) -> int
         return frames_per_video(samples)
     if rows % num_frames:
         raise InputError(
-            f"num_frames is {num_frames}, but {rows} frames are no whole number of such videos; "
+            f"num_frames is {num_frames}, but {rows} frames are not a whole number of such videos; "
             "set it to the frames of one, or to 0."
         )
     return num_frames

@@ -49,7 +49,7 @@ MODES = ["animate", "interpolate", "loop", "keyframes", "per_frame"]
 class VideoFormat:
     """What to make: size in pixels, frames, videos at once; fps 0 = the model's own speed.
 
-    Raises InputError for sizes that are no multiple of 8 and for more than the free memory holds.
+    Raises InputError unless sizes are multiples of 8 and the video fits into the free memory.
     """
 
     width: int

@@ -69,7 +69,7 @@ EMBEDDED_SETTINGS = {"width": 64, "height": 64, "steps": 25, "cfg": 2.0, "fps": 
 
 
 class DemoError(RuntimeError):
-    """The demo cannot go on; the message is one sentence for the user."""
+    """The demo cannot continue; the message is one sentence for the user."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -96,7 +96,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--width", type=_at_least(8), metavar="N", help="pixels, a multiple of 8")
     add("--height", type=_at_least(8), metavar="N", help="pixels, a multiple of 8")
     add("--frames", type=_at_least(1), metavar="N")
-    add("--fps", type=_at_least(0), metavar="N", help="tells the model the speed; 0: its own")
+    add("--fps", type=_at_least(0), metavar="N", help="the speed for the model; 0: its own")
     add("--output", type=Path, default=PACK / "output", metavar="DIR", help="where results go")
     add("--comfyui", type=Path, metavar="DIR", help="the ComfyUI to use")
     add("--keep-server", action="store_true", help="leave the server running until Ctrl-C")
@@ -140,13 +140,13 @@ def check(options: argparse.Namespace) -> None:
             raise DemoError(f"--checkpoint: there is no file {options.checkpoint}.")
         if options.checkpoint.suffix.lower() not in CHECKPOINT_SUFFIXES:
             raise DemoError(
-                f"--checkpoint: {options.checkpoint.name} is no checkpoint file; expected a name "
-                f"that ends in {', '.join(CHECKPOINT_SUFFIXES)}."
+                f"--checkpoint: {options.checkpoint.name} is not a checkpoint file; expected a "
+                f"name that ends in {', '.join(CHECKPOINT_SUFFIXES)}."
             )
     for flag in ("width", "height"):
         value = getattr(options, flag)
         if value is not None and value % 8:
-            raise DemoError(f"--{flag}: {value} is no multiple of 8; take {value // 8 * 8}.")
+            raise DemoError(f"--{flag}: {value} is not a multiple of 8; take {value // 8 * 8}.")
     check_workflow(workflow_name(options.workflow), options.checkpoint)
     check_output(options.output)
 
@@ -209,7 +209,7 @@ def run(options: argparse.Namespace, host: Host) -> list[Path]:
         paths = write_results(options, host, server, outputs)
         if options.keep_server:
             print(*paths, sep="\n", flush=True)
-            say(f"The server goes on at {server.url} until Ctrl-C.")
+            say(f"The server keeps running at {server.url} until Ctrl-C.")
             with contextlib.suppress(KeyboardInterrupt):
                 while True:
                     time.sleep(1)

@@ -88,7 +88,7 @@ def mix(start: Colour, end: Colour, count: int) -> list[Colour]:
 
 
 def finished(picture: Image.Image) -> Image.Image:
-    """The picture at its size, with a trace of grain, so that no area is a flat computed colour."""
+    """The picture at its size, with a trace of grain, so no area is a flat computed colour."""
     small = np.asarray(picture.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS), np.float32)
     grain = np.random.default_rng(0).normal(0, 1.2, small.shape[:2])[..., None]
     return Image.fromarray(np.clip(small + grain, 0, 255).astype(np.uint8))

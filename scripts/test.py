@@ -67,7 +67,7 @@ def main() -> int:
         try:
             return process.wait()
         except KeyboardInterrupt:
-            continue  # The terminal has told pytest, too.
+            continue  # The terminal has signalled pytest, too.
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def texts() -> list[Path]:
         text=True,
     )
     if listed.returncode:
-        pytest.skip("this is no git checkout")
+        pytest.skip("this is not a git checkout")
     paths = [ROOT / line for line in listed.stdout.splitlines()]
     return [p for p in paths if p.suffix in KINDS and p.is_file() and p != Path(__file__)]
 

@@ -60,7 +60,7 @@ def test_every_saved_node_names_its_pack(path: Path) -> None:
 def test_nothing_gives_the_other_packs_id_as_ours() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
-        pytest.skip("this is no git checkout")
+        pytest.skip("this is not a git checkout")
     files = [ROOT / name for name in listed.stdout.splitlines()]
     wrong = []
     for path in files:

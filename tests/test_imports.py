@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# ComfyUI itself does not start without these, so that the pack needs no word about them.
+# ComfyUI itself does not start without these, so the pack needs no word about them.
 HOST = {"comfy", "comfy_api", "folder_paths", "latent_preview", "node_helpers"}
 ALWAYS_THERE = {"torch", "numpy", "PIL", "safetensors", "tqdm", *HOST}
 # Imported where it is used, by a function that names the repairing command.

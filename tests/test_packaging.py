@@ -52,7 +52,7 @@ def imports(path: Path) -> Iterator[tuple[bool, str]]:
 def test_only_the_pack_is_packed() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
-        pytest.skip("this is no git checkout, and what is published comes from one")
+        pytest.skip("this is not a git checkout, and what is published comes from one")
     tracked = {line.split("/")[0] for line in listed.stdout.splitlines()}
     kept = {name for name in tracked if not name.startswith(".")} - ignored()
     assert kept == PACKED

@@ -1,7 +1,7 @@
 """What differs between Accelerate's ways to share a run: DDP, FSDP2, DeepSpeed's ZeRO.
 
 DDP and ZeRO 1 and 2 keep every parameter whole on every process. FSDP2 keeps slices, as DTensors;
-a run's state is saved whole all the same, so it can go on with another number of processes. ZeRO
+a run's state is saved whole all the same, so it can continue with another number of processes. ZeRO
 slices the optimizer's state in a way of its own; there DeepSpeed saves and reads it.
 """
 

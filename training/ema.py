@@ -12,7 +12,7 @@ from .distributed import sliced_like
 class Ema:
     """A float32 shadow of every parameter that trains, placed and sliced as the parameter is.
 
-    The decay warms up as `min(decay, (1 + n) / (10 + n))` after n updates, so that short runs are
+    The decay warms up as `min(decay, (1 + n) / (10 + n))` after n updates, so short runs are
     not averaged with their start.
     """
 

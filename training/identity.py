@@ -1,7 +1,7 @@
 """Whether a saved run is the one that is asked for: what it learns from must be the same.
 
-A run may go on with more steps, on other processes, at another rate or from a folder that moved. It
-may not go on with another stage, model, data set or seed: that would be neither of the two runs.
+A run may continue with more steps, on other processes, at another rate or from a folder that moved.
+It may not continue with another stage, model, data set or seed: that would be neither run.
 """
 
 import hashlib

@@ -10,7 +10,7 @@ from dc_model import pipeline
 
 from .dropout import seed_dropout
 
-# Layers that start at zero, so that a new block or input changes nothing at first.
+# Layers that start at zero, so a new block or input changes nothing at first.
 ZERO_ENDINGS = ("temopral_conv.conv4.3", "out_layers.3", "fps_embedding.2", "out.2")
 
 

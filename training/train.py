@@ -1,7 +1,7 @@
 """Trains one stage: `python -m training.train CONFIG.yaml [--set run.steps=100 ...]`.
 
 On several GPUs or nodes: `accelerate launch -m training.train CONFIG.yaml` with a file of
-training/configs/accelerate. Started again it goes on where it stopped.
+training/configs/accelerate. Started again it continues where it stopped.
 """
 
 import argparse

@@ -90,7 +90,7 @@ def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
 
 @dataclass
 class Trainer:
-    """One stage, the batch maker's. on_step is told (step, mean loss, losses per bucket).
+    """One stage, the batch maker's. on_step gets (step, mean loss, losses per bucket).
 
     contents: digests of the files that the run learns from, by the key that names their place.
 

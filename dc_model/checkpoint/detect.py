@@ -183,7 +183,7 @@ class HeadDims:
 def head_dims(stated: Mapping[str, Any]) -> HeadDims:
     """Published head widths, or those that the metadata's `head_dim` object states.
 
-    Raises CheckpointError when that is no object of positive numbers by known parts.
+    Raises CheckpointError unless that is an object of positive numbers by known parts.
     """
     given = stated.get("head_dim", {})
     known = {field.name for field in fields(HeadDims)}

@@ -1,4 +1,4 @@
-"""Files of other families, named and refused, so that none is half-loaded.
+"""Files of other families, named and refused, so none is half-loaded.
 
 Works on keys and shapes alone. Detection is data: another family is one `ForeignFamily`, another
 kind of fork one `Fork`. Source: docs/method.md#checkpoint-layouts
@@ -55,7 +55,7 @@ def _second(shape: tuple[int, ...]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ForeignFamily:
-    """What a file is instead, how its header tells, and what to do with it."""
+    """What a file is instead, how its header shows it, and what to do with it."""
 
     name: str
     telling: Callable[[Header], bool]
@@ -94,7 +94,7 @@ def image_unet(context_dim: int) -> Callable[[Header], bool]:
 _DIFFUSION_MODEL = "load it with Load Diffusion Model and use that model's own workflow"
 _CHECKPOINT = "load it with Load Checkpoint, for images"
 
-# The first that tells wins, so the special come before the general.
+# The first match wins, so special cases come before general ones.
 FOREIGN_FAMILIES = (
     ForeignFamily(
         "a LoRA without a base model",
@@ -113,7 +113,7 @@ FOREIGN_FAMILIES = (
                 )
             )
         ),
-        "load the checkpoint that it was trained on here and the LoRA with Load LoRA behind it",
+        "load the checkpoint that it was trained on here and the LoRA with Load LoRA after it",
     ),
     ForeignFamily(
         "ToonCrafter's sketch ControlNet",

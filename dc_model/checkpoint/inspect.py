@@ -98,7 +98,7 @@ class FileContent:
 def read_checkpoint(
     path: str | Path, *, check: Check | None = None, load: Load | None = None
 ) -> FileContent:
-    """All tensors of a file, mapped where the format allows, so that memory is taken on use.
+    """All tensors of a file, mapped where the format allows, so memory is taken on use.
 
     check: sees key -> shape before a tensor is read and may raise CheckpointError. load: reads the
     tensors of a safetensors file in place of the library, where a host has a way of its own.

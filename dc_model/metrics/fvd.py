@@ -58,7 +58,7 @@ def polynomial_kernel(x: Tensor, y: Tensor, degree: int = 3) -> Tensor:
 def kernel_distance(real: Tensor, generated: Tensor, degree: int = 3) -> float:
     """KVD when the features are I3D's: the unbiased squared maximum mean discrepancy.
 
-    Unbiased, so that it may be below zero. Raises ValueError for fewer than two rows, and for
+    Unbiased, so it may be below zero. Raises ValueError for fewer than two rows, and for
     different numbers of features.
     """
     x, y = _checked(real), _checked(generated)

@@ -15,7 +15,7 @@ from ..frames import frame_index
 from ..shown import shown
 from .prompt_syntax import read_entries
 
-# How often prompts of unlike length may be repeated to meet; the host's own limit is 4 as well.
+# How often prompts of different lengths may be repeated to meet; the host's own limit is 4 as well.
 MAX_REPEATS = 4
 
 

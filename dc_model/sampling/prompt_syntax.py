@@ -37,7 +37,7 @@ _NUMBERED = re.compile(
     rf"|{_QUOTE}[^\"]{{1,40}}{_QUOTE} ?[:=] ?{_QUOTE}",
     re.IGNORECASE,
 )
-# Signs that also follow years and other words: they count behind a frame of the video only.
+# Signs that also follow years and other words: they count only after a frame of the video.
 _LISTED = re.compile(rf"{_OPENING}(\d{{1,9}})(?:[,.)](?: |$)| [-\u2013\u2014] )")
 
 

@@ -28,7 +28,7 @@ RESCALE_TURNING_STEP = 400
 Ending = Literal["clean", "published"]
 
 # With zero terminal SNR the last sigma would be infinite. This is ComfyUI's own stand-in for that
-# alpha-bar, so that our sigma_max equals the one its zero-SNR models use.
+# alpha-bar, so our sigma_max equals the one its zero-SNR models use.
 _ALPHA_BAR_FLOOR = 4.8973451890853435e-08
 # Neighbouring sigmas are at least 0.4 % apart; a sigma this close to the table is on it.
 _GRID_TOLERANCE = 1e-4
@@ -186,7 +186,7 @@ class NoiseSchedule:
 
         alphas_cumprod: `[N]`; scale_arr: `[N or more]`, None without dynamic rescale.
         Buffers that a half-precision file has rounded are read as the published schedule that
-        rounds to them. Raises ValueError for buffers that are no schedule.
+        rounds to them. Raises ValueError for buffers that are not a schedule.
         """
         if alphas_cumprod.ndim != 1:
             raise ValueError(

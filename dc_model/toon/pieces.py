@@ -1,7 +1,7 @@
 """A clip cut along time that is computed, layer by layer, as if it were whole.
 
 Two things reach across a cut. A convolution over three frames sees one frame on either side; and
-group normalization takes its statistics from all frames, so that no overlap makes up for a cut,
+group normalization takes its statistics from all frames, so no overlap makes up for a cut,
 however long it is. So all pieces pass a layer before any passes the next: each sees the nearest
 frames of its neighbours, and is normalized by the statistics of the whole clip.
 """

@@ -43,7 +43,7 @@ class SketchControlArch:
 def detect_sketch_control_arch(shapes: Shapes, head_dim: int = 64) -> SketchControlArch:
     """Dimensions from key -> shape of a file with bare keys.
 
-    Raises CheckpointError when it is no ControlNet, or one with another layout or hint.
+    Raises CheckpointError when it is not a ControlNet, or has another layout or hint.
     """
     hint = shapes.get("input_hint_block.0.weight")
     if hint is None or "zero_convs.0.0.weight" not in shapes:

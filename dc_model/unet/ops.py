@@ -1,6 +1,6 @@
 """What the networks take from outside: layer constructors and the attention function.
 
-A host passes its own (`comfy.ops.manual_cast`, `optimized_attention`), so that casting, offloading
+A host passes its own (`comfy.ops.manual_cast`, `optimized_attention`), so casting, offloading
 and attention back ends stay its business; a trainer passes `torch.nn` and `sdpa`.
 """
 

@@ -126,7 +126,7 @@ class DynamiCrafterUNet(nn.Module):
     ) -> Tensor:
         """Predict the model's output for one noise level per video.
 
-        x: `[B, C, T, H, W]`, noisy latents with the concat latents behind them on C.
+        x: `[B, C, T, H, W]`, noisy latents followed by the concat latents on C.
         timesteps: `[B]`, 0 to 999. context: text tokens `[B, L, C]`, or `[B*T, L, C]` per frame.
         image_context: `[B, M, C]` from the query transformer. speed: `[B]`, frames per second or
         frame stride, as the variant says. transformer_options: a host's, with the user's factors

@@ -1,4 +1,4 @@
-"""Joining videos that share frames, so that no frame is doubled and no seam shows."""
+"""Joining videos that share frames, so no frame is doubled and no seam shows."""
 
 import torch
 from torch import Tensor

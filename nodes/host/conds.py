@@ -28,7 +28,7 @@ class PerVideo(comfy.conds.CONDRegular):
 
 
 class PerVideoText(PerVideo, comfy.conds.CONDCrossAttn):
-    """Text rows per video; prompts of unlike length batch as the host's own do."""
+    """Text rows per video; prompts of different lengths batch as the host's own do."""
 
 
 class PerVideoTokens(PerVideo):

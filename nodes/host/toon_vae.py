@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 REFINEMENT = "decoder.attn_refinement."
 
-# Memory of a decoded frame over what the host reckons for Stable Diffusion's decoder. Counted from
+# Memory of a decoded frame over the host's estimate for Stable Diffusion's decoder. Counted from
 # live tensors at 512x320 and 1024x576: 0.36 to 0.57; the rest is for the convolutions' workspace.
 FRAME_MEMORY_FACTOR = 0.7
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 class SetupError(RuntimeError):
-    """The set-up cannot go on; the message is one sentence for the user."""
+    """The set-up cannot continue; the message is one sentence for the user."""
 
 
 def cache_folder() -> Path:
@@ -55,12 +55,12 @@ def whole_or_absent(
 
 
 def say(text: str) -> None:
-    """Tells the user what goes on."""
+    """Informs the user of progress."""
     print(text, flush=True)
 
 
 def remove(folder: Path) -> None:
-    """Deletes a folder; moved aside first, so that a break leaves no half of it in its place."""
+    """Deletes a folder; moved aside first, so a break leaves no half of it in its place."""
     if folder.exists():
         aside = folder.with_name(f"building-{os.getpid()}-{time.time_ns()}")
         folder.replace(aside)

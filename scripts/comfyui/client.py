@@ -256,7 +256,7 @@ def _report(event: Mapping[str, Any], prompt_id: str, on_progress: Progress | No
 
 
 def _outputs(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The outputs of a finished prompt's record; raises when the record tells of a failure."""
+    """The outputs of a finished prompt's record; raises when the record reports a failure."""
     for kind, data in entry.get("status", {}).get("messages", []):
         if kind == "execution_error":
             raise PromptError(

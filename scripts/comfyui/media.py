@@ -24,7 +24,7 @@ def check(path: Path) -> str | None:
         with Image.open(path) as picture:
             picture.load()
     except UnidentifiedImageError:
-        return f"{path} is no picture that Pillow can read; give a PNG, JPEG or WebP file."
+        return f"{path} is not a picture that Pillow can read; give a PNG, JPEG or WebP file."
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return f"{path} is a broken picture file ({error}); give another one."
     return None

@@ -195,7 +195,7 @@ class ComfyServer(ComfyClient):
             raise ServerError("the server is not running")
         code = self._process.poll()
         if code is not None:
-            # The system's way to get memory back; nothing in the log tells of it.
+            # The system's way to get memory back; nothing in the log shows it.
             cause = ", most often because memory ran out" if code == -9 else ""
             raise ServerError(f"ComfyUI ended with exit status {code}{cause}:\n{self._log_end()}")
 

@@ -259,7 +259,7 @@ def _install(pip: Sequence[str], hashes: Path, *options: str) -> None:
 
 
 def _run_pip(command: Sequence[str]) -> None:
-    """Runs pip, telling of its downloads; its temporary files go when it fails."""
+    """Runs pip and reports its downloads; its temporary files go when it fails."""
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="building-") as temporary:
         process = subprocess.Popen(
             [*command, "--disable-pip-version-check", "--no-input", "--progress-bar=off"],

@@ -21,7 +21,7 @@ _VIRTUAL = ("Reroute", "PrimitiveNode", *_NOTES)
 
 
 class WorkflowError(ValueError):
-    """The workflow cannot run on this server, or is no workflow."""
+    """The file is not a workflow, or cannot run on this server."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def to_api(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> dict[
     """The API-format prompt of a saved workflow.
 
     object_info: the server's `/object_info`.
-    Raises WorkflowError for a file that is no workflow and for a node that the server lacks.
+    Raises WorkflowError for a file that is not a workflow and for a node that the server lacks.
     """
     if not isinstance(workflow.get("nodes"), list):
         raise WorkflowError("This is not a workflow as ComfyUI saves it: it has no list of nodes.")
@@ -131,7 +131,7 @@ def _inputs(node: _Node, info: Mapping[str, Any], nodes: Mapping[str, _Node]) ->
 
 
 def _plain(value: Any) -> Any:
-    """A list as a value has to be told from a link, which is a list of a node and a slot."""
+    """A list as a value must be distinguished from a link, which is a list of a node and a slot."""
     return {"__value__": value} if isinstance(value, list) else value
 
 

@@ -13,7 +13,7 @@ SHOT = "DynamiCrafterShot"
 STORYBOARD = "DynamiCrafterStoryboard"
 # Where a prompt's words stand, by node type.
 WORDS: Mapping[str, str] = {"CLIPTextEncode": "text", SCHEDULE: "prompts", SHOT: "prompt"}
-# What a setting is called, by node type; the first input named is set wherever it is no link.
+# What a setting is called, by node type; the first input named is set unless it is a link.
 INPUTS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "checkpoint": ((LOADER, "ckpt_name"),),
     "seed": (
@@ -99,13 +99,13 @@ def set_image(prompt: Prompt, name: str) -> None:
 
 
 def set_all_words(prompt: Prompt, texts: Sequence[str]) -> None:
-    """Sets every prompt that says something, in the workflow's order; the last text goes on."""
+    """Sets every prompt that says something, in the workflow's order; the last text repeats."""
     for number, node in enumerate(_in_order(prompt, *WORDS)):
         node["inputs"][WORDS[node["class_type"]]] = texts[min(number, len(texts) - 1)]
 
 
 def set_all_pictures(prompt: Prompt, names: Sequence[str]) -> None:
-    """Sets every picture that the workflow loads, in its order; the last name goes on."""
+    """Sets every picture that the workflow loads, in its order; the last name repeats."""
     for number, node in enumerate(_in_order(prompt, "LoadImage")):
         node["inputs"]["image"] = names[min(number, len(names) - 1)]
 

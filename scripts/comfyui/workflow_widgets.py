@@ -2,7 +2,7 @@
 
 A workflow file stores a node's widget values as a bare list, in the order in which the page makes
 the widgets: required inputs before optional ones, the inputs of a dynamic combo's chosen option
-after the combo, and values that are no input at all between them ("randomize" after a seed, "image"
+after the combo, and values between them that belong to no input ("randomize" after a seed, "image"
 for an upload button). `/object_info` says which inputs a node has.
 """
 

@@ -99,7 +99,7 @@ def load_manifest(golden: Path) -> Callable[[str], Manifest]:
 
 
 def randomize(module: nn.Module, seed: int = 0) -> None:
-    """N(0, 1/fan_in) everywhere, so that no zero-initialised layer hides a mistake."""
+    """N(0, 1/fan_in) everywhere, so no zero-initialised layer hides a mistake."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in module.named_parameters():

@@ -82,7 +82,7 @@ def test_an_entry_has_its_defaults(newcomer: str) -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_look_alikes_share_inputs_and_schedule(name: str) -> None:
-    """What `built_like` says: a name decides, so that nothing but defaults may differ."""
+    """What `built_like` says: a name decides, so nothing but defaults may differ."""
     variant = VARIANTS[name]
     if variant.built_like is None:
         return

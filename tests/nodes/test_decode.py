@@ -81,7 +81,7 @@ def test_cuts_that_change_the_picture_are_logged(
 @pytest.mark.parametrize(
     ("values", "options", "message"),
     [
-        ({}, {"num_frames": 3}, "8 frames are no whole number of such videos"),
+        ({}, {"num_frames": 3}, "8 frames are not a whole number of such videos"),
         ({"num_frames": 1}, {"drop_last_frame": True}, "needs at least 2 frames"),
         ({"samples": torch.zeros(8, 16, 2, 2)}, {}, "expected \\[frames, 4"),
         ({}, {"references": (None, torch.zeros(1, 16, 16, 3))}, "ToonCrafter's decoder"),

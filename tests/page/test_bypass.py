@@ -67,7 +67,7 @@ def sources(object_info: dict[str, Any]) -> dict[str, tuple[str, int]]:
     found: dict[str, tuple[str, int]] = {}
     for node_id in sorted(object_info, key=lambda name: name.startswith("DynamiCrafter")):
         info = object_info[node_id]
-        # Nodes whose slots change with what is wired to them are no sources.
+        # Nodes whose slots change with what is wired to them are not sources.
         if "COMFY_" in json.dumps(info["input"]):
             continue
         for slot, kind in enumerate(info["output"]):

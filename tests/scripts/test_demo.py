@@ -26,7 +26,7 @@ VOCABULARY = "training/vocabulary.json"
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """An empty cache, so that a run that wanted to install something would show."""
+    """An empty cache, so a run that wanted to install something would show."""
     return {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "COMFYUI_PATH": ""}
 
 
@@ -50,8 +50,8 @@ def run(root: Path, environment: dict[str, str], *flags: str) -> "subprocess.Com
         (["--image", "none.png"], 1, "--image: there is no file none.png"),
         (["--end-image", "none.png"], 1, "--end-image: there is no file none.png"),
         (["--checkpoint", "none.ckpt"], 1, "--checkpoint: there is no file none.ckpt"),
-        (["--checkpoint", __file__], 1, "is no checkpoint file; expected a name that ends in"),
-        (["--width", "100"], 1, "--width: 100 is no multiple of 8; take 96."),
+        (["--checkpoint", __file__], 1, "is not a checkpoint file; expected a name that ends in"),
+        (["--width", "100"], 1, "--width: 100 is not a multiple of 8; take 96."),
         (["--workflow", "none"], 1, "there is no workflow 'none'; choose one of animate, "),
         (["--output", __file__], 1, "is a file; give a folder."),
         (["--output", f"{__file__}/below/it"], 1, "test_demo.py is a file; give a folder."),

@@ -71,7 +71,7 @@ def check(encoders: Any, tensors: Tensors) -> dict[str, Any]:
     text = {k: v for k, v in tensors.items() if k.startswith("cond_stage_model.")}
     converted = comfy.supported_models.SD20({}).process_clip_state_dict(dict(text))
     network = comfy.text_encoders.sd2_clip.SD2ClipModel(device="meta")
-    # The causal mask is no weight, and the host makes its own.
+    # The causal mask is not a weight, and the host makes its own.
     results["text"] = compare(converted, network, ("clip_h.attn_mask", "clip_h.transformer.attn"))
 
     visual = part(tensors, "embedder.")

@@ -36,7 +36,7 @@ def test_a_tower_of_empty_layers(studio: Studio, graph: Graph, part: str) -> Non
 
 
 def test_a_sketch_control_net_that_is_cut(studio: Studio, graph: Graph) -> None:
-    """What detection does not find is told in a sentence that names the file."""
+    """What detection does not find is reported in a sentence that names the file."""
     folder = studio.server.base / "models" / "controlnet"
     folder.mkdir(parents=True, exist_ok=True)
     shapes = {

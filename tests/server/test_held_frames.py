@@ -16,7 +16,7 @@ HELD, STEPS = 2, 4
 
 
 def extended(studio: Studio, graph: Graph) -> Scene:
-    """A scene that goes on from a video, with its conditionings and latent."""
+    """A scene that continues a video, with its conditionings and latent."""
     scene = Scene(studio, graph)
     images = torch.cat([picture(SIZE, SIZE, 0.7 * i) for i in range(FRAMES)])
     scene.text("the wind turns").context(scene.picture)

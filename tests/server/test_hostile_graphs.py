@@ -153,7 +153,7 @@ def hostile_graph(studio: Studio, draw: random.Random, wires: dict[str, Any]) ->
     for name in draw.sample(list(inputs), k=min(len(inputs), draw.choice((1, 1, 2)))):
         given = value(draw, wires[node][name])
         wrong = {"IMAGE": is_wrong_image, "LATENT": is_wrong_latent}.get(wires[node][name])
-        # What is not connected is no fault of an optional input.
+        # An optional input may be unconnected.
         if wrong is not None and given is not None and wrong(given):
             known = "wrong"
         inputs[name] = graph.add("TestHostile", value=json.dumps(given))[0]

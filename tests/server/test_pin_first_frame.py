@@ -20,7 +20,7 @@ SAMPLES = "value.samples"
 def test_given_frames_of_a_video_without_others(
     studio: Studio, graph: Graph, mode: str, pinned: list[int]
 ) -> None:
-    """Where every frame has a latent, the mode tells whether it is the frame's own image."""
+    """Where every frame has a latent, the mode says whether it is the frame's own image."""
     pictures = torch.cat([picture(SIZE, SIZE, phase) for phase in (0.0, 1.0)])
     first, last = (studio.image(graph, pictures[i : i + 1]) for i in range(2))
     both = studio.image(graph, pictures)

@@ -20,7 +20,7 @@ PREVIEW = 512
 
 
 def run(studio: Studio, scene: Scene, kind: str, method: str) -> tuple[Told, Tensor, str]:
-    """(what the server told, the latents, the sampling node's name)."""
+    """(what the server sent, the latents, the sampling node's name)."""
     noise = scene.unit_noise()
     if kind == "ours":
         latent = scene.sample(steps=STEPS, cfg=1.0, eta=0.0, noise=noise)
@@ -81,7 +81,7 @@ def write_taesd(path: Path) -> None:
         return weight
 
     conv("1", 4, width)[range(3), range(3), 1, 1] = 1.0
-    tensors["1.bias"] += 4.0  # above zero, so that no ReLU cuts
+    tensors["1.bias"] += 4.0  # above zero, so no ReLU cuts
     for block in (3, 4, 5, 8, 9, 10, 13, 14, 15, 18):
         for layer in (0, 2, 4):
             conv(f"{block}.conv.{layer}", width, width)

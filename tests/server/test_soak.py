@@ -124,7 +124,7 @@ class Soak:
         self.interrupted(self.server.submit(graph.prompt), hold)
 
     def dropped(self) -> None:
-        """Queued behind a run, and the queue cleared."""
+        """Queued after a run, and the queue cleared."""
         graph, hold = held_prompt(self.studio, "cancelled", 1)
         first = self.server.submit(graph.prompt)
         graphs = [held_prompt(self.studio, f"dropped-{i}", 1)[0] for i in range(3)]

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.server
 SAMPLES = "value.samples"
 SCHEDULERS = ("simple", "ddim_uniform", "normal", "sgm_uniform", "beta")
 STEPS, MANY_STEPS, SEED = 10, 250, 3
-# Noise levels reach 6455, so that rounding alone reaches 4e-4 of a latent.
+# Noise levels reach 6455, so rounding alone reaches 4e-4 of a latent.
 ROUNDING = 1e-3
 
 # Largest relative distance from the solution, of five schedulers.

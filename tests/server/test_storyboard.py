@@ -33,7 +33,7 @@ def story(
     fps: int = FPS,
     **options: Any,
 ) -> Link:
-    """The frames of a storyboard of these images; None is a shot that goes on."""
+    """The frames of a storyboard of these images; None is a shot that continues the one before."""
     links = (None if image is None else studio.image(graph, image) for image in images)
     link = shots(graph, *links, fps=fps)
     return storyboard(made, link, **{**SETTINGS, **options})[0]

@@ -18,14 +18,14 @@ TOLERANCE = 1e-4
 SAMPLES = "value.samples"
 SCHEDULES = ["standard_static", "standard_uniform", "looped_uniform", "batched"]
 LONG = 10
-# Each adds to its input, so that zeros make its whole branch silent.
+# Each adds to its input, so zeros make its whole branch silent.
 LAST_TEMPORAL_LAYERS = re.compile(
     r"(init_attn\.0|middle_block\.2|put_blocks\.\d+\.2)\.proj_out|temopral_conv\.conv4\.3"
 )
 
 
 def stop_mixing_frames(tensors: dict[str, Tensor]) -> None:
-    """Silences every layer that looks along time, so that frames do not know of each other."""
+    """Silences every layer that looks along time, so frames do not know of each other."""
     for key, tensor in tensors.items():
         if LAST_TEMPORAL_LAYERS.search(key):
             tensor.zero_()

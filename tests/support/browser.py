@@ -4,7 +4,7 @@
         browser.open("http://127.0.0.1:8188")
         title = browser.evaluate("document.title")
 
-aiohttp comes with ComfyUI, so that nothing has to be installed but Chromium itself.
+aiohttp comes with ComfyUI, so nothing has to be installed but Chromium itself.
 """
 
 import asyncio

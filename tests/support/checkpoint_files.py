@@ -50,7 +50,7 @@ def refused(path: Path) -> str:
 
 
 def safetensors(path: Path, header: Any, data: int = 0) -> Path:
-    """A file with this header (an object or raw bytes) and so many bytes of zeros behind it."""
+    """A file with this header (an object or raw bytes) followed by so many bytes of zeros."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(data))
     return path

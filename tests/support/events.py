@@ -1,4 +1,4 @@
-"""All that a server tells a client while a prompt runs, previews included."""
+"""All that a server sends a client while a prompt runs, previews included."""
 
 import io
 import json
@@ -48,7 +48,7 @@ class EventSocket(WebSocket):
 def listen(
     server: ComfyClient, prompt: dict[str, Any], preview_method: str, timeout: float = PATIENCE
 ) -> Told:
-    """Run a prompt and collect what the server tells."""
+    """Run a prompt and collect what the server sends."""
     client, told = uuid.uuid4().hex, Told()
     events = EventSocket(server.host, server.port, f"/ws?clientId={client}")
     with events:

@@ -44,7 +44,7 @@ def takes_image(variant: str) -> bool:
 
 
 def bare(studio: Studio, variant: str) -> str:
-    """Name of a small checkpoint that only its content and its name tell."""
+    """Name of a small checkpoint that only its content and its name identify."""
     return studio.small_checkpoint(variant, name="-bare", stated=False)
 
 

@@ -34,6 +34,6 @@ class Hold:
         return int(calls), int(layers)
 
     def remove(self) -> None:
-        """Deletes the files that tell of it."""
+        """Deletes the files that mark it."""
         for suffix in (".inside", ".calls"):
             self._file.with_suffix(suffix).unlink()

@@ -9,7 +9,7 @@ SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False}
 
 
 def open_page(browser: Browser, server: ComfyServer, **settings: Any) -> None:
-    """Loads the page anew with these settings and waits until it has the pack's nodes."""
+    """Loads the page again with these settings and waits until it has the pack's nodes."""
     for name, value in {**SETTINGS, "Comfy.Locale": "en", **settings}.items():
         server._request(f"/api/settings/{name}", value)
     browser.open(server.url)

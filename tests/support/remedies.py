@@ -1,4 +1,4 @@
-"""How a remedy is told from what is wrong: it has a verb that says what to do."""
+"""How a remedy is distinguished from what is wrong: it has a verb that says what to do."""
 
 import re
 

@@ -10,7 +10,7 @@ from torch import Tensor
 # Pixels and frames: 8 x 8 latents, a slot of image tokens for every frame.
 SIZE, FRAMES = 64, 4
 PROMPT = "waves roll over the beach"
-# Of the stock node for context windows: one behind the other, without an overlap.
+# Of the stock node for context windows: one after another, without an overlap.
 WINDOWS: dict[str, Any] = {
     "context_length": FRAMES,
     "context_overlap": 0,
@@ -158,7 +158,7 @@ def small_scene(studio: Studio, graph: Graph, variant: str) -> Scene:
 
 
 def shots(graph: Graph, *images: Link | None, fps: int = 0) -> Link:
-    """DC_SHOTS; None is a shot that goes on from the one before."""
+    """DC_SHOTS; None is a shot that continues the one before."""
     link: Any = None
     for i, image in enumerate(images):
         link = graph.add(

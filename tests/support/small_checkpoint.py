@@ -29,7 +29,7 @@ VAE = "first_stage_model."
 LATENTS = "image_proj_model.latents"
 # The image tower's file also holds a text tower that nothing reads.
 ENCODERS = ("first_stage_model.", "cond_stage_model.", "embedder.model.visual.", "image_proj_model")
-# The network's own output is weak, so that what samplers do differs by their errors, not by chaos.
+# The network's own output is weak, so what samplers do differs by their errors, not by chaos.
 OUTPUT_GAIN = 0.5
 
 SMALL = UNetArch(

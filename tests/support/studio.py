@@ -62,7 +62,7 @@ class Studio:
     def put(self, **tensors: Tensor) -> str:
         """Name of an input file with these tensors, for the Test... nodes.
 
-        Equal tensors get one name, so that the server reuses what it made of them.
+        Equal tensors get one name, so the server reuses what it made of them.
         """
         data = save({k: v.contiguous() for k, v in tensors.items()})
         name = f"{hashlib.sha256(data).hexdigest()[:32]}.safetensors"

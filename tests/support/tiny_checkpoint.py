@@ -1,6 +1,6 @@
 """Writes the tiny checkpoints that the golden pipeline cases ran with.
 
-Every weight is a pure function of its key, its shape and the case's seed, so that the repository
+Every weight is a pure function of its key, its shape and the case's seed, so the repository
 holds key lists only. NumPy's legacy generator is frozen, which keeps the numbers stable.
 """
 

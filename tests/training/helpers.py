@@ -50,7 +50,7 @@ def small_trainer(config: TrainConfig) -> Trainer:
 
 
 def tiny_model(seed: int = 0, arch: UNetArch = ARCH) -> VideoModel:
-    """Random everywhere, so that every parameter of a stage gets a gradient."""
+    """Random everywhere, so every parameter of a stage gets a gradient."""
     model = VideoModel(
         DynamiCrafterUNet(arch, attention=eager_attention_on_cpu), Resampler(PROJECTOR)
     )

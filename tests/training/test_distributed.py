@@ -35,7 +35,7 @@ Worker = Callable[[str], None]
 
 
 def free_port() -> int:
-    """A port below those that the system hands out, so that no other test gets it meanwhile."""
+    """A port below those that the system hands out, so no other test gets it meanwhile."""
     first = 20000 + os.getpid() % 10000
     for port in range(first, first + 2000):
         with socket.socket() as probe:
@@ -170,7 +170,7 @@ def test_two_fsdp_processes_equal_one_after_a_resume(tmp_path: Path):
     assert exported.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(exported[name], value.float(), atol=1e-5, rtol=0, msg=name)
-    # What was saved is whole: one process can go on with it.
+    # What was saved is whole: one process can continue with it.
     alone = single_trainer(tmp_path / "two", steps=5)
     assert alone.step == 4
     torch.testing.assert_close(alone.raw.state_dict(), saved(tmp_path / "two")["model"])

@@ -28,7 +28,7 @@ PAGE_ONLY = ("audioUI",)
 
 @pytest.fixture
 def checkpoint(server: ComfyServer, tmp_path: Path) -> Iterator[str]:
-    """The embedded checkpoint under a name of its own, so that the server has nothing cached."""
+    """The embedded checkpoint under a name of its own, so the server has nothing cached."""
     linked = tmp_path / f"{uuid.uuid4().hex}.safetensors"
     linked.symlink_to(demo.EMBEDDED)
     folder = server.base / "models" / "checkpoints"

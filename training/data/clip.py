@@ -10,7 +10,7 @@ from torch import Tensor
 class Clip:
     """A captioned clip.
 
-    key: the same for the same frames, so that encoded ones can be kept. frames: `[T, 3, H, W]` in
+    key: the same for the same frames, so encoded ones can be kept. frames: `[T, 3, H, W]` in
     [-1, 1]. speed: frames per second or frame stride, as the variant wants it. motion_caption: the
     caption's motion words alone, or the caption.
     """

@@ -16,7 +16,7 @@ from .video import is_clip
 
 log = logging.getLogger(__name__)
 
-# CLIP reads 77 tokens; what is longer than a book's page is no caption.
+# CLIP reads 77 tokens; text longer than a book's page is not a caption.
 MAX_CAPTION_BYTES = 64 * 1024
 DELIMITERS = ",;\t|"
 COLUMNS = ("path", "caption", "dynamic_wording")

@@ -65,7 +65,7 @@ class Timeline:
     def starts(self, time: int) -> list[int | None]:
         """Where to seek for the frame at `time`, the best first; None is the file's beginning.
 
-        Streams without an index land behind the key frame that they are asked for.
+        Streams without an index land after the key frame that was asked for.
         """
         key = self.keys[bisect_right(self.keys, time) - 1] if self.keys else None
         return [None] if key is None or key > time else [key, key - self.second, None]

@@ -89,7 +89,7 @@ def table(rows: dict[str, Sequence[Figures]], columns: Sequence[str] = COLUMNS) 
 
 
 def confusion(runs: Sequence[Figures]) -> str:
-    """What was told against what was seen, in percent of the clips of all runs."""
+    """Prompt against what was seen, in percent of the clips of all runs."""
     motions = ("left", "right", "up", "down", "grow", "shrink")
     lines = ["| told | " + " | ".join((*motions, "none")) + " |", "|---" * 8 + "|"]
     for told in motions:

@@ -31,7 +31,7 @@ GRID = (1.0, 3.0, 7.5)
 class Trial:
     """How one set of clips is sampled.
 
-    words: the caption told: the scene's own, the opposite motion's, or none. scales: multipliers
+    words: the caption: the scene's own, the opposite motion's, or none. scales: multipliers
     of lambda per layer. cfg: None = the plan's. image_cfg: a scale of its own for the image.
     share: of the plan's clips.
     """

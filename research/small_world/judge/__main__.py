@@ -2,7 +2,7 @@
 
 `python -m research.small_world.judge --checkpoint demo.safetensors --clips 200 --output runs/judge`
 
-Started again with the same folder it goes on; with more clips it makes only what is missing. A
+Started again with the same folder it continues; with more clips it makes only what is missing. A
 second process with `--backwards` on the same folder halves the time where there are cores for both.
 `--report FILE.md` writes the table, into a page's marked place if it has one.
 """

@@ -24,7 +24,7 @@ def load_vae(checkpoint: Path) -> Autoencoder:
 
 
 def true_clip(job: Job) -> np.ndarray:
-    """The clip that the job's words tell, as an image file holds it: `[T, H, W, 3]` in [0, 1].
+    """The clip that the job's words describe, as an image file holds it: `[T, H, W, 3]` in [0, 1].
 
     For a loop it goes and returns, as in training, without the doubled last frame.
     """

@@ -12,7 +12,7 @@ from .measures import Record
 
 STRAY = 0.15  # Of the object's area; more beside it is something else that came up.
 STEADY = 0.05  # Change of colour that counts as none; channels go from 0 to 1.
-CLOSES = 2.0  # A closing step of at most so many usual ones is no jump.
+CLOSES = 2.0  # A closing step of at most this many usual ones counts as smooth.
 MOVES = 4.0  # Pixels; a loop that stays within less stands still.
 
 
@@ -20,7 +20,7 @@ MOVES = 4.0  # Pixels; a loop that stays within less stands still.
 class Figure:
     """A share (unit "%", values in [0, 1]) or a mean, with its interval over `count` values.
 
-    goal: what it should reach; `at_most` tells the direction.
+    goal: what it should reach; `at_most` gives the direction.
     """
 
     name: str

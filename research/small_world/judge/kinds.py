@@ -1,7 +1,7 @@
 """A small classifier that names the kind of object on a single frame.
 
 It learned on true frames alone, roughened so that it does not hang on crisp edges, and has never
-seen a generated one. Its weights are in the repository, so that every judgement is by the same
+seen a generated one. Its weights are in the repository, so every judgement is by the same
 eyes; this makes them again, in about 80 s of a core:
 
 `python -m research.small_world.judge.kinds --output kinds.safetensors`

@@ -13,9 +13,8 @@ from .tracker import Trail, change, follow, motion_of
 # While less than this share of the first object is in view, its colour is not asked for.
 ENOUGH = 0.2
 BOX = 3  # Pixels around the object that count as its box.
-SAME_COLOUR = (
-    0.35  # In RGB, 0 to 1; further from all names is none. The nearest two are 0.55 apart.
-)
+# In RGB, 0 to 1; a colour further from all names has no name. The nearest two are 0.55 apart.
+SAME_COLOUR = 0.35
 
 Record = dict[str, Any]
 

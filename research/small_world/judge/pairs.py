@@ -40,7 +40,7 @@ def picture(scene: Scene, progress: float) -> np.ndarray:
 
 
 def is_near_middle(scene: Scene) -> bool:
-    """Whether the picture leaves every motion room, and so does not tell it."""
+    """Whether the picture leaves every motion room, and so does not reveal it."""
     low, high = NEAR_MIDDLE
     return low <= scene.x <= high and low <= scene.y <= high
 

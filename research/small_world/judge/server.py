@@ -21,7 +21,7 @@ from PIL import Image
 
 from .pairs import Job
 
-# The demo's own way to a server; a script, so its folder is no package.
+# The demo's own way to a server; a script, so its folder is not a package.
 sys.path.append(str(Path(__file__).resolve().parents[3] / "scripts"))
 
 from comfyui.server import ComfyServer

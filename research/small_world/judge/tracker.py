@@ -1,7 +1,7 @@
 """Follows the one object of a clip, knowing only the picture that the clip began from.
 
 What differs from the picture's ground, in one piece, is the object. Neither the scene nor the
-words are known, so that a wrong colour, shape or motion shows as what it is.
+words are known, so a wrong colour, shape or motion shows as what it is.
 """
 
 from dataclasses import dataclass
@@ -124,7 +124,7 @@ def _distance(frame: np.ndarray, ground: np.ndarray, where: np.ndarray) -> float
 
 
 def _edges(mask: np.ndarray) -> np.ndarray:
-    """Left, right, top, bottom: 2 and 98 % of the piece, so that a stray pixel is no edge."""
+    """Left, right, top, bottom: 2 and 98 % of the piece, so a stray pixel is no edge."""
     rows, columns = np.nonzero(mask)
     if not len(rows):
         return np.full(4, np.nan)

@@ -129,7 +129,7 @@ def train_stages(
         values = {**overrides, "stage": stage}
         trainer = train_video(folder, config_file, values, start=start, name=name)
         if trainer.step < trainer.config.run.steps:
-            log.info("Stopped in stage %s; the same command goes on.", name)
+            log.info("Stopped in stage %s; the same command continues.", name)
             return
         with trainer.averaged():
             start = new_model(trainer.config.run.seed)
@@ -149,7 +149,7 @@ def main() -> None:
         "--recipe", choices=("whole", "paper"), default="whole", help="paper: its stages"
     )
     parser.add_argument(
-        "--warm-start", type=Path, help="a demo checkpoint to go on from, with a fresh optimizer"
+        "--warm-start", type=Path, help="a demo checkpoint to continue from, with a fresh optimizer"
     )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

@@ -1,7 +1,7 @@
 """Trains the small autoencoder on endless frames of the small world.
 
 `python -m research.small_world.train.vae --output vae.safetensors --minutes 30`
-Started again with the same arguments it goes on from its last state.
+Started again with the same arguments it continues from its last state.
 """
 
 import argparse

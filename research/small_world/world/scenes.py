@@ -131,7 +131,7 @@ def draw_background(random: np.random.Generator) -> tuple[Colour, Colour]:
 
 def _start(random: np.random.Generator, step: float, reach: float) -> float:
     """A first coordinate. Half of the objects start near the middle whatever they do next, so
-    that the image alone does not tell the motion."""
+    that the image alone does not reveal the motion."""
     low, high = 10.0, SIZE - 10.0
     if random.random() < 0.5:
         return float(random.uniform(24, 40))

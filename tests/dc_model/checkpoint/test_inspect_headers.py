@@ -1,4 +1,4 @@
-"""Headers of safetensors that no tensors stand behind: each is refused by itself."""
+"""Headers of safetensors without tensors: each is refused by itself."""
 
 from pathlib import Path
 from typing import Any

@@ -23,7 +23,7 @@ def unet(name: str) -> nn.Module:
 
 
 def outside_of_layers(network: nn.Module) -> set[str]:
-    """Ends of the names of parameters that are no layer's, or of a layer with a layer inside."""
+    """Ends of the names of parameters outside any layer, or of a layer with a layer inside."""
     found = set()
     for name, module in network.named_modules():
         owned = dict(module.named_parameters(recurse=False))
@@ -48,7 +48,7 @@ def outside_of_layers(network: nn.Module) -> set[str]:
     ids=["usual", "256", "text", "query transformer", "sketch"],
 )
 def test_parameters_outside_of_layers(network: nn.Module, expected: set[str]) -> None:
-    """A host passes them over, so that each has to be cast where it is used, and patched apart."""
+    """A host passes them over, so each has to be cast where it is used, and patched apart."""
     assert outside_of_layers(network) == expected
 
 

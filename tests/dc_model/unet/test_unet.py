@@ -32,7 +32,7 @@ VIDEOCRAFTER_DEFAULT_SPEED = 16
 
 def build(item):
     params, weights = item.info["unet_params"], item.weights()
-    # Without `init_attn` nothing in the shapes tells how wide a head is.
+    # Without `init_attn` nothing in the shapes shows how wide a head is.
     stated = params["num_head_channels"] if "init_attn.0.norm.weight" not in weights else None
     with torch.device("meta"):
         unet = DynamiCrafterUNet(detect_unet_arch(shapes(weights), stated))

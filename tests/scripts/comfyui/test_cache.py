@@ -91,7 +91,7 @@ def test_without_xdg_the_home_folder_serves(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_two_at_once_build_once(tmp_path: Path):
-    # The one that builds goes on once the other has said that it waits.
+    # The one that builds continues once the other has said that it waits.
     script = textwrap.dedent("""
         import sys, time
         from pathlib import Path

@@ -55,4 +55,4 @@ def test_pictures_that_are_broken(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert demo_media.main(["check", *(str(tmp_path / n) for n in ("cut.png", "text.png"))]) == 1
     cut, text = capsys.readouterr().out.splitlines()
     assert "cut.png is a broken picture file" in cut
-    assert "text.png is no picture" in text
+    assert "text.png is not a picture" in text

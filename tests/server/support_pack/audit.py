@@ -1,4 +1,4 @@
-"""What the server starts and writes, as Python's audit events tell it."""
+"""What the server starts and writes, as Python's audit events report it."""
 
 import os
 import sys

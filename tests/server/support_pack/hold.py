@@ -12,7 +12,7 @@ from comfy_api.latest import io
 
 from .common import schema
 
-# Seconds; a server that nobody interrupts any more goes on by itself.
+# Seconds; a server that nobody interrupts any more continues by itself.
 PATIENCE = 1800.0
 
 

@@ -23,7 +23,7 @@ class _MallInfo2(ctypes.Structure):
 def heap_in_use() -> int | None:
     """Bytes that malloc has handed out and not got back; None where the C library cannot say.
 
-    Free blocks inside the heap do not count, so that fragmentation does not either.
+    Free blocks inside the heap do not count, so fragmentation does not either.
     """
     try:
         ask = ctypes.CDLL(None).mallinfo2

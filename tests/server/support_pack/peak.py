@@ -1,4 +1,4 @@
-"""Memory of a CUDA device while a MODEL is sampled, and what the host reckons with."""
+"""Memory of a CUDA device while a MODEL is sampled, and what the host estimates."""
 
 from typing import Any
 

@@ -2,7 +2,7 @@
 
 Its tensors hold their numbers on the CPU but lie on a device of PyTorch that has no kernels, so
 that an operation on tensors of both devices fails as it does on a graphics card. What lies on it is
-counted, and the host is told how much is free: it then loads, streams, patches and unloads weights
+counted, and the host learns how much is free: it then loads, streams, patches and unloads weights
 as for a card of that size, with the very numbers of the CPU.
 """
 

@@ -39,7 +39,7 @@ class TestWatchVAE(io.ComfyNode):
     """A VAE and the calls of its network.
 
     name: makes nodes differ. most_rows: images or latents at once before memory runs out, 0 = any.
-    rows_that_fit: rows that the host reckons to fit into free memory, 0 = its own reckoning.
+    rows_that_fit: rows that the host expects to fit into free memory, 0 = its own estimate.
     """
 
     @classmethod
