@@ -162,8 +162,8 @@ def print_activations(frame_counts: list[int]) -> None:
             for videos in (1, 2):
                 peak = peak_mib(UNetArch(), (height, width), frames, videos, torch.float16)
                 unit = videos * frames * height * width * 2 * 0.01  # MiB for a factor of 1
-                reckoned, factor = unit * MEMORY_USAGE_FACTOR, peak / unit
-                row = f"{name:8} {frames:6} {videos:7} {peak:9.0f} {reckoned:9.0f}"
+                estimate, factor = unit * MEMORY_USAGE_FACTOR, peak / unit
+                row = f"{name:8} {frames:6} {videos:7} {peak:9.0f} {estimate:9.0f}"
                 print(f"{row} {factor:7.2f}")
 
 

@@ -188,7 +188,7 @@ def toon(sheet: Sheet) -> Groups:
     readme = parts.note(
         sheet,
         "Draws the frames between two cartoon frames, with ToonCrafter. *Video Decode* looks at "
-        "both images again, so that lines stay sharp: keep *first_image* and *last_image*. "
+        "both images again, so lines stay sharp: keep *first_image* and *last_image*. "
         "Choose your last frame: both are ComfyUI's example here.",
         [files.TOON, files.PRUNED_TOON],
         [

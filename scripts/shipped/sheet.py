@@ -166,7 +166,7 @@ class Sheet:
 
 
 def identity(name: str) -> str:
-    """The same UUID for the same name, so that writing again changes nothing."""
+    """The same UUID for the same name, so writing again changes nothing."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{PACK_ID}/{name}"))
 
 
