@@ -28,7 +28,11 @@ RIGHT = [
     ("scripts/draw_examples.py", "the sun low behind it"),
 ]
 # Pages of short sentences: the mean of words in a sentence, code and tables left out.
-PAGES = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "web/docs").glob("*.md"))]
+PAGES = [
+    str(path.relative_to(ROOT))
+    for folder in (".", "docs", "web/docs")
+    for path in sorted((ROOT / folder).glob("*.md"))
+]
 MEAN_WORDS = 17
 
 

@@ -23,7 +23,7 @@ class _Peak:
         torch.cuda.synchronize()
         self.seen["peak"] = torch.cuda.max_memory_allocated()
         self.seen["weights"] = self.patcher.model_size()
-        self.seen["reckoned"] = self.patcher.memory_required(list(noise.shape))
+        self.seen["estimate"] = self.patcher.memory_required(list(noise.shape))
         return result
 
 
