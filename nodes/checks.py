@@ -100,11 +100,11 @@ def require_images(image: Any, name: str) -> Tensor:
     Raises InputError for another shape or kind of numbers, an empty batch or side, and pixels that
     are not finite or far from 0 to 1.
     """
-    _require_plain(image, name, "images [B, H, W, 3]", "connect an IMAGE such as Load Image gives")
+    _require_plain(image, name, "images [B, H, W, 3]", "connect Load Image or another IMAGE")
     if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
         raise InputError(
-            f"{name} has shape {list(image.shape)}; expected a batch of images [B, H, W, 3], "
-            "connect an IMAGE such as Load Image gives."
+            f"{name} has shape {list(image.shape)}; expected a batch of images [B, H, W, 3]; "
+            "connect Load Image or another IMAGE."
         )
     if image.numel() == 0:
         batch, height, width, _ = image.shape

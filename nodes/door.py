@@ -148,7 +148,7 @@ def _int(value: Any, entry: Any) -> Any:
     if not isinstance(value, numbers.Integral) or not entry.min <= value <= entry.max:
         raise InputError(
             f"{entry.id} is {shown(value)}; expected a whole number from {entry.min} to "
-            f"{entry.max}: set it to one."
+            f"{entry.max}: choose one."
         )
     return int(value)
 
@@ -158,7 +158,7 @@ def _float(value: Any, entry: Any) -> Any:
     if not isinstance(value, numbers.Real) or not entry.min <= value <= entry.max:
         raise InputError(
             f"{entry.id} is {shown(value)}; expected a number from {entry.min:g} to "
-            f"{entry.max:g}: set it to one."
+            f"{entry.max:g}: choose one."
         )
     return float(value)
 
@@ -172,7 +172,7 @@ def _combo(value: Any, entry: Any) -> Any:
 
 def _string(value: Any, entry: Any) -> Any:
     if not isinstance(value, str):
-        raise InputError(f"{entry.id} is {_kind_of(value)}; connect or write a text.")
+        raise InputError(f"{entry.id} is {_kind_of(value)}; connect or type a text.")
     return value
 
 

@@ -132,8 +132,8 @@ def frames_of_each(frames: Tensor, inputs: Tensor) -> int:
     rows, count = len(frames), len(inputs)
     if rows % count:
         raise InputError(
-            f"images has {rows} frames, which are not {count} videos of one length, as there are "
-            "input images; set num_frames, or connect 1 input image."
+            f"images has {rows} frames, which do not divide among {count} input "
+            "images; set num_frames, or connect 1 input image."
         )
     return rows // count
 

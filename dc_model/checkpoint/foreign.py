@@ -258,7 +258,7 @@ def check_family(header: Header) -> None:
     family = next((f for f in FOREIGN_FAMILIES if f.telling(header)), None)
     if family is not None:
         raise CheckpointError(
-            f"The file holds {family.name}, no DynamiCrafter U-Net: {family.advice}."
+            f"The file holds {family.name}, not a DynamiCrafter U-Net: {family.advice}."
         )
     if FIRST_CONV not in header.unet:
         raise CheckpointError(

@@ -173,9 +173,7 @@ def find_format(start: bytes, size: int) -> Format:
         )
     known = next(((name, advice) for magic, name, advice in MAGIC if start.startswith(magic)), None)
     name, advice = known or (_describe(start), DOWNLOAD_AGAIN)
-    raise CheckpointError(
-        f"It is {name}, not a safetensors file and not a pickle of PyTorch: {advice}."
-    )
+    raise CheckpointError(f"It is {name}, not a safetensors or PyTorch checkpoint: {advice}.")
 
 
 def _describe(start: bytes) -> str:

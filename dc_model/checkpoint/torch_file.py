@@ -26,7 +26,7 @@ from .pickles import (
     tensors_in,
 )
 
-DOWNLOAD_AGAIN = "the download broke off or is of something else; download the file again"
+DOWNLOAD_AGAIN = "the download is probably incomplete; download the file again"
 
 ZIP_MAGIC = b"PK\x03\x04"
 # The first pickle of the older format: protocol 2 and this number. The next ones: the format's
