@@ -24,7 +24,7 @@ def test_each_frame_against_its_videos_image(image: tuple[float, ...], expected:
 
 def test_frames_of_each_video() -> None:
     assert frames_of_each(grey(*[0.0] * 6), grey(0, 0)) == 3
-    with pytest.raises(InputError, match="6 frames, which are not 4 videos"):
+    with pytest.raises(InputError, match="6 frames, which do not divide among 4 input images"):
         frames_of_each(grey(*[0.0] * 6), grey(0, 0, 0, 0))
 
 
