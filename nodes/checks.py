@@ -1,8 +1,7 @@
 """Checks at a node's boundary, and the one style of their messages.
 
-A message names what was found, what was expected and what to do, in one sentence. A NaN that
-reaches the network costs the whole run and shows nowhere, so every stage looks at what it takes in
-and gives out.
+A message names what was found, what was expected and what to do, in one sentence. A NaN ruins a
+run silently, so every node checks its inputs and results.
 """
 
 import math

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 def core_patcher(model: Any, load_device: Any, offload_device: Any, disable_dynamic: bool) -> Any:
-    """The host's patcher class of the moment; it is chosen when the server starts."""
+    """The host's current patcher class, chosen when the server starts."""
     patchers = comfy.model_patcher
     patcher_class = patchers.ModelPatcher if disable_dynamic else patchers.CoreModelPatcher
     return patcher_class(model, load_device=load_device, offload_device=offload_device)

@@ -45,7 +45,7 @@ _SOURCES = {
 def attend(
     q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: Mapping[str, Any]
 ) -> Tensor:
-    """The host's attention of the moment; fp32 scores where its back end offers the choice."""
+    """The host's current attention; fp32 scores where its back end offers the choice."""
     return host_attention.optimized_attention(
         q, k, v, heads, attn_precision=torch.float32, transformer_options=transformer_options
     )
