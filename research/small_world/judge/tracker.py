@@ -124,7 +124,7 @@ def _distance(frame: np.ndarray, ground: np.ndarray, where: np.ndarray) -> float
 
 
 def _edges(mask: np.ndarray) -> np.ndarray:
-    """Left, right, top, bottom: 2 and 98 % of the piece, so a stray pixel is no edge."""
+    """Left, right, top, bottom: 2 and 98 % of the piece, so a stray pixel is not an edge."""
     rows, columns = np.nonzero(mask)
     if not len(rows):
         return np.full(4, np.nan)
