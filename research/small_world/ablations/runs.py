@@ -51,7 +51,7 @@ class Runs:
     """A folder and the runs in it. What was encoded is kept there and shared.
 
     demo: a demo checkpoint, whose encoders serve all runs. The base is its U-Net without the image:
-    its context stream is random, its visual detail guidance from zero, and it is trained on text
+    its context stream is random, its visual detail guidance zero, and it is trained on text
     alone.
     """
 
