@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..unet.ops import sdpa
+from .vae_blocks import Encoder, LayerFactory, SpatialResBlock, middle
+
 LATENT_SCALE = 0.18215
-GROUPS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,11 @@ class AutoencoderArch:
     channel_mult: tuple[int, ...] = (1, 2, 2, 2)
     num_res_blocks: int = 1
     z_channels: int = 4
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level, finest first."""
+        return tuple(self.channels * mult for mult in self.channel_mult)
 
 
 def detect_autoencoder(shapes: Mapping[str, tuple[int, ...]]) -> AutoencoderArch:
@@ -43,120 +50,30 @@ def detect_autoencoder(shapes: Mapping[str, tuple[int, ...]]) -> AutoencoderArch
     )
 
 
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(GROUPS, channels, eps=1e-6)
-
-
-class ResnetBlock(nn.Module):
-    def __init__(self, in_channels: int, out_channels: int):
-        super().__init__()
-        self.norm1 = _norm(in_channels)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.norm2 = _norm(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        self.nin_shortcut = (
-            nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
-        return (x if self.nin_shortcut is None else self.nin_shortcut(x)) + h
-
-
-class AttnBlock(nn.Module):
-    """Single-head attention over all positions."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.norm = _norm(channels)
-        self.q = nn.Conv2d(channels, channels, 1)
-        self.k = nn.Conv2d(channels, channels, 1)
-        self.v = nn.Conv2d(channels, channels, 1)
-        self.proj_out = nn.Conv2d(channels, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.norm(x)
-        q, k, v = (f(h).flatten(2).transpose(1, 2) for f in (self.q, self.k, self.v))  # [B, HW, C]
-        out = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
-        return x + self.proj_out(out.transpose(1, 2).reshape(x.shape))  # [B, C, H, W]
-
-
-class _Level(nn.Module):
-    """The residual blocks of one resolution; the attribute names are the checkpoint's."""
-
-    def __init__(self, blocks: list[nn.Module], **resample: nn.Module):
-        super().__init__()
-        self.block = nn.ModuleList(blocks)
-        for name, module in resample.items():
-            self.add_module(name, module)
-
-
-class _Conv(nn.Module):
-    def __init__(self, channels: int, *, stride: int = 1):
-        super().__init__()
-        padding = 1 if stride == 1 else 0
-        self.conv = nn.Conv2d(channels, channels, 3, stride=stride, padding=padding)
-
-
-class _Middle(nn.Module):
-    def __init__(self, channels: int):
-        super().__init__()
-        self.block_1 = ResnetBlock(channels, channels)
-        self.attn_1 = AttnBlock(channels)
-        self.block_2 = ResnetBlock(channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.block_2(self.attn_1(self.block_1(x)))
-
-
-class Encoder(nn.Module):
-    def __init__(self, arch: AutoencoderArch):
-        super().__init__()
-        channels = arch.channels
-        self.conv_in = nn.Conv2d(3, channels, 3, padding=1)
-        self.down = nn.ModuleList()
-        for level, mult in enumerate(arch.channel_mult):
-            blocks: list[nn.Module] = []
-            for _ in range(arch.num_res_blocks):
-                blocks.append(ResnetBlock(channels, arch.channels * mult))
-                channels = arch.channels * mult
-            last = level == len(arch.channel_mult) - 1
-            resample = {} if last else {"downsample": _Conv(channels, stride=2)}
-            self.down.append(_Level(blocks, **resample))
-        self.mid = _Middle(channels)
-        self.norm_out = _norm(channels)
-        self.conv_out = nn.Conv2d(channels, 2 * arch.z_channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.conv_in(x)
-        for level in self.down:
-            for block in level.block:  # type: ignore[union-attr]
-                h = block(h)
-            if hasattr(level, "downsample"):
-                h = level.downsample.conv(F.pad(h, (0, 1, 0, 1)))  # type: ignore[union-attr]
-        return self.conv_out(F.silu(self.norm_out(self.mid(h))))
-
-
 class Decoder(nn.Module):
-    def __init__(self, arch: AutoencoderArch):
+    def __init__(self, arch: AutoencoderArch, make: LayerFactory):
         super().__init__()
-        channels = arch.channels * arch.channel_mult[-1]
-        self.conv_in = nn.Conv2d(arch.z_channels, channels, 3, padding=1)
-        self.mid = _Middle(channels)
+        channels = arch.widths[-1]
+        self.conv_in = make.conv(arch.z_channels, channels)
+        self.mid = middle(SpatialResBlock, channels, make)
         levels: list[nn.Module] = []
-        for level, mult in reversed(list(enumerate(arch.channel_mult))):
-            blocks: list[nn.Module] = []
+        for level, width in reversed(list(enumerate(arch.widths))):
+            stage = nn.Module()
+            stage.block = nn.ModuleList()
             for _ in range(arch.num_res_blocks + 1):
-                blocks.append(ResnetBlock(channels, arch.channels * mult))
-                channels = arch.channels * mult
-            levels.insert(0, _Level(blocks, **({"upsample": _Conv(channels)} if level else {})))
+                stage.block.append(SpatialResBlock(channels, width, make))
+                channels = width
+            if level:
+                stage.upsample = nn.Module()
+                stage.upsample.conv = make.conv(channels, channels)
+            levels.insert(0, stage)
         self.up = nn.ModuleList(levels)
-        self.norm_out = _norm(channels)
-        self.conv_out = nn.Conv2d(channels, 3, 3, padding=1)
+        self.norm_out = make.norm(channels)
+        self.conv_out = make.conv(channels, 3)
 
     def forward(self, z: Tensor) -> Tensor:
-        h = self.mid(self.conv_in(z))
+        h = self.conv_in(z)
+        h = self.mid.block_2(self.mid.attn_1(self.mid.block_1(h)))  # type: ignore[operator]
         for level in reversed(self.up):
             for block in level.block:  # type: ignore[union-attr]
                 h = block(h)
@@ -173,8 +90,10 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.arch = arch or AutoencoderArch()
         z = self.arch.z_channels
-        self.encoder = Encoder(self.arch)
-        self.decoder = Decoder(self.arch)
+        make = LayerFactory(nn, sdpa, {})  # type: ignore[arg-type]
+        widths, blocks = self.arch.widths, self.arch.num_res_blocks
+        self.encoder = Encoder(self.arch.channels, widths, blocks, z, make)
+        self.decoder = Decoder(self.arch, make)
         self.quant_conv = nn.Conv2d(2 * z, 2 * z, 1)
         self.post_quant_conv = nn.Conv2d(z, z, 1)
 

@@ -18,18 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..encoders.vae_blocks import Encoder, LayerFactory, middle
 from ..unet.ops import Attention, Operations, sdpa
 from ..variants import MAX_LAYERS
 from .pieces import Pieces, per_frame
-from .vae_layers import (
-    FUSION_HEADS,
-    LayerFactory,
-    PixelAttention,
-    ReferenceAddition,
-    ReferenceAttention,
-    SpatialResBlock,
-    VideoResBlock,
-)
+from .vae_layers import FUSION_HEADS, ReferenceAddition, ReferenceAttention, VideoResBlock
 
 # Frames that a layer computes at once; the published code decodes as many.
 CHUNK_FRAMES = 16
@@ -81,48 +74,6 @@ def _count(shapes: Mapping[str, tuple[int, ...]], pattern: str) -> int:
     return count
 
 
-class Encoder(nn.Module):
-    """Stable Diffusion's encoder; its hidden states are the decoder's references."""
-
-    def __init__(self, arch: DualReferenceArch, make: LayerFactory):
-        super().__init__()
-        channels = arch.base_channels
-        self.conv_in = make.conv(3, channels)
-        self.down = nn.ModuleList()
-        for level, width in enumerate(arch.widths):
-            stage = nn.Module()
-            stage.block = nn.ModuleList()
-            for _ in range(arch.num_res_blocks):
-                stage.block.append(SpatialResBlock(channels, width, make))
-                channels = width
-            if level != len(arch.widths) - 1:
-                stage.downsample = nn.Module()
-                stage.downsample.conv = make.conv(channels, channels, stride=2)
-            self.down.append(stage)
-        self.mid = _middle(SpatialResBlock, channels, make)
-        self.norm_out = make.norm(channels)
-        self.conv_out = make.conv(channels, arch.z_channels * 2)
-
-    def hidden_states(self, x: Tensor) -> list[Tensor]:
-        """x: `[N, 3, H, W]`. Returns each level's last features, then the first convolution's."""
-        h = first = self.conv_in(x)
-        states = []
-        for stage in self.down:
-            for block in stage.block:  # type: ignore[union-attr]
-                h = block(h)
-            states.append(h)
-            if hasattr(stage, "downsample"):
-                # The published encoder pads right and bottom only.
-                h = stage.downsample.conv(F.pad(h, (0, 1, 0, 1)))  # type: ignore[union-attr]
-        return [*states, first]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: `[N, 3, H, W]` in [-1, 1]. Returns `[N, 8, H/8, W/8]`."""
-        h = self.hidden_states(x)[-2]
-        h = self.mid.block_2(self.mid.attn_1(self.mid.block_1(h)))  # type: ignore[operator]
-        return self.conv_out(F.silu(self.norm_out(h)))
-
-
 class Decoder(nn.Module):
     """Video decoder with dual-reference refinement after each level and before the output."""
 
@@ -130,7 +81,7 @@ class Decoder(nn.Module):
         super().__init__()
         channels = arch.widths[-1]
         self.conv_in = make.conv(arch.z_channels, channels)
-        self.mid = _middle(VideoResBlock, channels, make)
+        self.mid = middle(VideoResBlock, channels, make)
         stages: list[nn.Module] = []
         for level, width in reversed(list(enumerate(arch.widths))):
             stage = nn.Module()
@@ -197,14 +148,6 @@ def _double(conv: nn.Module, h: Tensor) -> Tensor:
     return conv(F.interpolate(h, scale_factor=2.0, mode="nearest"))
 
 
-def _middle(block: type[SpatialResBlock], channels: int, make: LayerFactory) -> nn.Module:
-    middle = nn.Module()
-    middle.block_1 = block(channels, channels, make)
-    middle.attn_1 = PixelAttention(channels, make)
-    middle.block_2 = block(channels, channels, make)
-    return middle
-
-
 class DualReferenceVAE(nn.Module):
     """Images to latents, and latents with two reference frames to a video.
 
@@ -223,7 +166,9 @@ class DualReferenceVAE(nn.Module):
         super().__init__()
         self.arch = arch
         make = LayerFactory(operations, attention, {"dtype": dtype, "device": device})
-        self.encoder = Encoder(arch, make)
+        self.encoder = Encoder(
+            arch.base_channels, arch.widths, arch.num_res_blocks, arch.z_channels, make
+        )
         self.decoder = Decoder(arch, make)
         self.quant_conv = make.conv(arch.z_channels * 2, arch.z_channels * 2, size=1)
         # In the checkpoints, but the published video decoding never applies it.

@@ -4,68 +4,16 @@ Frames travel folded into the batch, `[B*T, C, H, W]`, frame fastest. Source:
 docs/method.md#dual-reference-decoder.
 """
 
-from typing import Any
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..encoders.vae_blocks import LayerFactory, SpatialResBlock
 from ..frames import fold_frames, unfold_frames
-from ..unet.ops import Attention, Operations, cast_like
+from ..unet.ops import cast_like
 from .pieces import Pieces, per_frame
 
 # The published code gives the reference attention 8 heads at every width.
 FUSION_HEADS = 8
-
-
-class LayerFactory:
-    """Layers in the host's operations, dtype and device."""
-
-    def __init__(self, operations: Operations, attention: Attention, tensor: dict[str, Any]):
-        self.operations, self.attention, self.tensor = operations, attention, tensor
-
-    def norm(self, channels: int, eps: float = 1e-6) -> nn.Module:
-        """Group normalization, 32 groups."""
-        return self.operations.GroupNorm(32, channels, eps=eps, **self.tensor)
-
-    def linear(self, inputs: int, outputs: int, *, bias: bool) -> nn.Module:
-        """A linear layer."""
-        return self.operations.Linear(inputs, outputs, bias=bias, **self.tensor)
-
-    def conv(self, inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Module:
-        """A convolution within a frame; a strided one is padded by its caller."""
-        padding = size // 2 if stride == 1 else 0
-        return self.operations.Conv2d(inputs, outputs, size, stride, padding, **self.tensor)
-
-    def time_conv(self, channels: int) -> nn.Module:
-        """A convolution over three frames."""
-        return self.operations.Conv3d(
-            channels, channels, (3, 1, 1), padding=(1, 0, 0), **self.tensor
-        )
-
-    def parameter(self, *shape: int) -> nn.Parameter:
-        """A bare parameter, zeros."""
-        return nn.Parameter(torch.zeros(*shape, **self.tensor))
-
-
-class SpatialResBlock(nn.Module):
-    """Residual block within a frame."""
-
-    def __init__(self, inputs: int, outputs: int, make: LayerFactory):
-        super().__init__()
-        self.norm1 = make.norm(inputs)
-        self.conv1 = make.conv(inputs, outputs)
-        self.norm2 = make.norm(outputs)
-        self.conv2 = make.conv(outputs, outputs)
-        self.nin_shortcut = (
-            nn.Identity() if inputs == outputs else make.conv(inputs, outputs, size=1)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: `[N, C, H, W]`. Returns `[N, C_out, H, W]`."""
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
-        return self.nin_shortcut(x) + h
 
 
 class TimeStack(nn.Module):
@@ -111,26 +59,6 @@ class VideoResBlock(SpatialResBlock):
             return torch.lerp(h, h + time[index], weight)
 
         pieces.apply(mix)
-
-
-class PixelAttention(nn.Module):
-    """Single-head attention among the pixels of a frame."""
-
-    def __init__(self, channels: int, make: LayerFactory):
-        super().__init__()
-        self.attend = make.attention
-        self.norm = make.norm(channels)
-        self.q = make.conv(channels, channels, size=1)
-        self.k = make.conv(channels, channels, size=1)
-        self.v = make.conv(channels, channels, size=1)
-        self.proj_out = make.conv(channels, channels, size=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: `[N, C, H, W]`. Returns the same shape."""
-        h = self.norm(x)
-        q, k, v = (layer(h).flatten(2).mT for layer in (self.q, self.k, self.v))  # [N, H*W, C]
-        h = self.attend(q, k, v, 1, {}).mT.unflatten(2, x.shape[-2:])  # [N, C, H, W]
-        return x + self.proj_out(h)
 
 
 class ReferenceAddition(nn.Module):

@@ -3,12 +3,10 @@
 import pytest
 import torch
 
+from dc_model.encoders.vae_blocks import LayerFactory, PixelAttention, SpatialResBlock
 from dc_model.toon.vae_layers import (
-    LayerFactory,
-    PixelAttention,
     ReferenceAddition,
     ReferenceAttention,
-    SpatialResBlock,
     TimeStack,
     VideoResBlock,
 )
