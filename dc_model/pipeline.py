@@ -155,7 +155,10 @@ class Pipeline:
     ) -> Tensor:
         settings = settings or Settings()
         if not self.model.unet.arch.takes_image:
-            raise ValueError("This is a text-to-video model, which starts from no image.")
+            raise ValueError(
+                "This is a text-to-video model, which starts from no image; load an image-to-video "
+                "checkpoint."
+            )
         if settings.speed is None:
             settings = replace(settings, speed=self.variant.default_speed(mode))
         generator = torch.Generator().manual_seed(settings.seed)
