@@ -31,7 +31,7 @@ def test_frames_of_each_video() -> None:
 @pytest.mark.parametrize(
     ("num_frames", "message"),
     [
-        (0, "images has 12 frames, which are not 5 videos of one length"),
+        (0, "images has 12 frames, which do not divide among 5 input images"),
         (4, "5 input images came with 3 videos; connect 1, or one for each"),
         (7, "not a whole number of clips of 7 frames"),
     ],
