@@ -140,3 +140,11 @@ def test_names_are_told_apart(language: str) -> None:
         groups += [[slot["name"] for slot in node[kind].values()] for kind in ("inputs", "outputs")]
     twice = [name for names in groups for name, count in Counter(names).items() if count > 1]
     assert twice == []
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "web" / "docs").glob("*.md")), ids=lambda p: p.stem)
+def test_help_pages_have_the_same_numbers(page: Path) -> None:
+    expected = Counter(NUMBER.findall(page.read_text(encoding="utf-8")))
+    for translation in page.with_suffix("").glob("*.md"):
+        found = Counter(NUMBER.findall(translation.read_text(encoding="utf-8")))
+        assert found == expected, translation.name
