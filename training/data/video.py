@@ -160,10 +160,11 @@ class _Reading:
 
     def __enter__(self) -> tuple[Any, Any]:
         import av
+        from av.error import FFmpegError
 
         try:
             self.container = av.open(self.opened)
-        except (av.FFmpegError, OSError, ValueError) as error:
+        except (FFmpegError, OSError, ValueError) as error:
             raise BrokenVideo(_reason(error)) from error
         stream = self.container.streams.best("video")
         if stream is None:
@@ -172,7 +173,7 @@ class _Reading:
         return self.container, stream
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        from av import FFmpegError
+        from av.error import FFmpegError
 
         self.container.close()
         if isinstance(error, FFmpegError | OSError):
@@ -189,7 +190,7 @@ def _decoded(container: Any, stream: Any, begin: int | None = None) -> Iterator[
 
     begin: the first frame that is wanted; those before it that no other needs are not decoded.
     """
-    from av import FFmpegError
+    from av.error import FFmpegError
 
     for packet in container.demux(stream):
         if begin is not None and packet.pts is not None:
@@ -203,7 +204,7 @@ def _decoded(container: Any, stream: Any, begin: int | None = None) -> Iterator[
 
 def _frames_at(source: Source, timeline: Timeline, wanted: Sequence[int]) -> list[Tensor]:
     """The frames at these times, rising. Raises _Untimed when one of them does not come."""
-    from av import FFmpegError
+    from av.error import FFmpegError
 
     for start in timeline.starts(wanted[0]):
         with _Reading(source()) as (container, stream):
