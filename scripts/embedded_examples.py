@@ -44,13 +44,13 @@ EXAMPLES: Mapping[str, Example] = {
     "loop": Example(settings={"cfg": 1.0}),
     "ksampler": Example((SQUARE,), (FALLS,)),
     "storytelling": Example((CIRCLE, SQUARE), (LEFT, RIGHT, FALLS, RISES)),
+    # In the middle of its image, so that no motion leads out of it.
     "motion_control": Example(
-        prompts=(
-            LEFT,
-            RIGHT,
-            "a large red circle rises up on a plain background",
-            "a large red circle becomes smaller on a plain background",
-        )
+        (CROSS,),
+        tuple(
+            f"a yellow cross {motion} on a plain background"
+            for motion in ("moves left", "moves right", "moves up", "becomes larger")
+        ),
     ),
     "guidance": Example(settings={"image_cfg": 1.5}),
 }
