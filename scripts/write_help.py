@@ -2,9 +2,9 @@
 
     python3 scripts/write_help.py
 
-English sentences come from the nodes, those of outputs from locales/en; Chinese ones from
-locales/zh. All other parts of a page are written by hand and stay. Needs Python 3.10 or newer;
-starts the newest supported ComfyUI for a list of its nodes.
+English sentences come from the nodes, those of outputs from locales/en; those of a translation
+from its own locale. All other parts of a page are written by hand and stay. Needs Python 3.10 or
+newer; starts the newest supported ComfyUI for a list of its nodes.
 """
 
 import json
@@ -43,6 +43,7 @@ LANGUAGES = {
     "en": Language(
         "Inputs", "Outputs", "Workflows", "and {} more", "optional", "empty", " (|)", ": "
     ),
+    "ja": Language("入力", "出力", "ワークフロー", "他 {} 件", "任意", "空", "（|）", "："),  # noqa: RUF001 - Japanese signs
     "zh": Language("输入", "输出", "工作流", "另有 {} 个", "可选", "空", "（|）", "："),  # noqa: RUF001 - Chinese signs
 }
 
