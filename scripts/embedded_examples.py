@@ -44,7 +44,7 @@ EXAMPLES: Mapping[str, Example] = {
     "loop": Example(settings={"cfg": 1.0}),
     "ksampler": Example((SQUARE,), (FALLS,)),
     "storytelling": Example((CIRCLE, SQUARE), (LEFT, RIGHT, FALLS, RISES)),
-    # In the middle of its image, so that no motion leads out of it.
+    # In the middle of its image, so no motion leads out of it.
     "motion_control": Example(
         (CROSS,),
         tuple(
