@@ -35,6 +35,15 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """A text file, whole or not at all."""
+
+    def write(part: Path) -> None:
+        part.write_text(text, encoding="utf-8")
+
+    write_whole(path, write)
+
+
 def kept(folder: Path, key: str, make: Callable[[], Tensor]) -> Tensor:
     """What `make` gives for `key`, float64; made once, then read from `folder`."""
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"

@@ -65,17 +65,17 @@ def _fitted(frames: Tensor, resolution: tuple[int, int]) -> Tensor:
     return fit_image(frames.permute(0, 3, 1, 2).float() / 255, *resolution, "crop")
 
 
-def write_video(path: Path, frames: Tensor) -> None:
+def write_video(path: Path, frames: Tensor, rate: int = 8) -> None:
     """`[T, 3, H, W]` in [-1, 1] as a lossless H.264 file, whole or not at all."""
     pixels = eight_bit(frames).permute(0, 2, 3, 1).numpy()
-    write_whole(path, lambda part: _encode(part, pixels))
+    write_whole(path, lambda part: _encode(part, pixels, rate))
 
 
-def _encode(path: Path, pixels: NDArray[np.uint8]) -> None:
+def _encode(path: Path, pixels: NDArray[np.uint8], rate: int) -> None:
     import av
 
     with av.open(str(path), "w", format="mp4") as container:
-        stream: Any = container.add_stream("libx264rgb", rate=8, options={"crf": "0"})
+        stream: Any = container.add_stream("libx264rgb", rate=rate, options={"crf": "0"})
         stream.height, stream.width = pixels.shape[1:3]
         stream.pix_fmt = "rgb24"
         for frame in pixels:

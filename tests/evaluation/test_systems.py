@@ -1,0 +1,143 @@
+"""Systems as data: what each makes, and the one sentence where it cannot."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("av")
+
+from evaluation.items import Item, ItemError
+from evaluation.protocol import DataSet, Protocol
+from evaluation.systems.base import SystemStopped
+from evaluation.systems.pipeline import PipelineSystem, frames_of
+from evaluation.systems.videos import FolderSystem, StillSystem
+from evaluation.systems.workflow import WorkflowSystem, read_workflow, saved_files
+from evaluation.videos import write_video
+from training.data.clip import Clip
+
+PROTOCOL = Protocol(data=DataSet(kind="table", path="clips.csv"), clips=2, frames=4, size=(16, 16))
+
+
+@pytest.fixture
+def item(tmp_path: Path) -> Item:
+    frames = torch.linspace(-1, 1, 4).view(4, 1, 1, 1).expand(4, 3, 16, 16)
+    clip = Clip("videos/boat.mp4 3 1", frames, "a boat", "a boat", 8.0, 1)
+    return Item(7, clip, 1, tmp_path / "00007.mp4")
+
+
+def made(system: Any, item: Item) -> Tensor:
+    with system.open("cpu", PROTOCOL) as maker:
+        return maker(item)
+
+
+def test_a_still_picture_is_the_first_frame(item: Item):
+    frames = made(StillSystem(name="still", kind="still"), item)
+    assert torch.equal(frames, item.clip.frames[:1].expand(4, 3, 16, 16))
+
+
+def test_a_folder_is_read_by_number_or_by_the_videos_name(item: Item, tmp_path: Path):
+    folder = FolderSystem(name="folder", kind="folder", path=str(tmp_path / "made"))
+    with pytest.raises(SystemStopped, match="made is not a folder"):
+        made(folder, item)
+    (tmp_path / "made").mkdir()
+    write_video(tmp_path / "made" / "other.mp4", torch.zeros(4, 3, 16, 16))
+    with pytest.raises(ItemError, match="no video 00007 or boat"):
+        made(folder, item)
+    for name, level in (("boat", 0.5), ("00007", -0.5)):
+        write_video(tmp_path / "made" / f"{name}.mp4", torch.full((4, 3, 16, 16), level))
+        assert float(made(folder, item).mean()) == pytest.approx(level, abs=1 / 128)
+
+
+def test_broken_and_short_videos_are_named(item: Item, tmp_path: Path):
+    folder = FolderSystem(name="folder", kind="folder", path=str(tmp_path))
+    (tmp_path / "boat.mp4").write_bytes(b"no video")
+    with pytest.raises(ItemError, match=r"boat\.mp4 gives no clip"):
+        made(folder, item)
+    write_video(tmp_path / "boat.mp4", torch.zeros(2, 3, 16, 16))
+    with pytest.raises(ItemError, match="2 frames do not hold 4"):
+        made(folder, item)
+
+
+def test_a_pipelines_frames_in_each_form():
+    video = torch.rand(4, 3, 8, 8)
+    torch.testing.assert_close(frames_of(video[None]), video * 2 - 1)
+    arrays = [video.permute(0, 2, 3, 1).numpy()]
+    torch.testing.assert_close(frames_of(arrays), video * 2 - 1)
+
+
+def test_without_diffusers_the_pipeline_says_so(item: Item, monkeypatch: pytest.MonkeyPatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(SystemStopped, match="pip install diffusers"):
+        made(PipelineSystem(name="x", kind="diffusers", pipeline="folder"), item)
+
+
+def test_workflow_files_that_are_none_are_named(item: Item, tmp_path: Path):
+    system = WorkflowSystem(name="flow", kind="workflow", workflow=str(tmp_path / "gone.json"))
+    with pytest.raises(SystemStopped, match=r"flow\.workflow is '.*gone\.json', which is no file"):
+        made(system, item)
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(SystemStopped, match="is not JSON"):
+        read_workflow(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text("[]")
+    with pytest.raises(SystemStopped, match="holds a list"):
+        read_workflow(tmp_path / "a.json")
+
+
+def test_a_server_that_is_not_there_is_named(item: Item, tmp_path: Path):
+    graph = {"1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}}
+    graph["2"] = {"class_type": "ApiVideo", "inputs": {"prompt": "a boat"}}
+    (tmp_path / "a.json").write_text(json.dumps(graph))
+    system = WorkflowSystem(
+        name="flow", kind="workflow", workflow=str(tmp_path / "a.json"), server="127.0.0.1:9"
+    )
+    with pytest.raises(SystemStopped, match="flow, clip 7: "):
+        made(system, item)
+    with pytest.raises(SystemStopped, match="write HOST:PORT"):
+        made(system.model_copy(update={"server": "nowhere"}), item)
+
+
+def test_saved_videos_come_before_pictures_and_previews_do_not_count():
+    outputs = {
+        "1": {"images": [{"filename": "p.png", "type": "temp"}]},
+        "2": {"images": [{"filename": "a.png", "type": "output"}]},
+        "3": {"images": [{"filename": "v.mp4", "type": "output"}], "animated": [True]},
+    }
+    assert [entry["filename"] for entry in saved_files(outputs)] == ["v.mp4"]
+    del outputs["3"]
+    assert [entry["filename"] for entry in saved_files(outputs)] == ["a.png"]
+    assert saved_files({}) == []
+
+
+def test_lambda_times_a_factor_is_the_gates_own_factor():
+    """By the U-Net's own factors, one per spatial transformer."""
+    pytest.importorskip("accelerate", reason="the training extra is not installed")
+    from dc_model.unet.attention import DualCrossAttention
+    from evaluation.systems.checkpoint import scale_image_attention
+    from research.small_world.train.preset import new_model
+
+    model = new_model(0).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        # A new model's last layers are zero, so that its first prediction is.
+        for weight in model.parameters():
+            weight.add_(torch.randn(weight.shape, generator=generator) * 0.05)
+    gates = [m for m in model.modules() if isinstance(m, DualCrossAttention) and m.image_attention]
+    noisy = torch.randn(1, 4, 2, 8, 8, generator=generator)
+    text = torch.randn(1, 77, gates[0].to_k.in_features, generator=generator)
+    tokens = torch.randn(1, 257, model.projector.proj_in.in_features, generator=generator)
+    given = (noisy, noisy, torch.tensor([500]), text, tokens, torch.tensor([8.0]))
+    with torch.no_grad():
+        plain = model(*given)
+        model.image_strengths = (2.0,) * len(gates)
+        expected = model(*given)
+        model.image_strengths = None
+        scale_image_attention(model, 2.0)
+        found = model(*given)
+    assert not torch.allclose(plain, expected, atol=1e-4)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
