@@ -44,6 +44,7 @@ LANGUAGES = {
         "Inputs", "Outputs", "Workflows", "and {} more", "optional", "empty", " (|)", ": "
     ),
     "ja": Language("入力", "出力", "ワークフロー", "他 {} 件", "任意", "空", "（|）", "："),  # noqa: RUF001 - Japanese signs
+    "ko": Language("입력", "출력", "워크플로", "외 {}개", "선택", "비어 있음", " (|)", ": "),
     "zh": Language("输入", "输出", "工作流", "另有 {} 个", "可选", "空", "（|）", "："),  # noqa: RUF001 - Chinese signs
 }
 
