@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HOST = {"comfy", "comfy_api", "folder_paths", "latent_preview", "node_helpers"}
 ALWAYS_THERE = {"torch", "numpy", "PIL", "safetensors", "tqdm", *HOST}
 # Imported where it is used, by a function that names the repairing command.
-OPTIONAL = {"dreamsim"}
+OPTIONAL = {"dreamsim", "transformers"}
 
 
 def imported(path: Path) -> set[str]:

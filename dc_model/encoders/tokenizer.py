@@ -20,13 +20,19 @@ Tokenize = Callable[[list[str]], Tensor]
 def clip_tokenizer(folder: str | Path) -> Tokenize:
     """The tokenizer of a folder with `vocab.json` and `merges.txt`; longer captions are cut.
 
-    Raises FileNotFoundError when the folder holds no vocabulary.
+    Raises FileNotFoundError when the folder holds no vocabulary, ImportError without transformers.
     """
     if not (Path(folder) / "vocab.json").is_file():
         raise FileNotFoundError(
             f"{shown(str(folder))} holds no vocab.json; give ComfyUI's folder comfy/sd1_tokenizer."
         )
-    from transformers import CLIPTokenizer
+    try:
+        from transformers import CLIPTokenizer
+    except ImportError as error:
+        raise ImportError(
+            f"The captions' tokenizer is transformers', which cannot be imported ({shown(error)}); "
+            "repair it with `python -m pip install transformers`, then start again."
+        ) from error
 
     tokenizer = CLIPTokenizer.from_pretrained(folder)
 
