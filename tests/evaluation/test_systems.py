@@ -127,6 +127,7 @@ def test_lambda_times_a_factor_is_the_gates_own_factor():
         # A new model's last layers are zero, so that its first prediction is.
         for weight in model.parameters():
             weight.add_(torch.randn(weight.shape, generator=generator) * 0.05)
+    assert model.projector is not None
     gates = [m for m in model.modules() if isinstance(m, DualCrossAttention) and m.image_attention]
     noisy = torch.randn(1, 4, 2, 8, 8, generator=generator)
     text = torch.randn(1, 77, gates[0].to_k.in_features, generator=generator)
