@@ -1,8 +1,8 @@
 """Measures image-to-video systems by one protocol: `python -m evaluation FILE --output FOLDER`.
 
 FILE describes the comparison (docs/evaluation.md). The folder gets the clips, `results.json` and
-`report.html`. Stop it when you like: the same call goes on, and `--part 0/4` to `--part 3/4` share
-the clips among processes or machines; the call without `--part` measures and reports.
+`report.html`. Stop it when you like: the same call continues, and `--part 0/4` to `--part 3/4`
+share the clips among processes or machines; the call without `--part` measures and reports.
 """
 
 import argparse

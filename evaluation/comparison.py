@@ -29,7 +29,9 @@ class Comparison(Section):
         names = [system.name.lower() for system in self.systems]
         twice = sorted({name for name in names if names.count(name) > 1 or name == "true"})
         if twice:
-            raise ValueError(f"two systems, or the true clips, are called {', '.join(twice)}")
+            raise ValueError(
+                f"two systems, or the true clips, are called {', '.join(twice)}; give each a name of its own"
+            )
         return self
 
 
@@ -42,7 +44,9 @@ def load_comparison(path: Path) -> Comparison:
     except ValueError as error:
         raise EvaluationError(f"{shown(path)} is not YAML: {shown(error)}.") from error
     if not isinstance(loaded, dict):
-        raise EvaluationError(f"{shown(path)} holds no mapping; docs/evaluation.md has an example.")
+        raise EvaluationError(
+            f"{shown(path)} holds no mapping; write it like the example in docs/evaluation.md."
+        )
     return read_comparison(loaded)
 
 

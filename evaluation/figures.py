@@ -67,8 +67,8 @@ def open_extractor(protocol: Protocol, device: str) -> Extractor | None:
     path = Path(protocol.extractor)
     if not path.is_file():
         raise EvaluationError(
-            f"protocol.extractor is '{shown(path)}', which is no file; give the TorchScript file "
-            "of I3D, or leave it empty to go without FVD and KVD."
+            f"protocol.extractor is '{shown(path)}', which is not a file; give the TorchScript "
+            "file of I3D, or leave it empty to go without FVD and KVD."
         )
     return ScriptedExtractor(path, protocol.preprocessing, device)
 

@@ -86,7 +86,8 @@ class Making:
                 row += 1
                 if row == FAILURES_IN_A_ROW:
                     raise SystemStopped(
-                        f"{system.name} failed {row} times in a row; the rest was not tried."
+                        f"{shown(system.name)} failed {row} times in a row, so the rest was not "
+                        "tried; look at the failures above and start again."
                     ) from error
             progress.step()
 
@@ -100,10 +101,13 @@ def fitted(frames: Tensor, item: Item, protocol: Protocol) -> Tensor:
     if frames.ndim != 4 or frames.shape[1] != 3 or len(frames) < protocol.frames:
         raise ItemError(
             f"Clip {item.number} came out as {list(frames.shape)}; expected at least "
-            f"{protocol.frames} frames, [T, 3, H, W]."
+            f"{protocol.frames} frames, [T, 3, H, W]. Make the system's videos that long, or lower "
+            "protocol.frames."
         )
     if not bool(torch.isfinite(frames).all()):
-        raise ItemError(f"Clip {item.number} holds NaN or infinite values.")
+        raise ItemError(
+            f"Clip {item.number} holds NaN or infinite values; check the system's settings."
+        )
     frames = frames[: protocol.frames].float()
     if tuple(frames.shape[2:]) != protocol.size:
         frames = fit_image((frames + 1) / 2, *protocol.size, "crop") * 2 - 1

@@ -64,7 +64,7 @@ class Protocol(Section):
 
 
 class Measured(Section):
-    """A protocol with what its files hold, so that it means the same on another machine.
+    """A protocol with what its files hold: it means the same on another machine.
 
     data: name, number and hash of the captioned videos. extractor: as the figures name it.
     """

@@ -83,7 +83,7 @@ def beside(results: dict[str, Any], other: Mapping[str, Any], name: str) -> dict
         found = ", ".join(f"{k} {there.get(k)!r} (here {here.get(k)!r})" for k in changed)
         raise EvaluationError(
             f"{shown(name)} was measured by another protocol: {shown(found, 300)}; figures of two "
-            "protocols are not comparable. Measure both by one."
+            "protocols are not comparable. Use one for both."
         )
     rows = [{**row, "name": f"{row['name']} ({name})"} for row in other["systems"]]
     return {**results, "systems": [*results["systems"], *rows]}

@@ -40,5 +40,5 @@ class SystemSection(Section):
 def require_file(path: str, key: str) -> Path:
     """Raises SystemStopped, naming the key, where there is no such file."""
     if not Path(path).is_file():
-        raise SystemStopped(f"{key} is '{shown(path)}', which is no file; give its path.")
+        raise SystemStopped(f"{shown(key)} is '{shown(path)}', which is not a file; give its path.")
     return Path(path)

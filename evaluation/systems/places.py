@@ -30,7 +30,8 @@ def find_places(prompt: Prompt, given: Mapping[str, str]) -> dict[str, list[str]
         node, _, name = place.partition(".")
         if node not in prompt or name not in prompt[node].get("inputs", {}):
             raise SystemStopped(
-                f"places.{what} is '{shown(place)}'; the workflow has no such node and input."
+                f"places.{what} is '{shown(place)}'; the workflow has no such node and "
+                "input; choose one of its own."
             )
     found = {
         "picture": [f"{key}.image" for key, node in prompt.items() if _is_loader(node)],
@@ -64,7 +65,8 @@ def set_places(
         node, _, name = place.partition(".")
         if node not in filled:
             raise SystemStopped(
-                f"values has '{shown(place)}'; the workflow has no node {shown(node)}."
+                f"values has '{shown(place)}'; the workflow has no node {shown(node)}; "
+                "choose one of its own."
             )
         filled[node]["inputs"][name] = value
     return filled

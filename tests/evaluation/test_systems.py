@@ -79,7 +79,9 @@ def test_without_diffusers_the_pipeline_says_so(item: Item, monkeypatch: pytest.
 
 def test_workflow_files_that_are_none_are_named(item: Item, tmp_path: Path):
     system = WorkflowSystem(name="flow", kind="workflow", workflow=str(tmp_path / "gone.json"))
-    with pytest.raises(SystemStopped, match=r"flow\.workflow is '.*gone\.json', which is no file"):
+    with pytest.raises(
+        SystemStopped, match=r"flow\.workflow is '.*gone\.json', which is not a file"
+    ):
         made(system, item)
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(SystemStopped, match="is not JSON"):
@@ -124,13 +126,14 @@ def test_lambda_times_a_factor_is_the_gates_own_factor():
     model = new_model(0).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        # A new model's last layers are zero, so that its first prediction is.
+        # A new model's last layers are zero, and so is its first prediction.
         for weight in model.parameters():
             weight.add_(torch.randn(weight.shape, generator=generator) * 0.05)
     assert model.projector is not None
     gates = [m for m in model.modules() if isinstance(m, DualCrossAttention) and m.image_attention]
     noisy = torch.randn(1, 4, 2, 8, 8, generator=generator)
     text = torch.randn(1, 77, gates[0].to_k.in_features, generator=generator)
+    assert model.projector is not None
     tokens = torch.randn(1, 257, model.projector.proj_in.in_features, generator=generator)
     given = (noisy, noisy, torch.tensor([500]), text, tokens, torch.tensor([8.0]))
     with torch.no_grad():
