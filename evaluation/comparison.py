@@ -30,7 +30,8 @@ class Comparison(Section):
         twice = sorted({name for name in names if names.count(name) > 1 or name == "true"})
         if twice:
             raise ValueError(
-                f"two systems, or the true clips, are called {', '.join(twice)}; give each a name of its own"
+                f"two systems, or the true clips, are called {', '.join(twice)}; give each a name "
+                "of its own"
             )
         return self
 
