@@ -1,4 +1,4 @@
-"""Every language says all that the nodes say, and no more, with the same numbers and names.
+"""Across the languages: each says what the nodes say, with the same numbers and names.
 
 The English sentences stand in the nodes, those of outputs in locales/en. Every other language has
 a name and a sentence for each input and each output.

@@ -1,4 +1,4 @@
-"""How the project's texts read: direct words, short sentences.
+"""Across all texts: direct words, short sentences.
 
 This is about texts, so no module has its name.
 """

@@ -94,7 +94,9 @@ class Node:
             if not (is_widget(spec) or kind == "COMFY_DYNAMICCOMBO_V3"):
                 continue
             given = self.inputs.get(name)
-            values.append(_default(spec) if given is None or isinstance(given, Output) else given)
+            values.append(
+                _default(name, spec) if given is None or isinstance(given, Output) else given
+            )
             if options.get("control_after_generate", kind == "INT" and name in _SEEDS):
                 values.append("fixed")
         options = [spec[1] for _, spec in self.specs.values() if len(spec) > 1]
@@ -241,7 +243,9 @@ def _height(node: Node) -> int:
     return _SLOT * slots + _WIDGET * (len(values) - texts) + _TEXT * texts + picture + _FRAME
 
 
-def _default(spec: Sequence[Any]) -> Any:
+def _default(name: str, spec: Sequence[Any]) -> Any:
+    if name.endswith("_name"):
+        return ""  # A file of the server's own.
     options = spec[1] if len(spec) > 1 else {}
     if "default" in options:
         return options["default"]

@@ -1,4 +1,4 @@
-"""A whole comparison: what is made, what survives a break, and the same bytes every time."""
+"""Across a whole comparison: what is made, what survives a break, and the same bytes every time."""
 
 import csv
 import json

@@ -261,7 +261,7 @@ def damaged(studio: Studio, kind: str) -> str:
     ("kind", "fragment"),
     [
         ("short", "download the file again"),
-        ("page", "not a safetensors file"),
+        ("page", "not a safetensors or PyTorch checkpoint"),
         ("text", "safetensors"),
         ("objects", "convert its state dict to safetensors"),
         ("half", "damaged"),

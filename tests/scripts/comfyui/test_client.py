@@ -71,7 +71,7 @@ def test_a_dropped_connection_is_one_sentence(monkeypatch: pytest.MonkeyPatch):
         def receive(self, **_: float) -> str | None:
             raise WebSocketError("the server closed the connection")
 
-    monkeypatch.setattr("comfy_client._PATIENCE", 0.0)
+    monkeypatch.setattr("comfyui.client._PATIENCE", 0.0)
     with pytest.raises(ServerError, match="has dropped the connection"):
         follow(Answers(), Dropped())
 
