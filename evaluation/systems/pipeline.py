@@ -52,7 +52,7 @@ class PipelineSystem(SystemSection):
             arguments = {k: v for k, v in wanted.items() if k in known} | self.options
             try:
                 return frames_of(pipeline(**arguments).frames)
-            except (ValueError, TypeError, RuntimeError, AttributeError) as error:
+            except (ValueError, TypeError, RuntimeError, AttributeError, ArithmeticError) as error:
                 raise ItemError(
                     f"{self.name} fails on clip {item.number}: {shown(error)}"
                 ) from error

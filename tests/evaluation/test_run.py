@@ -143,9 +143,7 @@ def test_a_system_that_always_fails_is_left(data: Path, tmp_path: Path):
     empty = changed.systems[0].model_copy(update={"path": str(data / "empty")})
     compare_systems(changed.model_copy(update={"systems": [empty]}), tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
-    assert results["systems"][0]["failures"][-1].endswith(
-        "start again."
-    )
+    assert results["systems"][0]["failures"][-1].endswith("start again.")
 
 
 def test_the_page_stands_alone_and_escapes_foreign_text(data: Path, run: Path, tmp_path: Path):
