@@ -254,7 +254,7 @@ class TestRun:
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
     def test_stops_its_server_when_stopped(
         self, root: Path, tmp_path: Path, environment: dict[str, str], number: signal.Signals
     ):

@@ -255,11 +255,11 @@ def test_toon_decoding_is_the_same_whatever_the_memory_settings(
 ) -> None:
     """Each of two videos is decoded alone and whole; only tiles smaller than the picture differ."""
     made = Animation(studio, graph, bare(studio, "toon_512"))
-    pair = torch.randn(2, 18, 4, 16, 16, generator=torch.Generator().manual_seed(4))
+    pair = torch.randn(2, 18, 4, 8, 12, generator=torch.Generator().manual_seed(4))
     samples = studio.latent(graph, pair.flatten(0, 1), 18)
     single = studio.latent(graph, pair[0])
     covering = {"tile_size": 512, "overlap": 64, "temporal_size": 8, "temporal_overlap": 4}
-    settings = [{"chunk_frames": n} for n in (0, 16, 8, 4, 1)] + [{"tile_size": 128}]
+    settings = [{"chunk_frames": n} for n in (0, 8, 1)] + [{"tile_size": 128}]
     outputs = {str(s): decode(graph, made, samples, **s) for s in settings}
     found = studio.run(
         graph,
