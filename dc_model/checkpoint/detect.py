@@ -29,19 +29,14 @@ def fitting(part: str) -> Iterator[None]:
         yield
     except CheckpointError:
         raise
-    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
-        raise CheckpointError(
-            f"The file's {part} has an unknown layout ({shown(error)}); download the file again, "
-            "or choose another."
-        ) from error
-    except RuntimeError as error:
-        # PyTorch has no exception of its own for this; others, such as no memory, pass.
-        if "size mismatch" not in str(error):
+    except (LookupError, ValueError, ArithmeticError, RuntimeError) as error:
+        if "memory" in str(error):
             raise
-        first = str(error).split("size mismatch", 1)[1].splitlines()[0].rstrip(".")
+        # PyTorch lists every tensor of another shape.
+        one = str(error).rpartition("size mismatch for ")[2].partition("\n")[0]
         raise CheckpointError(
-            f"The file's {part} has tensors of the wrong shape (first{first}); download the file "
-            "again, or choose another."
+            f"The file's {part} has an unknown layout ({shown(one)}); download the file again, "
+            "or choose another."
         ) from error
 
 

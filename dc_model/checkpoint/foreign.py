@@ -5,31 +5,30 @@ kind of fork one `Fork`. Source: docs/method.md#checkpoint-layouts
 for what is ours; the key layouts of the others as their public files have them.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from itertools import islice
+from typing import NamedTuple
 
 import torch
 
 from ..shown import shown
 from ..unet.unet import DynamiCrafterUNet
 from ..variants import VARIANTS, Shapes
-from .detect import CheckpointError, detect_unet_arch
+from .detect import CheckpointError, detect_unet_arch, fitting
 
 FIRST_CONV = "input_blocks.0.0.weight"
 FAMILY = "a DynamiCrafter, ToonCrafter, ViewCrafter or VideoCrafter checkpoint"
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """Keys and shapes of a file. unet: those of its U-Net, prefix removed, maybe none."""
 
     shapes: Shapes
     unet: Shapes
 
-    def holds(self, *fragments: str) -> bool:
-        """Whether each fragment occurs in some key."""
-        return all(any(fragment in key for key in self.shapes) for fragment in fragments)
+    def holds(self, fragments: str) -> bool:
+        """Whether each of the fragments, between commas, occurs in some key."""
+        return all(any(part in key for key in self.shapes) for part in fragments.split(", "))
 
     @property
     def in_channels(self) -> int:
@@ -42,28 +41,26 @@ class Header:
         ending = ".1.transformer_blocks.0.attn2.to_k.weight"
         return next((_second(s) for k, s in self.unet.items() if k.endswith(ending)), 0)
 
-    @property
-    def image_unet(self) -> bool:
-        """A U-Net without temporal layers: its middle block ends one layer earlier."""
-        return FIRST_CONV in self.unet and "middle_block.3.in_layers.0.weight" not in self.unet
-
 
 def _second(shape: tuple[int, ...]) -> int:
     """A shape's second size; 0 where a damaged file has none."""
     return shape[1] if len(shape) > 1 else 0
 
 
-@dataclass(frozen=True, slots=True)
-class ForeignFamily:
-    """What a file is instead, how its header shows it, and what to do with it."""
+class ForeignFamily(NamedTuple):
+    """What a file is instead, and what to do with it.
+
+    keys: any of them shows it, each a part of a key's name, or several between commas. beside_unet:
+    also in a file that has a whole U-Net.
+    """
 
     name: str
-    telling: Callable[[Header], bool]
+    keys: tuple[str, ...]
     advice: str
+    beside_unet: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Fork:
+class Fork(NamedTuple):
     """A kind of extension of this family, parts of the key names that it adds, and what to do."""
 
     name: str
@@ -71,157 +68,86 @@ class Fork:
     advice: str
 
 
-def holding(*fragments: str) -> Callable[[Header], bool]:
-    """Tells a header in which each fragment occurs in some key."""
-    return lambda header: header.holds(*fragments)
-
-
-def holding_any(*fragments: str) -> Callable[[Header], bool]:
-    """Tells a header in which one of the fragments occurs in some key."""
-    return lambda header: any(header.holds(fragment) for fragment in fragments)
-
-
-def without_unet(*fragments: str) -> Callable[[Header], bool]:
-    """Tells a header without a U-Net in which one of the fragments occurs in some key."""
-    return lambda header: not header.unet and any(header.holds(f) for f in fragments)
-
-
-def image_unet(context_dim: int) -> Callable[[Header], bool]:
-    """Tells a U-Net without temporal layers by the width of its text."""
-    return lambda header: header.image_unet and header.context_dim == context_dim
-
-
 _DIFFUSION_MODEL = "load it with Load Diffusion Model and use that model's own workflow"
 _CHECKPOINT = "load it with Load Checkpoint, for images"
 
+SKETCH_CONTROLNET = ForeignFamily(
+    "ToonCrafter's sketch ControlNet",
+    ("input_hint_block.",),
+    "put it into models/controlnet and use it with the sketch control node",
+)
 # The first match wins, so special cases come before general ones.
 FOREIGN_FAMILIES = (
     ForeignFamily(
         "a LoRA without a base model",
-        lambda h: (
-            not h.unet
-            and any(
-                h.holds(f)
-                for f in (
-                    "lora_up",
-                    "lora_down",
-                    "lora_A",
-                    "lora_B",
-                    ".lora.",
-                    ".hada_w",
-                    ".lokr_w",
-                )
-            )
-        ),
+        ("lora_up", "lora_down", "lora_A", "lora_B", ".lora.", ".hada_w", ".lokr_w"),
         "load the checkpoint that it was trained on here and the LoRA with Load LoRA after it",
     ),
     ForeignFamily(
-        "ToonCrafter's sketch ControlNet",
-        lambda h: h.shapes.get("input_hint_block.0.weight", (0, 0))[1] == 1,
-        "put it into models/controlnet and use it with the sketch control node",
-    ),
-    ForeignFamily(
         "a ControlNet",
-        lambda h: (
-            "out.2.weight" not in h.unet
-            and any(
-                h.holds(f)
-                for f in ("input_hint_block.", "controlnet_cond_embedding.", "controlnet_blocks.")
-            )
-        ),
+        ("input_hint_block.", "controlnet_cond_embedding.", "controlnet_blocks."),
         "load it with Load ControlNet Model and connect it to this model's conditioning",
     ),
     ForeignFamily(
         "an IP-Adapter",
-        without_unet("ip_adapter."),
+        ("ip_adapter.",),
         "DynamiCrafter has an image attention of its own and takes none",
     ),
     ForeignFamily(
         "AnimateDiff motion modules",
-        holding(".motion_modules."),
+        (".motion_modules.",),
         "use the AnimateDiff nodes with an SD 1.5 checkpoint",
     ),
     ForeignFamily(
         "Stable Video Diffusion",
-        holding_any(".time_mixer.", "temporal_transformer_blocks."),
+        (".time_mixer.", "temporal_transformer_blocks."),
         "load it with Image Only Checkpoint Loader (img2vid model)",
+        beside_unet=True,
     ),
-    ForeignFamily("Wan video", holding("head.modulation"), _DIFFUSION_MODEL),
-    ForeignFamily("HunyuanVideo", holding("individual_token_refiner."), _DIFFUSION_MODEL),
-    ForeignFamily("LTX-Video", holding("adaln_single.", "patchify_proj."), _DIFFUSION_MODEL),
-    ForeignFamily("Mochi video", holding("t5_yproj."), _DIFFUSION_MODEL),
-    ForeignFamily("Cosmos video", holding("blocks.block0.blocks."), _DIFFUSION_MODEL),
+    ForeignFamily("Wan video", ("head.modulation",), _DIFFUSION_MODEL),
+    ForeignFamily("HunyuanVideo", ("individual_token_refiner.",), _DIFFUSION_MODEL),
+    ForeignFamily("LTX-Video", ("adaln_single., patchify_proj.",), _DIFFUSION_MODEL),
+    ForeignFamily("Mochi video", ("t5_yproj.",), _DIFFUSION_MODEL),
+    ForeignFamily("Cosmos video", ("blocks.block0.blocks.",), _DIFFUSION_MODEL),
     ForeignFamily(
         "CogVideoX",
-        lambda h: (
-            h.holds("mixins.patch_embed.")
-            or (h.holds("blocks.0.norm1.linear.weight") and h.holds("patch_embed."))
-        ),
+        ("mixins.patch_embed.", "blocks.0.norm1.linear.weight, patch_embed."),
         _DIFFUSION_MODEL,
     ),
-    ForeignFamily(
-        "Flux", holding_any("double_blocks.0.img_attn.", "single_transformer_blocks."), _CHECKPOINT
-    ),
-    ForeignFamily("Stable Diffusion 3", holding("joint_blocks."), _CHECKPOINT),
-    ForeignFamily("Qwen-Image", holding("txt_norm."), _DIFFUSION_MODEL),
+    ForeignFamily("Flux", ("double_blocks.0.img_attn.", "single_transformer_blocks."), _CHECKPOINT),
+    ForeignFamily("Stable Diffusion 3", ("joint_blocks.",), _CHECKPOINT),
+    ForeignFamily("Qwen-Image", ("txt_norm.",), _DIFFUSION_MODEL),
     ForeignFamily(
         "a ModelScope-like video model (ModelScope, ZeroScope, I2VGen-XL)",
-        lambda h: any(k.startswith(("input_blocks.0.1.", "local_image_concat.")) for k in h.unet),
+        ("input_blocks.0.1.", "local_image_concat."),
         f"choose {FAMILY}",
+        beside_unet=True,
     ),
-    ForeignFamily(
-        "Stable Diffusion XL",
-        lambda h: h.image_unet and ("label_emb.0.0.weight" in h.unet or h.context_dim == 2048),
-        _CHECKPOINT,
-    ),
-    ForeignFamily(
-        "a Stable Diffusion inpainting model (9 input channels)",
-        lambda h: h.image_unet and h.in_channels == 9,
-        _CHECKPOINT,
-    ),
-    ForeignFamily(
-        "an image-editing Stable Diffusion model (8 input channels, no temporal layers)",
-        lambda h: h.image_unet and h.in_channels == 8,
-        _CHECKPOINT,
-    ),
-    ForeignFamily("Stable Diffusion 1", image_unet(768), _CHECKPOINT),
-    ForeignFamily("Stable Diffusion 2", image_unet(1024), _CHECKPOINT),
-    ForeignFamily("an image model", lambda h: h.image_unet, _CHECKPOINT),
     ForeignFamily(
         "a model in Diffusers layout",
-        without_unet("down_blocks.0.resnets.0.conv1.", "down_blocks.0.attentions.0."),
+        ("down_blocks.0.resnets.0.conv1.", "down_blocks.0.attentions.0."),
         f"choose {FAMILY} in its original layout",
     ),
     ForeignFamily(
-        "an Analytic-Init statistic",
-        without_unet("Expectation_X0"),
-        "load it with the Analytic Init node",
+        "an Analytic-Init statistic", ("Expectation_X0",), "load it with the Analytic Init node"
     ),
     ForeignFamily(
         "a query transformer without its U-Net",
-        lambda h: (
-            not h.unet and (h.holds("image_proj_model.") or h.holds("latents", "layers.0.0.to_kv."))
-        ),
+        ("image_proj_model.", "latents, layers.0.0.to_kv."),
         f"choose {FAMILY} with its U-Net",
     ),
     ForeignFamily(
         "a VAE",
-        without_unet("decoder.conv_in.", "decoder.conv1.", "decoder.up.", "decoder.up_blocks."),
+        ("decoder.conv_in.", "decoder.conv1.", "decoder.up.", "decoder.up_blocks."),
         "load it with Load VAE",
     ),
     ForeignFamily(
-        "an image encoder",
-        lambda h: (
-            not h.unet
-            and not h.holds("token_embedding.")
-            and (h.holds("vision_model.") or h.holds("visual."))
-        ),
-        "load it with Load CLIP Vision",
+        "a text encoder",
+        ("text_model.", "token_embedding.", ".SelfAttention.", "embed_tokens."),
+        "load it with Load CLIP",
     ),
     ForeignFamily(
-        "a text encoder",
-        without_unet("text_model.", "transformer.resblocks.", ".SelfAttention.", "embed_tokens."),
-        "load it with Load CLIP",
+        "an image encoder", ("vision_model.", "visual."), "load it with Load CLIP Vision"
     ),
 )
 
@@ -253,9 +179,9 @@ def check_family(header: Header) -> None:
     """Raise CheckpointError for a file that is not of this family, or for a fork with more parts.
 
     The message names what was found and what to use instead. A file that passes has a U-Net with
-    exactly the keys of its architecture.
+    exactly the keys and shapes of its architecture.
     """
-    family = next((f for f in FOREIGN_FAMILIES if f.telling(header)), None)
+    family = _foreign_family(header)
     if family is not None:
         raise CheckpointError(
             f"The file holds {family.name}, not a DynamiCrafter U-Net: {family.advice}."
@@ -272,36 +198,49 @@ def check_family(header: Header) -> None:
     _refuse_other_keys(header.unet)
 
 
+def _foreign_family(header: Header) -> ForeignFamily | None:
+    if _second(header.shapes.get("input_hint_block.0.weight", ())) == 1:
+        return SKETCH_CONTROLNET
+    # A ControlNet has the first half of a U-Net.
+    has_unet = any(key.startswith("output_blocks.") for key in header.unet)
+    for family in FOREIGN_FAMILIES:
+        if (family.beside_unet or not has_unet) and any(map(header.holds, family.keys)):
+            return family
+    # Without temporal layers, the middle block ends one layer earlier.
+    if FIRST_CONV in header.unet and "middle_block.3.in_layers.0.weight" not in header.unet:
+        return ForeignFamily(_image_model(header), (), _CHECKPOINT)
+    return None
+
+
+def _image_model(header: Header) -> str:
+    if "label_emb.0.0.weight" in header.unet or header.context_dim == 2048:
+        return "Stable Diffusion XL"
+    if header.in_channels == 9:
+        return "a Stable Diffusion inpainting model (9 input channels)"
+    if header.in_channels == 8:
+        return "an image-editing Stable Diffusion model (8 input channels, no temporal layers)"
+    by_text = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2"}
+    return by_text.get(header.context_dim, "an image model")
+
+
+@fitting("U-Net")
 def _refuse_other_keys(unet: Shapes) -> None:
     arch = detect_unet_arch(unet)
-    try:
-        tensors = DynamiCrafterUNet(arch, device=torch.device("meta")).state_dict()
-    except (LookupError, ValueError, ArithmeticError, RuntimeError) as error:
-        raise CheckpointError(
-            f"The U-Net has a layout that no model of this family has ({shown(error)}): the file "
-            f"is damaged or of a fork, choose {FAMILY}."
-        ) from error
-    expected = tensors.keys()
-    unknown = sorted(unet.keys() - expected)
+    network = DynamiCrafterUNet(arch, device=torch.device("meta"))
+    expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    unknown = sorted(unet.keys() - expected.keys())
     if unknown:
         fork = next(f for f in FORKS if any(part in k for k in unknown for part in f.fragments))
         raise CheckpointError(
             f"The U-Net has {len(unknown)} tensors that DynamiCrafter does not know "
             f"({some(unknown)}), so this is {fork.name}: {fork.advice}."
         )
-    missing = sorted(expected - unet.keys())
-    if missing:
+    other = sorted(key for key, shape in expected.items() if unet.get(key) != shape)
+    if other:
         raise CheckpointError(
-            f"The U-Net lacks {len(missing)} of its {len(expected)} tensors ({some(missing)}): "
-            f"the file is incomplete or of a fork; download it again or choose {FAMILY}."
-        )
-    misshapen = sorted(k for k, tensor in tensors.items() if tuple(tensor.shape) != unet[k])
-    if misshapen:
-        first = misshapen[0]
-        raise CheckpointError(
-            f"The U-Net has {len(misshapen)} tensors of the wrong shape ({shown(first)} is "
-            f"{list(unet[first])}, expected {list(tensors[first].shape)}): the file is damaged or "
-            f"of a fork; download it again or choose {FAMILY}."
+            f"The U-Net lacks {len(other)} of its {len(expected)} tensors, or has them in another "
+            f"shape ({some(other)}): the file is incomplete or of a fork; download it again or "
+            f"choose {FAMILY}."
         )
 
 

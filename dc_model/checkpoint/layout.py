@@ -5,7 +5,7 @@ Source: docs/method.md#checkpoint-layouts.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -77,14 +77,11 @@ def _last(buffer: Tensor | None) -> float | None:
     return None if buffer is None or buffer.numel() == 0 else float(buffer.flatten()[-1])
 
 
-T = TypeVar("T")
-
-
-def unwrap(loaded: Any, kind: type[T] = Tensor) -> dict[str, T]:
+def unwrap(loaded: Any) -> StateDict:
     """The state dict inside a trainer's file (`state_dict`, or DeepSpeed's `module`).
 
-    loaded: whatever the file holds. kind: what stands for a tensor in it; values of other kinds are
-    dropped. Raises CheckpointError when no tensor is left.
+    loaded: whatever the file holds; values that are not tensors are dropped. Raises CheckpointError
+    when no tensor is left.
     """
     if not isinstance(loaded, Mapping):
         raise CheckpointError(
@@ -95,7 +92,7 @@ def unwrap(loaded: Any, kind: type[T] = Tensor) -> dict[str, T]:
     for wrapper in ("module", "state_dict"):
         if isinstance(inner.get(wrapper), Mapping):
             inner = inner[wrapper]
-    tensors = {k: v for k, v in inner.items() if isinstance(k, str) and isinstance(v, kind)}
+    tensors = {k: v for k, v in inner.items() if isinstance(k, str) and isinstance(v, Tensor)}
     if not tensors:
         raise CheckpointError(
             f"The file holds no tensors (its top level: {some(loaded)}): choose a checkpoint."

@@ -1,17 +1,17 @@
-"""The list of tensors in a pickle, read without running what the pickle asks for.
+"""What a pickle of PyTorch holds, read without running what it asks for.
 
 A pickle is a program. The few instructions and names that checkpoints of PyTorch 1.6 and later
-consist of are known here, the rest is refused by name. The result holds texts, numbers, containers
-and descriptions of tensors: nothing is imported, called or decoded. Source: Python's `pickletools`
-for the instructions, `torch._utils` for the arguments of a tensor.
+consist of are known here, the rest is refused by name. Nothing is imported or decoded. Source:
+Python's `pickletools` for the instructions, `torch._utils` for the arguments of a tensor.
 """
 
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import prod
 from typing import IO, Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from ..shown import shown
 from .detect import CheckpointError
@@ -24,47 +24,8 @@ MAX_DEPTH = 32
 MAX_DIMENSIONS = 8
 # Keys that are numbers count an optimizer's parameters.
 MAX_KEY = 2**20
-
-
-class Name(NamedTuple):
-    """Something that a pickle names, "module name"."""
-
-    text: str
-
-
-class Storage(NamedTuple):
-    """Where a tensor's bytes lie: the name of a record, the type and the number of elements."""
-
-    key: str
-    dtype: torch.dtype
-    size: int
-
-    @property
-    def nbytes(self) -> int:
-        return self.size * self.dtype.itemsize
-
-
-class TensorEntry(NamedTuple):
-    """A tensor without its data. offset and stride: in elements of the storage."""
-
-    storage: Storage
-    dtype: torch.dtype
-    offset: int
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-
-    @property
-    def nbytes(self) -> int:
-        return prod(self.shape) * self.dtype.itemsize
-
-
-class Inert:
-    """Stands for a value that no checkpoint needs: a NumPy number, bytes, a set."""
-
-
-class Ordered(dict[Any, Any]):
-    """An OrderedDict, the one container with attributes (a state dict's versions)."""
-
+# Tensors' bytes over the file's: weights may be there under two names.
+MAX_SHARING = 2
 
 STORAGES = {
     "torch.storage UntypedStorage": torch.uint8,
@@ -82,7 +43,7 @@ STORAGES = {
     "torch ComplexDoubleStorage": torch.complex128,
 }
 # What trainers keep beside the tensors; protocol 2 writes bytes by `_codecs encode`.
-INERT = {
+OBJECTS = (
     *("_codecs encode", "torch Size", "torch device"),
     *("collections Counter", "collections defaultdict", "builtins complex", "builtins set"),
     *(f"__builtin__ {name}" for name in ("complex", "dict", "float", "int", "list", "set")),
@@ -90,7 +51,49 @@ INERT = {
     *("numpy.core.multiarray scalar", "numpy._core.multiarray scalar"),
     "pytorch_lightning.callbacks.model_checkpoint ModelCheckpoint",
     "lightning.pytorch.callbacks.model_checkpoint ModelCheckpoint",
-}
+)
+# Instructions that only put values on the stack, or take them from there.
+PLAIN = (
+    *(pickle.PROTO, pickle.STOP, pickle.MARK, pickle.GLOBAL, pickle.BINPERSID),
+    *(pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE),
+    *(pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.LONG1, pickle.BINFLOAT),
+    *(pickle.BINUNICODE, pickle.SHORT_BINSTRING, pickle.EMPTY_LIST, pickle.EMPTY_DICT),
+    *(pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3),
+    *(pickle.BINPUT, pickle.LONG_BINPUT, pickle.BINGET, pickle.LONG_BINGET),
+)
+
+# A storage's name, elements and bytes of an element -> its bytes, `[N]` uint8.
+FindStorage = Callable[[str, int, int], Tensor]
+
+
+class Storage(NamedTuple):
+    """What tensors are cut from: `[N]` uint8, and the type of the elements."""
+
+    data: Tensor
+    dtype: torch.dtype
+
+
+class Bag(dict[Any, Any]):
+    """Stands for an object: the items that it is given. An ordered dictionary is just that."""
+
+
+def read_pickle(file: IO[bytes], find_storage: FindStorage, size: int) -> Any:
+    """The content of the pickle at the file's position: texts, numbers, containers, tensors.
+
+    file: of `MAX_PICKLE` bytes at most. find_storage: called once for each storage. size: bytes of
+    the whole file. Raises CheckpointError for what no checkpoint needs, and what broken bytes make
+    Python raise.
+    """
+    content = _Reader(file, find_storage, size).load()
+    level, seen = [content], set[int]()
+    for _ in range(MAX_DEPTH):
+        containers = {id(v): v for v in level if isinstance(v, dict | list | tuple)}
+        new = [value for key, value in containers.items() if key not in seen]
+        seen |= containers.keys()
+        level = [item for v in new for item in (v.values() if isinstance(v, dict) else v)]
+    if level:
+        raise refuse(f"containers of more than {MAX_DEPTH} levels")
+    return content
 
 
 def refuse(found: str) -> CheckpointError:
@@ -101,175 +104,103 @@ def refuse(found: str) -> CheckpointError:
     )
 
 
-def _tensor(
-    storage: Storage, offset: int, shape: Any, stride: Any, *_rest: Any, dtype: Any = None
-) -> TensorEntry:
-    """Arguments as `torch._utils._rebuild_tensor_v2` takes them."""
-    if not isinstance(storage, Storage) or len(shape) != len(stride) or len(shape) > MAX_DIMENSIONS:
-        raise ValueError("a tensor of impossible shape")
-    if not all(type(n) is int and 0 <= n < 2**63 for n in (offset, *shape, *stride)):
-        raise ValueError("a tensor of impossible sizes")
-    entry = TensorEntry(storage, dtype or storage.dtype, offset, tuple(shape), tuple(stride))
-    last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
-    if prod(shape) and (last + 1) * entry.dtype.itemsize > storage.nbytes:
-        raise ValueError("a tensor that reaches beyond its data")
-    return entry
-
-
-def _dtype(text: str) -> torch.dtype | None:
-    """The type that "torch float16" and its like name."""
-    module, _, name = text.partition(" ")
-    found = getattr(torch, name, None) if module == "torch" else None
-    return found if isinstance(found, torch.dtype) else None
-
-
-def _typed_tensor(*arguments: Any) -> TensorEntry:
-    """Of a type without a storage class, such as fp8."""
-    dtype = _dtype(arguments[6].text)
-    if dtype is None:
-        raise ValueError("a tensor of an unknown type")
-    return _tensor(*arguments[:4], dtype=dtype)
-
-
-def _parameter(tensor: Any, *_rest: Any) -> TensorEntry:
-    if not isinstance(tensor, TensorEntry):
-        raise ValueError("a parameter that is not a tensor")
-    return tensor
-
-
-CALLS: dict[str, Callable[..., Any]] = {
-    "torch._utils _rebuild_tensor": _tensor,
-    "torch._utils _rebuild_tensor_v2": _tensor,
-    "torch._utils _rebuild_tensor_v3": _typed_tensor,
-    "torch._utils _rebuild_parameter": _parameter,
-    "torch._utils _rebuild_parameter_with_state": _parameter,
-    "collections OrderedDict": lambda: Ordered(),
-    **dict.fromkeys(INERT, lambda *_arguments: Inert()),
-}
-KNOWN_NAMES = {*STORAGES, *CALLS}
-
-
-PLAIN = (
-    *(pickle.PROTO, pickle.STOP, pickle.MARK, pickle.GLOBAL, pickle.BINPERSID),
-    *(pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE),
-    *(pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.LONG1, pickle.BINFLOAT),
-    *(pickle.BINUNICODE, pickle.SHORT_BINSTRING, pickle.EMPTY_LIST, pickle.EMPTY_DICT),
-    *(pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3),
-    *(pickle.BINPUT, pickle.LONG_BINPUT, pickle.BINGET, pickle.LONG_BINGET),
-)
-
-
 class _Instructions(dict[int, Callable[[Any], None]]):
     def __missing__(self, code: int) -> Any:
         raise refuse(f"the instruction {shown(bytes([code]))}")
 
 
-class _Interpreter(pickle._Unpickler):  # type: ignore[name-defined,misc]
+class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
     """Python's own, with what could import, call, hash or change something replaced or left out."""
 
     stack: list[Any]
     pop_mark: Callable[[], list[Any]]
 
-    dispatch = _Instructions({code[0]: pickle._Unpickler.dispatch[code[0]] for code in PLAIN})  # type: ignore[attr-defined]
+    def __init__(self, file: IO[bytes], find_storage: FindStorage, size: int):
+        super().__init__(file)
+        self.find_storage, self.storages = find_storage, dict[str, Tensor]()
+        self.storages_left, self.tensors_left = size, MAX_SHARING * size
+        self.known = {
+            **STORAGES,
+            **dict.fromkeys(OBJECTS, lambda *_arguments: Bag()),
+            "collections OrderedDict": lambda: Bag(),
+            "torch._utils _rebuild_tensor": self.tensor,
+            "torch._utils _rebuild_tensor_v2": self.tensor,
+            # Of a type without a storage class, such as fp8.
+            "torch._utils _rebuild_tensor_v3": lambda *a: self.tensor(*a[:4], dtype=a[6]),
+            "torch._utils _rebuild_parameter": lambda tensor, *_rest: tensor,
+            "torch._utils _rebuild_parameter_with_state": lambda tensor, *_rest: tensor,
+        }
 
-    def find_class(self, module: str, name: str) -> Name:
-        found = f"{module} {name}"
-        if found not in KNOWN_NAMES and _dtype(found) is None:
+    def find_class(self, module: str, name: str) -> Any:
+        dtype = getattr(torch, name, None) if module == "torch" else None
+        known = dtype if isinstance(dtype, torch.dtype) else self.known.get(f"{module} {name}")
+        if known is None:
             raise refuse(shown(f"{module}.{name}"))
-        return Name(found)
+        return known
 
     def persistent_load(self, pid: Any) -> Storage:
-        """A storage is saved as ("storage", class, key, device, elements)."""
-        kind, storage, key, _device, size, *view = pid
-        if kind != "storage" or type(key) is not str or type(size) is not int or size < 0:
+        """A storage is saved as ("storage", class, name, device, elements)."""
+        kind, dtype, name, _device, size, *view = list(pid) if type(pid) is tuple else []
+        if (kind, type(name), type(size)) != ("storage", str, int) or size < 0 or any(view):
             raise ValueError("a storage that PyTorch did not write")
-        if any(part is not None for part in view):
-            raise refuse("a view of a storage")
-        return Storage(key, STORAGES[storage.text], size)
+        if name not in self.storages:
+            self.storages_left -= size * dtype.itemsize
+            if self.storages_left < 0:
+                raise ValueError("storages of more bytes than the file has")
+            self.storages[name] = self.find_storage(name, size, dtype.itemsize)
+        return Storage(self.storages[name], dtype)
+
+    def tensor(
+        self, storage: Storage, offset: int, shape: Any, stride: Any, *_rest: Any, dtype: Any = None
+    ) -> Tensor:
+        """Arguments as `torch._utils._rebuild_tensor_v2` takes them."""
+        if not isinstance(storage, Storage) or len(shape) > MAX_DIMENSIONS:
+            raise ValueError("a tensor of impossible shape")
+        if not all(type(n) is int and 0 <= n < 2**63 for n in (offset, *shape, *stride)):
+            raise ValueError("a tensor of impossible sizes")
+        dtype = dtype or storage.dtype
+        last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+        if prod(shape) and (last + 1) * dtype.itemsize > len(storage.data):
+            raise ValueError("a tensor that reaches beyond its data")
+        self.tensors_left -= prod(shape) * dtype.itemsize
+        if self.tensors_left < 0:
+            raise ValueError("tensors of more bytes than the file has")
+        return storage.data.view(dtype).as_strided(shape, stride, offset)
 
     def load_reduce(self) -> None:
-        arguments, name = self.stack.pop(), self.stack.pop()
-        if not isinstance(name, Name) or name.text not in CALLS:
-            raise refuse(f"a call of {shown(getattr(name, 'text', type(name).__name__))}")
-        self.stack.append(CALLS[name.text](*arguments))
-
-    dispatch[pickle.REDUCE[0]] = load_reduce
+        arguments, call = self.stack.pop(), self.stack.pop()
+        if not callable(call) or type(arguments) is not tuple:
+            raise refuse(f"a call of a {type(call).__name__}")
+        self.stack.append(call(*arguments))
 
     def load_build(self) -> None:
         self.stack.pop()
-        if not isinstance(self.stack[-1], Ordered | Inert):
+        if not isinstance(self.stack[-1], Bag):
             raise refuse(f"attributes of a {type(self.stack[-1]).__name__}")
 
-    dispatch[pickle.BUILD[0]] = load_build
-
-    def load_append(self) -> None:
-        self._extend([self.stack.pop()])
-
-    dispatch[pickle.APPEND[0]] = load_append
-
-    def load_appends(self) -> None:
-        self._extend(self.pop_mark())
-
-    dispatch[pickle.APPENDS[0]] = load_appends
-
-    def load_setitem(self) -> None:
-        value, key = self.stack.pop(), self.stack.pop()
-        self._set([key, value])
-
-    dispatch[pickle.SETITEM[0]] = load_setitem
-
-    def load_setitems(self) -> None:
-        self._set(self.pop_mark())
-
-    dispatch[pickle.SETITEMS[0]] = load_setitems
-
-    def _extend(self, items: list[Any]) -> None:
-        target = self.stack[-1]
-        if type(target) is list:
-            target.extend(items)
-        elif not isinstance(target, Inert):
+    def extend(self, items: list[Any]) -> None:
+        if type(self.stack[-1]) is not list:
             raise ValueError("items of something that is not a list")
+        self.stack[-1].extend(items)
 
-    def _set(self, items: list[Any]) -> None:
-        target = self.stack[-1]
-        if not isinstance(target, dict | Inert):
+    def update(self, items: list[Any]) -> None:
+        if not isinstance(self.stack[-1], dict):
             raise ValueError("items of something without keys")
         for key, value in zip(items[::2], items[1::2], strict=True):
             number = type(key) is int and abs(key) <= MAX_KEY
-            if not number and not isinstance(key, str | Name):
+            # Classes are keys of a trainer's callbacks.
+            if not number and not isinstance(key, str) and not callable(key):
                 raise refuse(f"a {type(key).__name__} as a key")
-            if isinstance(target, dict):
-                target[key] = value
+            self.stack[-1][key] = value
 
-
-def run(file: IO[bytes]) -> Any:
-    """The content of the pickle at the file's position, tensors as `TensorEntry`.
-
-    file: of `MAX_PICKLE` bytes at most. Raises CheckpointError for anything that no checkpoint
-    needs, and what broken bytes make Python raise.
-    """
-    content = _Interpreter(file).load()
-    for _ in tensors_in(content):
-        pass
-    return content
-
-
-def tensors_in(content: Any) -> Iterator[TensorEntry]:
-    """Every tensor of nested containers, which may contain themselves.
-
-    Raises CheckpointError for more than `MAX_DEPTH` levels.
-    """
-    seen: set[int] = set()
-    level = [content]
-    for _ in range(MAX_DEPTH):
-        below: list[Any] = []
-        for value in level:
-            if isinstance(value, TensorEntry):
-                yield value
-            elif isinstance(value, dict | list | tuple) and id(value) not in seen:
-                seen.add(id(value))
-                below.extend(value.values() if isinstance(value, dict) else value)
-        if not below:
-            return
-        level = below
-    raise refuse(f"containers of more than {MAX_DEPTH} levels")
+    dispatch = _Instructions(
+        {
+            **{code[0]: pickle._Unpickler.dispatch[code[0]] for code in PLAIN},  # type: ignore[attr-defined]
+            pickle.REDUCE[0]: load_reduce,
+            pickle.BUILD[0]: load_build,
+            pickle.APPEND[0]: lambda self: self.extend([self.stack.pop()]),
+            pickle.APPENDS[0]: lambda self: self.extend(self.pop_mark()),
+            pickle.SETITEM[0]: lambda self: self.update([self.stack.pop(-2), self.stack.pop()]),
+            pickle.SETITEMS[0]: lambda self: self.update(self.pop_mark()),
+        }
+    )

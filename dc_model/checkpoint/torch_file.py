@@ -1,8 +1,7 @@
 """Files that `torch.save` wrote: a zip archive, or a row of pickles before PyTorch 1.6.
 
-Both are taken apart here, by the one program that also checks them, from one open file. Tensors are
-mapped, not copied, where they lie at an address that their type can be read from. Source:
-`torch.serialization` for both formats.
+Both are taken apart here, from one open file. Tensors are mapped, not copied, where they lie at an
+address that their type can be read from. Source: `torch.serialization` for both formats.
 """
 
 import io
@@ -12,21 +11,12 @@ import zipfile
 from collections.abc import Mapping
 from typing import IO, Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..shown import shown
 from .detect import CheckpointError
-from .pickles import (
-    MAX_PICKLE,
-    TO_SAFETENSORS,
-    TensorEntry,
-    run,
-    tensors_in,
-)
-
-DOWNLOAD_AGAIN = "the download is probably incomplete; download the file again"
+from .pickles import MAX_PICKLE, TO_SAFETENSORS, read_pickle
 
 ZIP_MAGIC = b"PK\x03\x04"
 # The first pickle of the older format: protocol 2 and this number. The next ones: the format's
@@ -34,8 +24,6 @@ ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_START = b"\x80\x02\x8a\x0a" + bytes.fromhex("6cfc9c46f9206aa85019") + b"."
 LEGACY_VERSION = 1001
 MAX_ZIP_VERSION = 10
-# Tensors' bytes over the file's: weights may be there under two names.
-MAX_SHARING = 2
 # The largest type has 16 bytes; PyTorch aligns to 64.
 ALIGNMENT = 16
 
@@ -51,35 +39,42 @@ class Place(NamedTuple):
     size: int
 
 
-class Listing(NamedTuple):
-    """A file's content with `TensorEntry` for tensors, and where the storages lie, by key."""
+class Content(NamedTuple):
+    """What a file's pickle holds. unread: tensors in it whose bytes are still in the file, where
+    they start."""
 
-    content: Any
-    places: Mapping[str, Place]
+    value: Any
+    unread: list[tuple[Tensor, int]]
 
 
-def list_archive(file: IO[bytes], size: int) -> Listing:
-    """The content of a zip archive. Raises CheckpointError, or what broken
-    bytes make Python raise."""
+def read_archive(file: IO[bytes], size: int) -> Content:
+    """A zip archive's. Raises CheckpointError, or what broken bytes make Python raise."""
     places = record_places(file, size)
     pickle = _find_pickle(places)
     folder = pickle.removesuffix("data.pkl")
-    version = _small_record(file, places.get(f"{folder}version"), "no version")
-    order = _small_record(file, places.get(f"{folder}byteorder"), "little")
+    version = _read(file, places[f"{folder}version"], 16).strip()
     if not version.isdigit() or int(version) > MAX_ZIP_VERSION:
+        raise ValueError(f"version {shown(version)}, expected up to {MAX_ZIP_VERSION}")
+    order = places.get(f"{folder}byteorder")
+    if order is not None and _read(file, order, 16) != b"little":
         raise CheckpointError(
-            f"It has {shown(version)} where PyTorch writes the version of the format, up to "
-            f"{MAX_ZIP_VERSION}: {DOWNLOAD_AGAIN}."
+            f"Its byte order is {shown(_read(file, order, 16))}, not little: {TO_SAFETENSORS}."
         )
-    if order != "little":
-        raise CheckpointError(
-            f"Its numbers are in the byte order {shown(order)}, expected little: {TO_SAFETENSORS}."
-        )
-    file.seek(places[pickle].start)
-    content = run(io.BytesIO(file.read(min(places[pickle].size, MAX_PICKLE))))
-    data = f"{folder}data/"
-    keys = {name.removeprefix(data): p for name, p in places.items() if name.startswith(data)}
-    return _checked(Listing(content, keys), size)
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    unread = []
+
+    def find_storage(name: str, count: int, itemsize: int) -> Tensor:
+        start, length = places[f"{folder}data/{name}"]
+        if length != count * itemsize:
+            raise ValueError(f"storage {shown(name)} has {length} bytes of {count * itemsize}")
+        if length and start % ALIGNMENT == 0:
+            return torch.frombuffer(mapped, dtype=torch.uint8, count=length, offset=start)
+        data = torch.empty(length, dtype=torch.uint8)
+        unread.append((data, start))
+        return data
+
+    listing = io.BytesIO(_read(file, places[pickle], MAX_PICKLE))
+    return Content(read_pickle(listing, find_storage, size), unread)
 
 
 def _find_pickle(records: Mapping[str, Place]) -> str:
@@ -99,136 +94,76 @@ def _find_pickle(records: Mapping[str, Place]) -> str:
 def record_places(file: IO[bytes], size: int, *, packed: bool = False) -> dict[str, Place]:
     """Record -> its bytes. packed: allows records that are compressed.
 
-    Raises CheckpointError for archives that two programs could read differently, or what broken
-    bytes make Python raise.
+    Raises ValueError for archives that two programs could read differently, or what broken bytes
+    make Python raise. Checksums are not looked at: PyTorch can be asked to leave them out.
     """
-    try:
-        archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise CheckpointError(f"It is damaged, a zip without its end: {DOWNLOAD_AGAIN}.") from error
+    archive = zipfile.ZipFile(file)
     records = sorted(archive.infolist(), key=lambda record: record.header_offset)
     if len({record.filename.casefold() for record in records}) < len(records):
-        raise CheckpointError(f"It is damaged, a zip with doubled records: {DOWNLOAD_AGAIN}.")
-    places, reached = {}, 0
+        raise ValueError("a zip with doubled records")
+    places, reached, directory = {}, 0, 0
     for record in records:
-        start = _data_start(file, record)
-        whole = record.compress_type == zipfile.ZIP_STORED or packed
-        plain = packed or record.file_size == record.compress_size
-        near = 0 <= record.header_offset - reached <= _DATA_DESCRIPTOR
-        if not (whole and plain and near) or record.flag_bits & 1:
-            raise CheckpointError(
-                f"Its record {shown(record.filename)} is packed, overlaps another or stands apart, "
-                "which PyTorch never writes: download the file from its author."
-            )
+        stored = record.compress_type == zipfile.ZIP_STORED
+        plain = packed or (stored and record.file_size == record.compress_size)
+        if record.flag_bits & 1 or not plain:
+            raise ValueError(f"{shown(record.filename)} is packed, which PyTorch never does")
+        name = record.orig_filename.encode("utf-8" if record.flag_bits & 0x800 else "cp437")
+        file.seek(record.header_offset)
+        header = file.read(_LOCAL_HEADER)
+        length, extra = struct.unpack("<HH", header[26:])
+        found = header.startswith(ZIP_MAGIC) and file.read(length) == name
+        # One after the other from the file's start.
+        if not found or not 0 <= record.header_offset - reached <= _DATA_DESCRIPTOR:
+            raise ValueError(f"{shown(record.filename)} is not where its directory says")
+        start = record.header_offset + _LOCAL_HEADER + length + extra
         places[record.filename] = Place(start, record.compress_size)
         reached = start + record.compress_size
+        directory += _DIRECTORY_ENTRY + len(name) + len(record.extra) + len(record.comment)
     # One directory, directly after the records and up to the end.
-    directory = sum(
-        _DIRECTORY_ENTRY + len(_raw_name(r)) + len(r.extra) + len(r.comment) for r in records
-    )
     after = size - archive.start_dir - directory
     if not 0 <= archive.start_dir - reached <= _DATA_DESCRIPTOR or after not in (_END, _END_64):
-        raise CheckpointError(
-            "It has other bytes between or after its records than its directory lists: "
-            f"{DOWNLOAD_AGAIN}."
-        )
+        raise ValueError("it has other bytes than its directory lists")
     return places
 
 
-def _data_start(file: IO[bytes], record: zipfile.ZipInfo) -> int:
-    """Where a record's bytes start: after its own header, name and extra field.
-
-    The archive's checksums are not looked at: PyTorch can be asked to leave them out.
-    """
-    file.seek(record.header_offset)
-    header = file.read(_LOCAL_HEADER)
-    name, extra = struct.unpack("<HH", header[26:].ljust(4, b"\x00"))
-    if not header.startswith(ZIP_MAGIC) or file.read(name) != _raw_name(record):
-        raise CheckpointError(
-            f"Its record {shown(record.filename)} is not where its directory says: "
-            f"{DOWNLOAD_AGAIN}."
-        )
-    return record.header_offset + _LOCAL_HEADER + name + extra
-
-
-def _raw_name(record: zipfile.ZipInfo) -> bytes:
-    return record.orig_filename.encode("utf-8" if record.flag_bits & 0x800 else "cp437")
-
-
-def _small_record(file: IO[bytes], place: Place | None, absent: str) -> str:
-    if place is None:
-        return absent
+def _read(file: IO[bytes], place: Place, most: int) -> bytes:
     file.seek(place.start)
-    return file.read(min(place.size, 16)).decode("ascii", "replace").strip()
+    return file.read(min(place.size, most))
 
 
-def list_legacy(file: IO[bytes], size: int) -> Listing:
-    """The content of a file of PyTorch before 1.6: five pickles, then the storages."""
+def read_legacy(file: IO[bytes], size: int) -> Content:
+    """Of a file of PyTorch before 1.6: five pickles, then the storages."""
+    made: dict[str, tuple[Tensor, int]] = {}
+
+    def find_storage(name: str, count: int, itemsize: int) -> Tensor:
+        made[name] = torch.empty(count * itemsize, dtype=torch.uint8), count
+        return made[name][0]
+
     file.seek(0)
     stream = io.BytesIO(file.read(MAX_PICKLE))
-    _magic, version, machine, content, keys = (run(stream) for _ in range(5))
-    if version != LEGACY_VERSION or not isinstance(machine, dict) or not isinstance(keys, list):
-        raise CheckpointError(
-            f"It has the version {shown(version)}, expected {LEGACY_VERSION}: {DOWNLOAD_AGAIN}."
-        )
-    if machine.get("little_endian") is not True:
+    _magic, version, machine, value, names = (
+        read_pickle(stream, find_storage, size) for _ in range(5)
+    )
+    if version != LEGACY_VERSION:
+        raise ValueError(f"version {shown(version)}, expected {LEGACY_VERSION}")
+    if machine["little_endian"] is not True:
         raise CheckpointError(f"It was written on a big-endian machine: {TO_SAFETENSORS}.")
-    items = {entry.storage.key: entry.storage.dtype.itemsize for entry in tensors_in(content)}
-    places, at = {}, stream.tell()
-    for key in keys:
+    if set(names) != made.keys():
+        raise ValueError("its storages are not those of its tensors")
+    unread, at = [], stream.tell()
+    for name in names:
+        data, count = made[name]
         file.seek(at)
-        (count,) = struct.unpack("<q", file.read(8))
-        # Only storages of tensors were written.
-        places[key] = Place(at + 8, count * items[key])
-        at += 8 + places[key].size
-    return _checked(Listing(content, places), size)
+        if file.read(8) != struct.pack("<q", count):
+            raise ValueError(f"storage {shown(name)} is not of {count} numbers")
+        unread.append((data, at + 8))
+        at += 8 + len(data)
+    return Content(value, unread)
 
 
-def _checked(listing: Listing, size: int) -> Listing:
-    """The listing, once each storage is whole and all tensors together are not a bomb."""
-    claimed = 0
-    for entry in tensors_in(listing.content):
-        place = listing.places.get(entry.storage.key)
-        if place is None or place.size != entry.storage.nbytes or place.start + place.size > size:
-            raise CheckpointError(
-                f"It lacks bytes of tensors ({shown(entry.storage.key)} should have "
-                f"{entry.storage.nbytes}): {DOWNLOAD_AGAIN}."
-            )
-        claimed += entry.nbytes
-    if claimed > MAX_SHARING * size:
-        raise CheckpointError(
-            f"Its tensors would have {claimed} bytes, but the file has {size}: {DOWNLOAD_AGAIN}."
-        )
-    return listing
-
-
-def read_tensors(
-    file: IO[bytes], entries: Mapping[str, TensorEntry], places: Mapping[str, Place]
-) -> dict[str, Tensor]:
-    """The data of tensors by name, which share their bytes with the file where they can.
-
-    What is written to a tensor does not reach the file.
-    """
-    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    storages: dict[str, Tensor] = {}
-    tensors = {}
-    for name, entry in entries.items():
-        key = entry.storage.key
-        if key not in storages:
-            storages[key] = _bytes(file, mapped, places[key])
-        data = storages[key].view(entry.dtype)
-        tensors[name] = data.as_strided(entry.shape, entry.stride, entry.offset)
-    return tensors
-
-
-def _bytes(file: IO[bytes], mapped: mmap.mmap, place: Place) -> Tensor:
-    """`[place.size]` uint8."""
-    if not place.size:
-        return torch.empty(0, dtype=torch.uint8)
-    if place.start % ALIGNMENT == 0:
-        return torch.frombuffer(mapped, dtype=torch.uint8, count=place.size, offset=place.start)
-    data = np.empty(place.size, np.uint8)
-    file.seek(place.start)
-    if file.readinto(memoryview(data)) != place.size:  # type: ignore[attr-defined]
-        raise EOFError("the file became shorter")
-    return torch.from_numpy(data)
+def read_rest(file: IO[bytes], unread: list[tuple[Tensor, int]]) -> None:
+    """The bytes of tensors that are not mapped."""
+    for data, start in unread:
+        file.seek(start)
+        if file.readinto(memoryview(data.numpy())) != len(data):  # type: ignore[attr-defined]
+            raise EOFError("the file became shorter")

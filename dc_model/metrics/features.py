@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..checkpoint.inspect import FAILURES
 from ..checkpoint.layout import FLOATING
 from ..shown import shown
 from .torchscript import last_line, load_script
@@ -47,8 +46,8 @@ class ScriptedExtractor:
     preprocessing: "i3d" for the Kinetics-400 I3D that published FVD code shares, whose features are
         the 400 logits before the softmax; "none" hands `[N, 3, T, H, W]` in [0, 1] to the network,
         which gives `[N, D]`.
-    Raises ScriptError for a file that is damaged or refused, ValueError when
-    `preprocessing` says I3D and it is another network.
+    Raises ScriptError for a file that is damaged or refused, ValueError for a network without
+    `forward`, and when `preprocessing` says I3D and it is another network.
     """
 
     def __init__(
@@ -56,8 +55,7 @@ class ScriptedExtractor:
     ):
         self.file, self.preprocessing, self.device = path.name, preprocessing, device
         self.module = load_script(path, device)
-        if preprocessing == "i3d":
-            _require_i3d(self.module, path.name)
+        _check_forward(self.module, path.name, preprocessing)
         # Files of one name differ; a figure should say by which it was made.
         mark = file_hash(path)[:8]
         self.name = f"{path.name} (sha256 {mark}; {_DESCRIPTIONS[preprocessing]})"
@@ -78,7 +76,7 @@ class ScriptedExtractor:
             features = self._run(videos.to(self.device))
         except torch.OutOfMemoryError:
             raise
-        except FAILURES as error:
+        except Exception as error:
             raise ValueError(
                 f"{shown(self.file)} fails on clips of shape {list(videos.shape)} "
                 f"({shown(last_line(error))}); choose another preprocessing, clip length or size."
@@ -124,10 +122,14 @@ def file_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _require_i3d(module: Any, file: str) -> None:
+def _check_forward(module: Any, file: str, preprocessing: Preprocessing) -> None:
     forward = getattr(module, "forward", None)
-    names = [argument.name for argument in forward.schema.arguments] if forward else []
-    if not set(I3D_ARGUMENTS) <= set(names):
+    if forward is None:
+        raise ValueError(
+            f"{shown(file)} has no `forward`, which gives the features; choose another network."
+        )
+    names = [argument.name for argument in forward.schema.arguments]
+    if preprocessing == "i3d" and not set(I3D_ARGUMENTS) <= set(names):
         raise ValueError(
             f"{shown(file)} takes ({shown(', '.join(names[1:]))}), the published I3D file also "
             f"{', '.join(I3D_ARGUMENTS)}; set preprocessing to none for another network."

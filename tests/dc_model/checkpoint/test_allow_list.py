@@ -64,15 +64,15 @@ PROGRAMS = {
     "a large number as a key": (b"}\x8a\x05\x00\x00\x00\x00\x01Ns", "holds a int as a key"),
     "bytes of any codec": (
         b"c_codecs\nencode\nX\x04\x00\x00\x00aaaaX\x04\x00\x00\x00hex!\x86R",
-        "It holds a Inert",
+        "no tensors",
     ),
-    "a set of a list": (b"cbuiltins\nset\n](" + b"K\x01" * 1000 + b"e\x85R", "It holds a Inert"),
+    "a set of a list": (b"cbuiltins\nset\n](" + b"K\x01" * 1000 + b"e\x85R", "no tensors"),
     "deep containers": (b"}X\x01\x00\x00\x00a" + DEEP + b"s", "more than 32 levels"),
     "attributes of a dict": (b"}}b", "attributes of a dict"),
     "attributes of a list": (b"]}b", "attributes of a list"),
-    "attributes of a name": (b"ccollections\nOrderedDict\n}b", "attributes of a Name"),
-    "a call of a dict": (b"})R", "a call of dict"),
-    "a call of a type": (b"ctorch\nfloat32\n)R", "a call of torch float32"),
+    "attributes of a name": (b"ccollections\nOrderedDict\n}b", "attributes of a function"),
+    "a call of a dict": (b"})R", "a call of a dict"),
+    "a call of a type": (b"ctorch\nfloat32\n)R", "a call of a dtype"),
     "an ordered dict of pairs": (
         b"ccollections\nOrderedDict\n](N" + DEEP + b"\x86e\x85R",
         "is damaged",
@@ -128,7 +128,7 @@ def test_two_names_for_a_tensor_pass_and_three_are_a_bomb(times: int, tmp_path: 
     buffer = torch.zeros(100_000)
     torch.save({f"a{i}": buffer[:] for i in range(times)}, path)
     message = read_or_refuse(path)
-    assert message is None if times == 2 else "but the file has" in str(message)
+    assert message is None if times == 2 else "more bytes than the file" in str(message)
 
 
 # -- archives --------------------------------------------------------------------------------------

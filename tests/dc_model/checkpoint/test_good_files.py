@@ -13,6 +13,7 @@ from memory import peak_memory, reset_peak_memory
 from safetensors.torch import save, save_file
 from torch import Tensor
 
+from dc_model.checkpoint.detect import CheckpointError
 from dc_model.checkpoint.inspect import find_format, read_checkpoint
 
 TYPES = (
@@ -137,16 +138,24 @@ def test_what_is_written_to_a_tensor_does_not_reach_the_file(tmp_path: Path) -> 
     assert path.read_bytes() == before
 
 
-@ZIPPED
-@pytest.mark.parametrize("name", ["模型.ckpt", "a b#%.ckpt", "caf\udce9.ckpt"])
-def test_names_of_any_letters(zipped: bool, name: str, tmp_path: Path) -> None:
-    plain, path = tmp_path / "plain.ckpt", tmp_path / name
-    torch.save({"a": torch.ones(2)}, plain, _use_new_zipfile_serialization=zipped)
+@pytest.mark.parametrize("form", ["safetensors", "zip", "legacy"])
+@pytest.mark.parametrize("name", ["模型", "a b#%", "caf\udce9"])
+def test_names_of_any_letters(form: str, name: str, tmp_path: Path) -> None:
+    plain = tmp_path / ("plain.safetensors" if form == "safetensors" else "plain.ckpt")
+    path = plain.with_stem(name)
+    if form == "safetensors":
+        save_file({"a": torch.ones(2)}, plain)
+    else:
+        torch.save({"a": torch.ones(2)}, plain, _use_new_zipfile_serialization=form == "zip")
     try:
         plain.rename(path)
     except (OSError, UnicodeError):
         pytest.skip("this file system has no such names")
-    assert equal(read_checkpoint(path).tensors, {"a": torch.ones(2)})
+    if form == "safetensors" and name.startswith("caf"):
+        with pytest.raises(CheckpointError, match=r"not UTF-8.*rename it"):
+            read_checkpoint(path)
+    else:
+        assert equal(read_checkpoint(path).tensors, {"a": torch.ones(2)})
 
 
 @pytest.mark.parametrize("form", ["safetensors", "zip", "legacy"])

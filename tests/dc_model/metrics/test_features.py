@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -31,8 +32,24 @@ class LikeI3D(nn.Module):
         return torch.cat([torch.stack([first, last, size], dim=1), flags.repeat(len(x), 1)], dim=1)
 
 
+class NoForward(nn.Module):
+    @torch.jit.export
+    def features(self, videos: Tensor) -> Tensor:
+        return videos.mean(dim=[2, 3, 4])
+
+
+class Nothing(nn.Module):
+    def forward(self, _videos: Tensor) -> None:
+        return None
+
+
+class Pair(nn.Module):
+    def forward(self, videos: Tensor) -> tuple[Tensor, Tensor]:
+        return videos.mean(dim=[2, 3, 4]), videos
+
+
 class Broken(nn.Module):
-    """Divides by zero, or keeps the frames, as its `how` says."""
+    """Fails in the way that its `how` says."""
 
     def __init__(self, how: str):
         super().__init__()
@@ -43,6 +60,12 @@ class Broken(nn.Module):
             return videos.mean(dim=[2, 3, 4]) / 0.0
         if self.how == "shape":
             return videos.mean(dim=[3, 4])
+        if self.how == "complex":
+            return videos.mean(dim=[2, 3, 4]).to(torch.complex64)
+        if self.how == "integers":
+            return videos.mean(dim=[2, 3, 4]).to(torch.int64)
+        if self.how == "raises":
+            raise ValueError("no such clip")
         return videos.reshape(-1, 7)
 
 
@@ -114,6 +137,9 @@ def test_short_clips_and_other_networks_are_named(tmp_path: Path):
         ("infinite", "features that are not finite"),
         ("shape", r"gives \[2, 3, 4\] for 2 clips; expected \[2, D\]"),
         ("fails", r"extractor\.pt fails on clips of shape \[2, 4, 3, 5, 5\] \(.*invalid"),
+        ("raises", r"extractor\.pt fails on clips of shape .*no such clip.*; choose another"),
+        ("complex", "features of type torch.complex64, expected floating"),
+        ("integers", "features of type torch.int64, expected floating"),
     ],
 )
 def test_wrong_features_are_explained_in_one_sentence(how: str, message: str, tmp_path: Path):
@@ -121,3 +147,21 @@ def test_wrong_features_are_explained_in_one_sentence(how: str, message: str, tm
     with pytest.raises(ValueError, match=message) as caught:
         extractor(torch.rand(2, 4, 3, 5, 5))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [(Nothing(), "gives NoneType for 2 clips"), (Pair(), "gives tuple for 2 clips")],
+)
+def test_anything_but_features_is_named(module: nn.Module, message: str, tmp_path: Path):
+    extractor = ScriptedExtractor(saved(module, tmp_path), "none")
+    with pytest.raises(ValueError, match=f"{message}.*choose a network"):
+        extractor(torch.rand(2, 4, 3, 5, 5))
+
+
+@pytest.mark.parametrize("preprocessing", ["i3d", "none"])
+def test_a_network_that_cannot_be_called_is_named_before_it_runs(
+    preprocessing: Literal["i3d", "none"], tmp_path: Path
+):
+    with pytest.raises(ValueError, match=r"extractor\.pt has no `forward`.*choose another network"):
+        ScriptedExtractor(saved(NoForward(), tmp_path), preprocessing)
