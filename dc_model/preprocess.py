@@ -1,6 +1,7 @@
 """Images on their way into the model: fitting to the video's size, and CLIP's preprocessing."""
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -39,15 +40,16 @@ def clip_normalise(image: Tensor) -> Tensor:
     return ((image + 1) / 2 - mean) / std
 
 
-def clip_squash(image: Tensor) -> Tensor:
+def clip_squash(image: Tensor, between: Callable[[], object] = lambda: None) -> Tensor:
     """Images of any size and range in CLIP's size: `[B, C, H, W]` to `[B, C, 224, 224]`, float32.
 
     The aspect ratio is not kept; bicubic, aligned corners, Gaussian blur before shrinking, as
     published (kornia's `resize`). Blur and resize are linear and act on rows and columns alone, so
-    that a picture is read once, a band of rows at a time, and no copy of it is made.
+    a picture is read once, a band of rows at a time, and no copy of it is made. between: called
+    before each band; what it raises ends the work.
     """
     down, across = (_squash_matrix(side).to(image.device) for side in image.shape[-2:])
-    return torch.cat([_squash_one(one, down, across) for one in image.split(1)])
+    return torch.cat([_squash_one(one, down, across, between) for one in image.split(1)])
 
 
 def fit_image(image: Tensor, height: int, width: int, fit: Fit) -> Tensor:
@@ -90,12 +92,15 @@ def square_image(image: Tensor, fit: Fit) -> Tensor:
     raise ValueError(f"fit is '{shown(fit)}'; choose stretch, crop or pad.")
 
 
-def _squash_one(image: Tensor, down: Tensor, across: Tensor) -> Tensor:
+def _squash_one(
+    image: Tensor, down: Tensor, across: Tensor, between: Callable[[], object]
+) -> Tensor:
     """`down @ image @ across.T` for `[1, C, H, W]`; a row counts for few rows of the result."""
     height, width = image.shape[-2:]
     rows = image.new_zeros((*image.shape[:2], CLIP_SIZE, width), dtype=torch.float32)
     step = max(1, BAND_PIXELS // width)
     for top in range(0, height, step):
+        between()
         band = slice(top, min(top + step, height))
         touched = down[:, band].any(dim=1).nonzero().flatten()
         if len(touched):

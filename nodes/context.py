@@ -11,11 +11,12 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..dc_model.preprocess import CLIP_SIZE, clip_normalise, clip_squash, square_image
+from ..dc_model.preprocess import CLIP_SIZE, clip_normalise
 from .checks import CONTEXT, REMEDIES, InputError, require_finite, require_text_width
 from .door import checked
 from .host import keys
 from .host.conditionings import Conditionings, with_values
+from .host.pictures import squash_pictures
 from .inputs import CATEGORY, Projector, conditioning_outputs
 
 
@@ -26,7 +27,7 @@ def encode_context(clip_vision: Any, image: Tensor, fit: Any = "stretch") -> tup
     """
     require_image_size(clip_vision)
     rgb = image.movedim(-1, 1)  # [B, 3, H, W]
-    pixels = clip_normalise(clip_squash(square_image(rgb, fit)) * 2 - 1)
+    pixels = clip_normalise(squash_pictures(rgb, fit) * 2 - 1)
     grey = clip_normalise(torch.zeros(1, *pixels.shape[1:]))
     return encode_images(clip_vision, pixels), encode_images(clip_vision, grey)
 

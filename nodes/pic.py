@@ -19,9 +19,10 @@ from ..dc_model.metrics.pic import (
     pixel_distance,
 )
 from ..dc_model.metrics.report import Conformity
-from ..dc_model.preprocess import Fit, fit_image
+from ..dc_model.preprocess import Fit
 from .checks import REMEDIES, InputError, require
 from .door import checked
+from .host.pictures import fit_pictures
 from .inputs import CATEGORY, fit_input
 from .metrics import claim_device, to_videos, watched
 
@@ -115,7 +116,7 @@ def measure_conformity(
             "each video."
         )
     height, width = videos.shape[-2:]
-    pictures = fit_image(image.float().clamp(0, 1).movedim(-1, 1), height, width, fit)
+    pictures = fit_pictures(image.float().clamp(0, 1).movedim(-1, 1), height, width, fit)
     return Conformity(
         value=mean_conformity(pictures, videos, choose_distance(distance, clip_vision)),
         videos=len(videos),

@@ -20,7 +20,6 @@ from torch import Tensor
 from ..dc_model.checkpoint.inspect import naming
 from ..dc_model.checkpoint.layout import StateDict, require_floating, shapes
 from ..dc_model.frames import unfold_frames
-from ..dc_model.preprocess import fit_image
 from ..dc_model.shown import shown
 from ..dc_model.toon.sketch_controlnet import (
     STRENGTH,
@@ -36,6 +35,7 @@ from .host.conditionings import Conditionings
 from .host.encoders import core_patcher, fitting, load_strictly
 from .host.files import read_tensors
 from .host.model import DynamiCrafterModel, attend
+from .host.pictures import fit_pictures
 from .host.windows import window_indices
 from .inputs import CATEGORY, conditioning_outputs, image_only_input
 
@@ -138,7 +138,7 @@ class SketchControl(comfy.controlnet.ControlBase):
         """All sketches in the video's size; computed once per sampling."""
         hints = self.cond_hint
         if hints is None or tuple(hints.shape[-2:]) != (height, width) or hints.device != device:
-            hints = fit_image(self.sketches, height, width, "crop").to(device, dtype)
+            hints = fit_pictures(self.sketches, height, width, "crop").to(device, dtype)
             self.cond_hint = hints
         return hints
 

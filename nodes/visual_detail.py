@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ..dc_model import vdg
 from ..dc_model.frames import fold_frames
-from ..dc_model.preprocess import fit_image
 from .checks import (
     ENCODING,
     REMEDIES,
@@ -28,6 +27,7 @@ from .door import checked
 from .host import keys
 from .host.conditionings import Conditionings
 from .host.latents import empty_latent
+from .host.pictures import fit_pictures
 from .inputs import (
     CATEGORY,
     Keyframe,
@@ -91,7 +91,7 @@ class Encoder:
         docs/differences.md#the-posteriors-mode
         """
         rgb = image.movedim(-1, 1)  # [K, 3, H, W]
-        fitted = fit_image(rgb, self.height, self.width, self.fit)
+        fitted = fit_pictures(rgb, self.height, self.width, self.fit)
         latents = self.vae.encode(fitted.movedim(1, -1))  # of [K, height, width, 3]
         if latents.ndim != 4 or latents.shape[1] != 4 or latents.shape[-1] != self.width // 8:
             raise InputError(

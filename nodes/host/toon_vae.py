@@ -18,7 +18,6 @@ from torch import Tensor
 
 from ...dc_model.checkpoint.detect import CheckpointError
 from ...dc_model.checkpoint.layout import StateDict, shapes
-from ...dc_model.preprocess import fit_image
 from ...dc_model.shown import shown
 from ...dc_model.toon.dual_reference_vae import (
     CHUNK_FRAMES,
@@ -27,6 +26,7 @@ from ...dc_model.toon.dual_reference_vae import (
 )
 from ..checks import InputError, require_count
 from .model import attend
+from .pictures import fit_pictures
 
 log = logging.getLogger(__name__)
 
@@ -239,7 +239,7 @@ class ToonVAE(comfy.sd.VAE):
     def _prepared(self, image: Tensor, videos: int, height: int, width: int) -> Tensor:
         require_count(image.shape[0], (1, videos), "reference images", "give 1 or one per video")
         images = image.movedim(-1, 1)  # [K, 3, H', W']
-        rgb = fit_image(images, height, width, "crop")  # [K, 3, H, W]
+        rgb = fit_pictures(images, height, width, "crop")  # [K, 3, H, W]
         rgb = self.process_input(rgb).to(device=self.device, dtype=self.vae_dtype)
         return rgb.expand(videos, -1, -1, -1)
 
