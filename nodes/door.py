@@ -165,7 +165,8 @@ def _float(value: Any, entry: Any) -> Any:
 
 def _combo(value: Any, entry: Any) -> Any:
     if value not in entry.options:
-        choices = ", ".join(shown(option) for option in entry.options[:20])
+        # A folder may hold hundreds of files.
+        choices = shown(", ".join(map(str, entry.options)), 200)
         raise InputError(f"{entry.id} is {shown(value)}; choose one of {choices}.")
     return value
 

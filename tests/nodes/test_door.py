@@ -12,6 +12,7 @@ from pack.nodes.inputs import Keyframe, Keyframes, Projector, Shots
 
 NAN = float("nan")
 LATENT = {"samples": torch.zeros(2, 4, 2, 2)}
+FILES = [f"a-file-of-a-long-name-{i:03}.safetensors" for i in range(300)]
 
 
 def node(entry: Any) -> Any:
@@ -34,6 +35,7 @@ KINDS: list[tuple[Any, list[Any], list[Any]]] = [
     (io.Int.Input("a", min=1, max=5), [1, 5, True], [0, 6, 1.5, NAN, "1", None, 10**4000]),
     (io.Float.Input("a", min=0.0, max=2.0), [0, 0.5, 2], [-0.1, 2.1, NAN, float("inf"), "1", None]),
     (io.Combo.Input("a", options=["b", "c"]), ["b", "c"], ["", "d", 0, None]),
+    (io.Combo.Input("a", options=FILES), FILES[-1:], ["", "x" * 1000]),
     (io.String.Input("a"), ["", "b"], [0, None, ["b"]]),
     (io.Boolean.Input("a"), [True, False, 0], ["true", None, 0.5]),
     (io.Image.Input("a"), [torch.zeros(1, 2, 2, 3)], [None, "b", torch.zeros(2, 2, 3), [1]]),

@@ -97,9 +97,9 @@ def _names(cells: Iterable[str]) -> list[str]:
 
 def _require_columns(names: list[str], table: Path) -> None:
     if not {"path", "caption"} <= set(names):
-        found = ", ".join(shown(name) for name in names) or "none"
+        found = ", ".join(names) or "none"
         raise ConfigError(
-            f"{shown(table.name)} has the columns {found}; it needs path and caption in "
+            f"{shown(table.name)} has the columns {shown(found)}; it needs path and caption in "
             "its first row: add them."
         )
 
