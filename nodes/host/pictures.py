@@ -1,4 +1,4 @@
-"""Pictures of any size on their way into the model, so that the user's cancel is answered soon.
+"""Pictures of any size on their way into the model; the user's cancel is answered meanwhile.
 
 A phone's photograph has 48 million pixels, and a batch holds many.
 """
