@@ -42,6 +42,7 @@ from .encoders.autoencoder import Autoencoder, detect_autoencoder
 from .encoders.clip import Towers, detect_towers
 from .encoders.tokenizer import Tokenize, clip_tokenizer
 from .frames import fold_frames, unfold_frames
+from .motion.clocks import Reference
 from .preprocess import clip_preprocess
 from .projection import Resampler, detect_projection_arch
 from .sampling.schedule import Ending, NoiseSchedule, schedule_of
@@ -175,11 +176,13 @@ class Pipeline:
         *,
         generator: torch.Generator,
         noise: Tensor | None = None,
+        reference: Reference | None = None,
     ) -> Tensor:
         """Latents `[B, 4, T, h, w]` for visual detail guidance `concat` of that shape.
 
         prompts: B of them. image: `[B, 3, H, W]`, for the context. noise: the start; None draws
-        it from `generator`, on the CPU, as fresh noise of each step is.
+        it from `generator`, on the CPU, as fresh noise of each step is. reference: a video to
+        follow.
         """
         if noise is None:
             noise = torch.randn(concat.shape, generator=generator)
@@ -203,6 +206,7 @@ class Pipeline:
             eta=settings.eta,
             ending=settings.ending,
             generator=generator,
+            reference=reference,
         )
 
     @torch.no_grad()

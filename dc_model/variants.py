@@ -100,8 +100,8 @@ class Variant:
 
     size: native (height, width) in pixels. num_frames: native length. base_scale: floor of the
     dynamic rescale, None = off. guidance_rescale, speed, interpolation_speed: the published
-    defaults, speeds in `speed_unit`. init_variance: of clean latents, for Analytic-Init without a
-    file.
+    defaults, speeds in `speed_unit`; speed_range: the published range. init_variance: of clean
+    latents, for Analytic-Init without a file.
 
     proves: whether a file with this many input channels is certainly this relative. name_hints:
     what its files are called, in lower case. built_like: the relative whose U-Net and schedule are
@@ -120,6 +120,7 @@ class Variant:
     speed_unit: SpeedUnit = "fps"
     speed: int = 24
     interpolation_speed: int = 5
+    speed_range: tuple[int, int] = (15, 30)
     init_variance: float = 0.8080
     proves: Callable[[Evidence], bool] = lambda _: False
     name_hints: tuple[str, ...] = ()
@@ -136,7 +137,9 @@ class Variant:
 
 
 _512 = Variant(size=(320, 512))
-_1024 = replace(_512, size=(576, 1024), base_scale=0.3, speed=10, init_variance=0.3031)
+_1024 = replace(
+    _512, size=(576, 1024), base_scale=0.3, speed=10, speed_range=(5, 15), init_variance=0.3031
+)
 _VIDEOCRAFTER = Variant(
     size=(320, 512),
     in_channels=4,
@@ -148,6 +151,7 @@ _VIDEOCRAFTER = Variant(
     guidance_rescale=0.0,
     speed=16,
     interpolation_speed=16,
+    speed_range=(8, 28),
 )
 
 # Where a file proves several, the last one counts: special relatives come after general ones.
@@ -162,6 +166,7 @@ VARIANTS: dict[str, Variant] = {
         guidance_rescale=0.0,
         speed_unit="frame_stride",
         speed=3,
+        speed_range=(1, 6),
         proves=lambda e: e.learnable_image_scale,
     ),
     "512": replace(
@@ -174,13 +179,22 @@ VARIANTS: dict[str, Variant] = {
         proves=lambda e: e.scale_is(0.3) and not e.learnable_image_scale,
         name_hints=("1024",),
     ),
-    "512_interp": replace(_512, speed=5, name_hints=("interp",), built_like="512"),
+    "512_interp": replace(
+        _512, speed=5, speed_range=(5, 30), name_hints=("interp",), built_like="512"
+    ),
     "cil_512": replace(_512, name_hints=("cil-512", "cil_512"), built_like="512"),
-    "cil_1024": replace(_1024, speed=24, name_hints=("cil-1024", "cil_1024"), built_like="1024"),
+    "cil_1024": replace(
+        _1024,
+        speed=24,
+        speed_range=(5, 30),
+        name_hints=("cil-1024", "cil_1024"),
+        built_like="1024",
+    ),
     "toon_512": replace(
         _512,
         speed=10,
         interpolation_speed=10,
+        speed_range=(5, 30),
         proves=lambda e: e.dual_reference,
         name_hints=("tooncrafter",),
         built_like="512",

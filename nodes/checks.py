@@ -126,6 +126,28 @@ def require_images(image: Any, name: str) -> Tensor:
     return colours.float()
 
 
+def require_masks(mask: Any, name: str) -> Tensor:
+    """Masks `[B, H, W]`, float32 in [0, 1]; one without a batch gets it.
+
+    Raises InputError for another shape or kind of numbers, an empty one, and values that are not
+    finite; others are clamped.
+    """
+    source = "connect the mask of Load Image or another MASK"
+    _require_plain(mask, name, "masks [B, H, W]", source)
+    masks = mask[None] if mask.ndim == 2 else mask
+    if masks.ndim != 3 or masks.numel() == 0:
+        raise InputError(
+            f"{name} has shape {list(mask.shape)}; expected masks [B, H, W]: {source}."
+        )
+    low, high = _extent(masks)
+    if not math.isfinite(low + high):
+        raise InputError(
+            f"{name} has values that are not finite (NaN or infinite), {_where(masks)}; look at "
+            "the node that made it."
+        )
+    return masks.float().clamp(0, 1)
+
+
 def require_latent_samples(latent: Any, name: str = "The latent") -> Tensor:
     """The samples of a LATENT of any model, a plain tensor of floats; InputError for others."""
     source = "connect the latent of Visual Detail Guidance or of a DynamiCrafter sampler"

@@ -19,6 +19,7 @@ from .checks import (
     require_conditioning,
     require_images,
     require_latent_samples,
+    require_masks,
     require_vae,
 )
 from .host.guider import require_model
@@ -28,8 +29,8 @@ from .inputs import Keyframe, Shot
 def checked(execute: Callable[..., Any]) -> Callable[..., Any]:
     """A node's `execute` that first checks its arguments against the node's schema.
 
-    Images reach it as `[B, H, W, 3]`. An optional input that is not connected stays None. Raises
-    InputError for the first argument that is not what its input is for.
+    Images reach it as `[B, H, W, 3]`, masks as `[B, H, W]`. An optional input that is not connected
+    stays None. Raises InputError for the first argument that is not what its input is for.
     """
     parameters = inspect.signature(execute)
 
@@ -62,6 +63,10 @@ def _admit(entry: Any, value: Any) -> Any:
 
 def _image(value: Any, entry: Any) -> Any:
     return require_images(value, entry.id)
+
+
+def _mask(value: Any, entry: Any) -> Any:
+    return require_masks(value, entry.id)
 
 
 def _latent(value: Any, entry: Any) -> Any:
@@ -189,6 +194,7 @@ def _kind_of(value: Any) -> str:
 
 _KINDS: Mapping[str, Callable[[Any, Any], Any]] = {
     "IMAGE": _image,
+    "MASK": _mask,
     "LATENT": _latent,
     "CONDITIONING": _conditioning,
     "MODEL": _model,

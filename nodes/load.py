@@ -42,6 +42,7 @@ from .host.encoders import (
     load_vae,
 )
 from .host.files import read_checkpoint
+from .host.followed_reference import follow_reference
 from .host.held_frames import hold_frames
 from .host.model import DynamiCrafterConfig
 from .host.window_hints import WRAPPER_KEY, slice_hints
@@ -226,7 +227,9 @@ def _load_model(
     kinds = comfy.patcher_extension.WrappersMP
     patcher.add_wrapper_with_key(kinds.CALC_COND_BATCH, WRAPPER_KEY, slice_hints)
     patcher.add_wrapper_with_key(kinds.PREPARE_SAMPLING, WRAPPER_KEY, check_overlap)
-    patcher.add_wrapper_with_key(kinds.SAMPLER_SAMPLE, WRAPPER_KEY, hold_frames)
+    # From the outside in: what is held wins over what is followed.
+    for wrapper in (hold_frames, follow_reference):
+        patcher.add_wrapper_with_key(kinds.SAMPLER_SAMPLE, WRAPPER_KEY, wrapper)
     patch_on_load(patcher)
     # DynamicVRAM reads the file's own tensors when it needs them.
     _load_unet(model, parts.unet, None if patcher.is_dynamic() else (device, dtype))

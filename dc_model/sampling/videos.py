@@ -5,8 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..motion.clocks import Reference, held, steps_to_skip
 from ..variants import Spacing
-from .ddim import sample_ddim
+from .ddim import Denoise, DrawNoise, sample_ddim
 from .guidance import classifier_free, rescale_guidance, two_scale
 from .schedule import Ending, NoiseSchedule, ddim_sigmas, timesteps
 
@@ -31,13 +32,14 @@ def sample_videos(
     eta: float = 0.0,
     ending: Ending = "clean",
     generator: torch.Generator | None = None,
+    reference: Reference | None = None,
 ) -> Tensor:
     """Latents `[B, 4, T, h, w]` from unit `noise` of that shape.
 
     model: a `dc_model.pipeline.VideoModel`, or what is called like it. text, null_text:
     `[B, 77, C]`; image tokens before the query transformer, `[B, 257, D]`. With `cfg` 1 the
     unconditional branch is not run. image_cfg: a scale of its own for the image, one more branch;
-    `cfg` is the text's then.
+    `cfg` is the text's then. reference: a video to follow.
     """
     sigmas = ddim_sigmas(schedule, timesteps(steps, spacing), ending).to(noise.device)
 
@@ -61,5 +63,34 @@ def sample_videos(
     def draw(_sigma: Tensor, _next: Tensor) -> Tensor:
         return torch.randn(noise.shape, generator=generator).to(noise)
 
-    start = schedule.state_from_model_input(sigmas[0], noise)
-    return sample_ddim(denoise, start, sigmas, schedule, eta, draw)
+    if reference is None:
+        start = schedule.state_from_model_input(sigmas[0], noise)
+        return sample_ddim(denoise, start, sigmas, schedule, eta, draw)
+    return _follow(reference, denoise, noise, sigmas, schedule, eta, draw)
+
+
+def _follow(
+    reference: Reference,
+    denoise: Denoise,
+    noise: Tensor,
+    sigmas: Tensor,
+    schedule: NoiseSchedule,
+    eta: float,
+    draw: DrawNoise,
+) -> Tensor:
+    """As `sample_ddim` from `noise`, held to the reference until each place is released."""
+    starts = [schedule.timestep_of(sigma)[0] for sigma in sigmas[:-1]]
+    sigmas = sigmas[steps_to_skip(reference.release, starts) :]
+    if len(sigmas) < 2:
+        return reference.latents.expand_as(noise)
+
+    def hold(y: Tensor, sigma: Tensor) -> Tensor:
+        timestep = schedule.timestep_of(sigma)[0]
+        clean = denoise(reference.hold(y, sigma, timestep, noise), sigma)
+        return reference.keep(clean, timestep)
+
+    # Where all is held at first, sampling begins from the reference as it is at its release.
+    begun = reference.noised(sigmas[0], noise)
+    plain = schedule.state_from_model_input(sigmas[0], noise)
+    start = torch.where(held(reference.release, starts[0]), begun, plain)
+    return reference.finish(sample_ddim(hold, start, sigmas, schedule, eta, draw))

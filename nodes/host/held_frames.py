@@ -67,7 +67,7 @@ def hold_frames(
         _require_known(held & ~known.rows)
         noise = torch.where(held, (image - clean) / start, noise)
         clean = torch.where(held, clean, image)
-    last = _is_last_stage(guider.inner_model.model_sampling, sigmas)
+    last = is_last_stage(guider.inner_model.model_sampling, sigmas)
     samples = executor(guider, sigmas, extra_args, callback, noise, clean, mask, disable_pbar)
     return torch.where(mask == 0, clean if last else clean + end * noise, samples)
 
@@ -80,7 +80,7 @@ def nothing_known(noise: Tensor) -> Known:
 
 def extended_rows(guider: Any, noise: Tensor) -> Known:
     """The first frames of an extended video, as Extend left them in the conditioning."""
-    for entry, conds in _entries(guider.conds):
+    for entry, conds in entries(guider.conds):
         frames = conds["num_video_frames"].cond
         # Otherwise the batch is a piece of the video, and who knows which.
         if keys.HELD_LATENTS in entry and entry.get(keys.NUM_FRAMES) == frames:
@@ -100,7 +100,7 @@ def pinned_rows(conds: dict[str, Any], noise: Tensor, mask: Tensor, frames: str)
     What `mask` holds already, such as an extended video's start, stays as it is. Raises InputError
     where no conditioning has an image.
     """
-    for entry, model_conds in _entries(conds):
+    for entry, model_conds in entries(conds):
         if "c_concat" in model_conds:
             concat = model_conds["c_concat"].cond
             num_frames = model_conds["num_video_frames"].cond
@@ -125,10 +125,10 @@ def given_rows(concat: Tensor, num_frames: int, frames: str, mode: str) -> Tenso
     return given.flatten()
 
 
-def _entries(conds: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def entries(conds: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Every conditioning's entries, each with the network's arguments that became of it."""
-    for entries in conds.values():
-        for entry in entries or ():
+    for conditioning in conds.values():
+        for entry in conditioning or ():
             if "num_video_frames" in entry.get("model_conds", {}):
                 yield entry, entry["model_conds"]
 
@@ -144,7 +144,7 @@ def _require_known(unknown: Tensor) -> None:
         )
 
 
-def _is_last_stage(sampling: Any, sigmas: Tensor) -> bool:
+def is_last_stage(sampling: Any, sigmas: Tensor) -> bool:
     """Whether the sigmas lead to the finished latent, not to a hand-over between stages."""
     if float(sigmas[-1]) == 0:
         return True

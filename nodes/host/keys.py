@@ -21,5 +21,8 @@ HELD_LATENTS = "dynamicrafter_held_latents"
 # bool: the text has one row per frame (prompt schedule).
 TEXT_PER_FRAME = "dynamicrafter_text_per_frame"
 
-# In transformer_options: "first" | "given", the frames that Pin First Frame holds.
+# In transformer_options:
+# "first" | "given": the frames that Pin First Frame holds.
 PINNED_FRAMES = "dynamicrafter_pinned_frames"
+# A `Followed`: the reference video of Reference Motion.
+REFERENCE = "dynamicrafter_reference"

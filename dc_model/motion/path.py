@@ -1,0 +1,132 @@
+"""Paths as people write them: points over the frames of a video, one on a line.
+
+::
+
+    320, 160                    where to, by the last frame
+    0: 100, 80; 15: 320, 160    with the numbers of frames
+    320, 160, 1.5, 90           also how large and how far turned
+
+Source: docs/motion.md#paths.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from ..frames import frame_index
+from ..shown import shown
+
+# A path of more points than any video has frames is a mistake.
+MAX_POINTS = 1024
+LARGEST = 1e6
+
+# (frame, or None where none is written; the numbers)
+Point = tuple[int | None, tuple[float, ...]]
+
+
+def read_path(text: str, start: Sequence[float], num_frames: int) -> Tensor:
+    """The values of each frame along a written path: float32 `[T, len(start)]`.
+
+    text: points by line or semicolon, as `FRAME: VALUE, VALUE, ...`, the frame left away in all of
+        them or in none. A negative frame counts from the end.
+    start: the values of frame 0 unless the path says its own. Its length is how many values a point
+        may have; those that a point leaves away are `start`'s, but at least two must be there.
+
+    Points without frames are spread evenly, the last on the last frame. Between points the values
+    change linearly; after the last they stay. An empty path stays at `start`. Raises ValueError,
+    which quotes the point, for one that cannot be read.
+    """
+    points = _placed(_points(text, len(start)), num_frames)
+    values = {0: tuple(float(v) for v in start)}
+    for frame, numbers in points:
+        values[frame] = (*numbers, *start[len(numbers) :])
+    return _between(values, num_frames)
+
+
+def _points(text: str, width: int) -> list[Point]:
+    pieces = [piece.strip() for line in text.splitlines() for piece in line.split(";")]
+    written = [piece for piece in pieces if piece]
+    if len(written) > MAX_POINTS:
+        raise ValueError(f"The path has {len(written)} points; write at most {MAX_POINTS}.")
+    return [_point(piece, width) for piece in written]
+
+
+def _point(piece: str, width: int) -> Point:
+    frame, colon, rest = piece.rpartition(":")
+    try:
+        number = int(frame) if colon else None
+        values = tuple(float(value) for value in rest.split(","))
+    except ValueError:
+        values, number = (), None
+    # NaN is not below anything.
+    if not 2 <= len(values) <= width or not all(abs(value) < LARGEST for value in values):
+        raise ValueError(
+            f"The path has a point '{shown(piece)}'; write it as two to {width} numbers with "
+            "commas between, such as 320, 160, or with its frame, such as 15: 320, 160."
+        )
+    return number, values
+
+
+def _placed(points: list[Point], num_frames: int) -> list[tuple[int, tuple[float, ...]]]:
+    """The points with their frames, in order."""
+    named = [frame for frame, _ in points if frame is not None]
+    if named and len(named) < len(points):
+        raise ValueError(
+            f"{len(named)} of the path's {len(points)} points have a frame; give all of them one, "
+            "or none."
+        )
+    if named:
+        placed = {frame_index(f or 0, num_frames, "The path's frame"): v for f, v in points}
+        return sorted(placed.items())
+    step = (num_frames - 1) / max(1, len(points))
+    return [(round(step * i), values) for i, (_, values) in enumerate(points, start=1)]
+
+
+def _between(values: dict[int, tuple[float, ...]], num_frames: int) -> Tensor:
+    """Linear from each known frame to the next, the last one kept: `[T, K]`."""
+    found = torch.empty(num_frames, len(values[0]))
+    known = sorted(values)
+    for first, last in pairwise(known):
+        ends = torch.tensor([values[first], values[last]], dtype=torch.float64)
+        weights = torch.linspace(0, 1, last - first + 1, dtype=torch.float64)[:, None]
+        found[first : last + 1] = torch.lerp(ends[:1], ends[1:], weights).float()
+    found[known[-1] :] = torch.tensor(values[known[-1]])
+    return found
+
+
+def path_of_masks(masks: Tensor, num_frames: int) -> Tensor:
+    """Where masks have their middle, and how large they are beside the first: `[T, 4]`.
+
+    masks: `[K, H, W]` in [0, 1], spread evenly over the frames; empty ones are passed over. The
+    columns are those of `drag`: x, y, scale, turn, the last 0. Raises ValueError where all are
+    empty.
+    """
+    areas = masks.flatten(1).sum(dim=1)
+    seen = [i for i, area in enumerate(areas.tolist()) if area > 0]
+    if not seen:
+        raise ValueError("All masks of the path are empty; connect masks of where the object is.")
+    last = max(1, len(masks) - 1)
+    values = {}
+    for i in seen:
+        scale = math.sqrt(float(areas[i] / areas[seen[0]]))
+        values[round(i * (num_frames - 1) / last)] = (*middle(masks[i]), scale, 0.0)
+    values.setdefault(0, values[min(values)])
+    return _between(values, num_frames)
+
+
+def middle(mask: Tensor) -> tuple[float, float]:
+    """The middle (x, y) of a mask `[H, W]` in pixels, the corner of the picture being 0, 0.
+
+    Raises ValueError for an empty mask.
+    """
+    total = float(mask.sum())
+    if total <= 0:
+        raise ValueError("The mask is empty; connect one that is painted over what moves.")
+    height, width = mask.shape
+    across = torch.arange(width, device=mask.device) + 0.5
+    down = torch.arange(height, device=mask.device) + 0.5
+    x, y = float((mask.sum(dim=0) * across).sum()), float((mask.sum(dim=1) * down).sum())
+    return x / total, y / total

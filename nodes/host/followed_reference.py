@@ -1,0 +1,129 @@
+"""Sampling that follows a reference video, by the host's inpainting under any sampler.
+
+The host shows the network a held place as its latent under noise of the step's level, and puts the
+latent itself into the prediction. Here the latent is the reference's, and the mask changes with the
+noise level. Source: docs/motion.md#two-clocks.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import comfy.model_sampling
+import comfy.utils
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...dc_model.motion.clocks import Clocks, held, release_timesteps, steps_to_skip
+from ..checks import InputError
+from . import keys
+from .held_frames import entries, is_last_stage
+from .model import resize_latents
+
+
+class Followed(NamedTuple):
+    """A reference video: latents `[K, 4, h, w]`, unscaled, K being 1 or a video's frames.
+
+    moved, free: `[1 or K, H, W]` of any size, as `release_timesteps` takes them.
+    """
+
+    latents: Tensor
+    moved: Tensor
+    free: Tensor | None
+    clocks: Clocks
+
+
+def follow_reference(
+    executor: Any,
+    guider: Any,
+    sigmas: Tensor,
+    extra_args: dict[str, Any],
+    callback: Any,
+    noise: Tensor,
+    latent_image: Tensor | None = None,
+    denoise_mask: Tensor | None = None,
+    disable_pbar: bool = False,
+) -> Tensor:
+    """The host's SAMPLER_SAMPLE wrapper that holds places to the reference until their release.
+
+    What the latent's own mask holds stays as it was. A stage that continues another one takes the
+    noise out of its latent, so two stages equal one. Raises InputError when the reference does not
+    fit the video.
+    """
+    options = extra_args["model_options"]
+    followed = options.get("transformer_options", {}).get(keys.REFERENCE)
+    given = (callback, noise, latent_image, denoise_mask, disable_pbar)
+    if followed is None:
+        return executor(guider, sigmas, extra_args, *given)
+    sampling = _require_discrete(guider.inner_model.model_sampling)
+    reference, release = _laid_out(guider, followed, noise)
+    mask = (torch.ones_like(noise) if denoise_mask is None else denoise_mask).expand_as(noise)
+    ours = mask >= 1
+    starts = [_timestep(sampling, sigma) for sigma in sigmas[:-1]]
+    begun = ours & held(release, starts[0]) if starts else torch.zeros_like(ours)
+    if not bool(begun.any()):
+        return executor(guider, sigmas, extra_args, *given)
+    image = torch.zeros_like(noise) if latent_image is None else latent_image
+    if not bool(noise[begun].any()):  # another stage left the sum of latent and noise
+        noise = torch.where(begun, (image - reference) / sigmas[0], noise)
+    clean = torch.where(begun, reference, image)
+    skipped = steps_to_skip(torch.where(ours, release, torch.zeros_like(release)), starts)
+    if skipped == len(starts):
+        return clean + sigmas[-1] * noise
+
+    def mask_at(sigma: Tensor, current: Tensor, extra_options: Any = None) -> Tensor:
+        before = options.get("denoise_mask_function")
+        if before is not None:
+            current = before(sigma, current, extra_options=extra_options)
+        holds = ours & held(release, _timestep(sampling, sigma))
+        return torch.where(holds, torch.zeros_like(current), current)
+
+    arguments = {**extra_args, "model_options": {**options, "denoise_mask_function": mask_at}}
+    rest = (_later(callback, skipped), noise, clean, mask, disable_pbar)
+    samples = executor(guider, sigmas[skipped:], arguments, *rest)
+    last = is_last_stage(sampling, sigmas)
+    kept = clean if last else clean + sigmas[-1] * noise
+    return torch.where(begun & (release <= 0), kept, samples)
+
+
+def _laid_out(guider: Any, followed: Followed, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents in the model's scale `[N*T, 4, h, w]` and releases `[N*T, 1, h, w]`."""
+    rows = noise.shape[0]
+    frames = next((c["num_video_frames"].cond for _, c in entries(guider.conds)), rows)
+    count = followed.latents.shape[0]
+    if count not in (1, frames, rows):
+        raise InputError(
+            f"The reference has {count} frames, the video {frames}; give both the same length, or "
+            "the reference 1 frame."
+        )
+    latents = guider.inner_model.process_latent_in(followed.latents).to(noise)
+    latents = comfy.utils.repeat_to_batch_size(resize_latents(latents, noise), rows)
+    moved = _small(followed.moved, noise)
+    free = None if followed.free is None else _small(followed.free, noise)
+    return latents, release_timesteps(followed.clocks, moved, free)
+
+
+def _small(masks: Tensor, like: Tensor) -> Tensor:
+    """Masks `[K, H, W]` at the latent's size, one for each row: `[N*T, 1, h, w]`."""
+    small = F.interpolate(masks[:, None].to(like), like.shape[-2:], mode="area")
+    return comfy.utils.repeat_to_batch_size(small, like.shape[0])
+
+
+def _timestep(sampling: Any, sigma: Tensor) -> int:
+    return int(sampling.timestep(sigma.reshape(-1)[:1]))
+
+
+def _later(callback: Any, skipped: int) -> Callable[..., Any] | None:
+    """The callback, which counts the steps that were skipped, too."""
+    if callback is None:
+        return None
+    return lambda step, clean, x, total: callback(step + skipped, clean, x, total + skipped)
+
+
+def _require_discrete(sampling: Any) -> Any:
+    if not isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete):
+        raise InputError(
+            f"Reference Motion counts timesteps, but a node put {type(sampling).__name__}, which "
+            "has none, in place of DynamiCrafter's sampling; take that node out."
+        )
+    return sampling

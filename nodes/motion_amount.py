@@ -1,0 +1,78 @@
+"""Motion Amount: one dial for how much moves.
+
+Source: docs/motion.md#the-dial.
+"""
+
+from typing import Any, NamedTuple
+
+from comfy_api.latest import io
+
+from ..dc_model.motion.dial import MEANS, amount
+from .door import checked
+from .host.guider import require_model
+from .image_lambda import scale_gates
+from .inputs import CATEGORY
+
+
+class Dialled(NamedTuple):
+    """A MODEL with its lambda, a speed for Visual Detail Guidance, a timestep for the sampler."""
+
+    model: Any
+    fps: int
+    start_timestep: int
+
+
+def dial(model: Any, motion: float, means: str) -> Dialled:
+    """What a MODEL's `motion`, -1 to 1, comes to; at 0 the model is the given one."""
+    found = amount(require_model(model).variant, motion, means)
+    scaled = model if found.middle == 1 else scale_gates(model, 1.0, found.middle, "")
+    return Dialled(scaled, found.speed, found.start_timestep)
+
+
+class MotionAmount(io.ComfyNode):
+    """Sets speed, lambda and starting timestep from one number."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DynamiCrafterMotionAmount",
+            display_name="DynamiCrafter Motion Amount",
+            search_aliases=["motion scale", "more motion", "less motion", "motion bucket"],
+            category=f"{CATEGORY}/motion",
+            description="One dial for how much moves. It sets what this model has for it: speed, "
+            "lambda in the middle layers and the starting timestep.",
+            inputs=[
+                io.Model.Input(
+                    "model", tooltip="A DynamiCrafter model. Only the output is changed."
+                ),
+                io.Float.Input(
+                    "motion",
+                    default=0.0,
+                    min=-1.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="1 = most motion, -1 = calmest, 0 = the model as it is. The ends are "
+                    "those of the published ranges.",
+                ),
+                io.Combo.Input(
+                    "means",
+                    options=list(MEANS),
+                    default="all",
+                    tooltip="What the dial sets. speed: fps or frame stride. lambda: the middle "
+                    "layers. start: the timestep where sampling starts, only for more motion.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model"),
+                io.Int.Output(display_name="fps"),
+                io.Int.Output(display_name="start_timestep"),
+            ],
+        )
+
+    @classmethod
+    @checked
+    def execute(cls, model: Any, motion: float, means: str) -> io.NodeOutput:
+        return io.NodeOutput(*dial(model, motion, means))
+
+
+NODES = [MotionAmount]

@@ -1,0 +1,71 @@
+"""Prior Guider: a second model's prediction in place of the unconditional one.
+
+Source: docs/motion.md#the-prior.
+"""
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from .door import checked
+from .host.guider import Guidance
+from .host.prior import build_prior_guider
+from .inputs import CATEGORY, guidance_inputs
+
+
+class PriorGuiderNode(io.ComfyNode):
+    """Guidance with the unconditional branch of another model, for SamplerCustomAdvanced."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        cfg, _, rescale = guidance_inputs()
+        return io.Schema(
+            node_id="DynamiCrafterPriorGuider",
+            display_name="DynamiCrafter Prior Guider",
+            search_aliases=["unconditional prior", "two models", "negative model"],
+            category=f"{CATEGORY}/sampling",
+            description="Guides away from what a second model, such as VideoCrafter 2, makes "
+            "without words. For SamplerCustomAdvanced.",
+            inputs=[
+                io.Model.Input("model", tooltip="A DynamiCrafter model."),
+                io.Model.Input(
+                    "prior",
+                    tooltip="A model of the family from a loader of its own, best a text-to-video "
+                    "one. Both are in memory at once.",
+                ),
+                io.Conditioning.Input("positive", tooltip="From Visual Detail Guidance."),
+                io.Conditioning.Input("negative", tooltip="From Visual Detail Guidance."),
+                cfg,
+                rescale,
+                io.Float.Input(
+                    "prior_strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="1 = the prior alone, 0 = the model's own unconditional prediction, "
+                    "between = a mix of both, which takes longer.",
+                ),
+            ],
+            outputs=[io.Guider.Output(display_name="GUIDER")],
+        )
+
+    @classmethod
+    @checked
+    def execute(
+        cls,
+        model: Any,
+        prior: Any,
+        positive: Any,
+        negative: Any,
+        cfg: float,
+        guidance_rescale: float,
+        prior_strength: float,
+    ) -> io.NodeOutput:
+        guidance = Guidance(cfg, cfg, guidance_rescale)
+        return io.NodeOutput(
+            build_prior_guider(model, prior, positive, negative, guidance, prior_strength)
+        )
+
+
+NODES = [PriorGuiderNode]

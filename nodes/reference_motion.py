@@ -1,0 +1,156 @@
+"""Reference Motion: the video follows a rough reference, and stays the picture where it must.
+
+Source: docs/motion.md#two-clocks; Time-to-Move (arXiv 2511.08633).
+"""
+
+from typing import Any
+
+import torch.nn.functional as F
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..dc_model.motion.clocks import ALL, Clocks
+from ..dc_model.motion.warp import grown
+from .checks import require_count, require_multiple_of_8
+from .door import checked
+from .host import keys
+from .host.followed_reference import Followed
+from .host.options import with_transformer_option
+from .inputs import CATEGORY
+from .visual_detail import Encoder
+
+
+def follow(
+    model: Any,
+    vae: Any,
+    reference: Tensor,
+    clocks: Clocks,
+    mask: Tensor | None = None,
+    may_move: Tensor | None = None,
+    soft_border: int = 0,
+) -> Any:
+    """A clone of a MODEL that follows `reference` `[T, H, W, 3]`; one frame stands for all.
+
+    mask: `[1 or T, H, W]`, 1 where the reference shows the motion; None is everywhere. may_move: of
+    that shape, 0 where the video stays the reference; its border of `soft_border` pixels is
+    released later the further out. One frame shows no motion: it is only what stays. Raises
+    InputError for sizes and counts that do not fit.
+    """
+    frames, height, width = reference.shape[:3]
+    require_multiple_of_8(width=width, height=height)
+    remedy = "give 1 mask, or one for each frame of the reference"
+    for masks in (mask, may_move):
+        if masks is not None and frames > 1:
+            require_count(masks.shape[0], (1, frames), "masks", remedy)
+    if frames == 1:
+        clocks = Clocks(ALL, ALL, clocks.strength)
+    moved = reference.new_ones(1, height, width) if mask is None else mask
+    free = None if may_move is None else softened(may_move, soft_border)
+    latents = Encoder(vae, height, width)(reference)
+    return with_transformer_option(model, keys.REFERENCE, Followed(latents, moved, free, clocks))
+
+
+def softened(masks: Tensor, border: int) -> Tensor:
+    """Masks `[K, H, W]` that rise over `border` pixels from their outline to the inside."""
+    if border == 0:
+        return masks
+    half = border // 2
+    inner = grown(masks, half - border)
+    padded = F.pad(inner[:, None], (half,) * 4, mode="replicate")
+    return F.avg_pool2d(padded, 2 * half + 1, stride=1)[:, 0]
+
+
+class ReferenceMotion(io.ComfyNode):
+    """Holds parts of the video to a rough reference for the first part of sampling."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        timestep = {"min": 1, "max": ALL}
+        return io.Schema(
+            node_id="DynamiCrafterReferenceMotion",
+            display_name="DynamiCrafter Reference Motion",
+            search_aliases=[
+                "motion control",
+                "motion brush",
+                "time to move",
+                "hold region",
+                "masked motion",
+            ],
+            category=f"{CATEGORY}/motion",
+            description="The video follows a rough reference: what it shows moves that way, and "
+            "the model draws the rest. Works with every sampler.",
+            inputs=[
+                io.Model.Input(
+                    "model", tooltip="A DynamiCrafter model. Only the output is changed."
+                ),
+                io.Vae.Input("vae", tooltip="The checkpoint's, or any Stable Diffusion 1.x VAE."),
+                io.Image.Input(
+                    "reference",
+                    tooltip="From Drag Motion or Camera Motion, or any video of the same length "
+                    "and size. One image shows no motion; it is what stays outside may_move.",
+                ),
+                io.Int.Input(
+                    "weak_timestep",
+                    default=940,
+                    tooltip="Sampling starts here from the noised reference. Lower keeps more of "
+                    "the reference outside the mask.",
+                    **timestep,
+                ),
+                io.Int.Input(
+                    "strong_timestep",
+                    default=860,
+                    tooltip="Inside the mask the reference is held down to here. Lower follows the "
+                    "motion more exactly; higher leaves more to the model. At most weak_timestep.",
+                    **timestep,
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="1 = as set. 0 = the video without this node. Between, all is "
+                    "released earlier.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="What the reference moves, for each frame. Without it: everything.",
+                ),
+                io.Mask.Input(
+                    "may_move",
+                    optional=True,
+                    tooltip="White may change; black stays the reference on every frame. Grey is "
+                    "sampled from a lower noise level.",
+                ),
+                io.Int.Input(
+                    "soft_border",
+                    default=16,
+                    min=0,
+                    max=512,
+                    optional=True,
+                    tooltip="Pixels over which may_move fades to the inside.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model")],
+        )
+
+    @classmethod
+    @checked
+    def execute(
+        cls,
+        model: Any,
+        vae: Any,
+        reference: Tensor,
+        weak_timestep: int,
+        strong_timestep: int,
+        strength: float,
+        mask: Tensor | None = None,
+        may_move: Tensor | None = None,
+        soft_border: int = 16,
+    ) -> io.NodeOutput:
+        clocks = Clocks(weak_timestep, strong_timestep, strength)
+        return io.NodeOutput(follow(model, vae, reference, clocks, mask, may_move, soft_border))
+
+
+NODES = [ReferenceMotion]

@@ -1,0 +1,30 @@
+"""Motion Amount: the given model at 0, and the gates of a clone elsewhere."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pack.dc_model.variants import VARIANTS
+from pack.nodes import motion_amount
+from pack.nodes.motion_amount import dial
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> Any:
+    made = SimpleNamespace(variant=VARIANTS["512"])
+    monkeypatch.setattr(motion_amount, "require_model", lambda given: given)
+    monkeypatch.setattr(motion_amount, "scale_gates", lambda *given: given)
+    return made
+
+
+@pytest.mark.parametrize("means", ["all", "speed", "lambda", "start"])
+def test_0_is_the_model_as_it_is(model: Any, means: str) -> None:
+    assert dial(model, 0.0, means) == (model, 0, 1000)
+
+
+def test_more_motion_sets_all_three(model: Any) -> None:
+    assert dial(model, 1.0, "all") == ((model, 1.0, 0.5, ""), 15, 940)
+
+
+def test_without_lambda_the_model_stays(model: Any) -> None:
+    assert dial(model, -1.0, "speed") == (model, 30, 1000)
