@@ -27,6 +27,7 @@ from . import (
     visual_detail,
 )
 from .host.pack_folder import warn_of_folder
+from .host.replacements import register_replacements
 
 # As the host sees it: a link keeps its own name.
 FOLDER = Path(__file__).parents[1].name
@@ -61,6 +62,7 @@ class DynamiCrafterExtension(ComfyExtension):
     async def on_load(self) -> None:
         warn_of_folder(FOLDER)
         video_distance.register_folder()
+        await register_replacements()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [node for stage in STAGES for node in stage.NODES]
