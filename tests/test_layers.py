@@ -18,6 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"dc_model"},
     "evaluation": {"dc_model", "training"},
     "research": {"dc_model", "training", "evaluation"},
+    "benchmarks": {"dc_model"},
     "scripts": {"research"},
 }
 

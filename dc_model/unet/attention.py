@@ -168,11 +168,13 @@ class DualCrossAttention(Projections):
             out = self._attend_rows(q, self.to_k(text_key), self.to_v(text_value), options)
         image, strength = conditions.image, image_strength(options)
         if self.image_attention and image is not None and strength != 0:
+            k, v = self.to_k_ip(image), self.to_v_ip(image)
+            seen = self._attend_rows(q, k, v, options)
             weight = self.gate() * strength
             if isinstance(weight, Tensor):
-                weight = cast_like(weight, out)
-            k, v = self.to_k_ip(image), self.to_v_ip(image)
-            out = out + self._attend_rows(q, k, v, options) * weight
+                out = torch.addcmul(out, seen, cast_like(weight, out))
+            else:
+                out = torch.add(out, seen, alpha=weight)
         return self.to_out(out)
 
     def _attend_rows(self, q: Tensor, k: Tensor, v: Tensor, options: Mapping[str, Any]) -> Tensor:

@@ -8,7 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..frames import fold_frames, unfold_frames
-from .ops import Operations
+from .ops import Operations, add_in_order
+
+# How [B, C, T, H, W] is stored: as the layers along time want it, and as `fold_frames` does.
+CHANNELS_FIRST, FRAMES_FIRST = (0, 1, 2, 3, 4), (0, 2, 1, 3, 4)
 
 
 class TemporalConv(nn.Module):
@@ -33,7 +36,7 @@ class TemporalConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: `[B, C, T, H, W]`, the statistics run over T, H and W. Returns the same shape."""
-        return x + self.conv4(self.conv3(self.conv2(self.conv1(x))))
+        return add_in_order(x, self.conv4(self.conv3(self.conv2(self.conv1(x)))), FRAMES_FIRST)
 
 
 class ResBlock(nn.Module):
@@ -82,10 +85,11 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor, num_frames: int) -> Tensor:
         """x: `[B*T, C, H, W]`; embedding: `[B*T, E]`. Returns `[B*T, C_out, H, W]`."""
         h = self.in_layers(x) + self.emb_layers(embedding)[:, :, None, None]
-        h = self.skip_connection(x) + self.out_layers(h)
+        skip, h = self.skip_connection(x), self.out_layers(h)
         if not self.temporal:
-            return h
-        h = unfold_frames(h, num_frames)  # [B, C, T, H, W]
+            return skip + h
+        skip, h = unfold_frames(skip, num_frames), unfold_frames(h, num_frames)
+        h = add_in_order(skip, h, CHANNELS_FIRST)  # [B, C, T, H, W]
         return fold_frames(self.temopral_conv(h))  # [B*T, C, H, W]
 
 

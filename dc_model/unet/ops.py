@@ -64,6 +64,22 @@ def cast_like(parameter: Tensor, x: Tensor) -> Tensor:
     return parameter.to(device=x.device, dtype=x.dtype)
 
 
+def add_in_order(a: Tensor, b: Tensor, order: tuple[int, ...]) -> Tensor:
+    """`a + b`, stored with the dimensions in `order`, the slowest first.
+
+    A sum that is laid out for what reads it next saves the copy in between. With gradients, or
+    under `torch.compile`, which lays out by itself, it is the plain sum.
+    """
+    if torch.compiler.is_compiling() or (
+        torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)
+    ):
+        return a + b
+    places = [order.index(dim) for dim in range(a.ndim)]
+    dtype = torch.result_type(a, b)
+    out = a.new_empty([a.shape[dim] for dim in order], dtype=dtype).permute(places)
+    return torch.add(a, b, out=out)
+
+
 def timestep_embedding(values: Tensor, dim: int, max_period: float = 10000.0) -> Tensor:
     """Sinusoidal embedding, cosines first.
 

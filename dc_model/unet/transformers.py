@@ -178,7 +178,8 @@ class SpatialTransformer(nn.Module):
         """x: `[B*T, C, H, W]`. Returns the same shape."""
         options = conditions.options
         options["activations_shape"] = list(x.shape)
-        h = self.norm(x).flatten(2).transpose(1, 2)  # [B*T, H*W, C]
+        # Stored in this order, the linear layer takes its bias along.
+        h = self.norm(x).flatten(2).transpose(1, 2).contiguous()  # [B*T, H*W, C]
         h = self.proj_in(h)
         for i, block in enumerate(self.transformer_blocks):
             options["block_index"] = i
@@ -219,7 +220,8 @@ class TemporalTransformer(nn.Module):
     def forward(self, x: Tensor, conditions: Conditions) -> Tensor:
         """x: `[B*T, C, H, W]`; the norm's statistics run over T, H and W. Returns x's shape."""
         frames = conditions.num_frames
-        h = self.norm(unfold_frames(x, frames))  # [B, C, T, H, W]
+        x = unfold_frames(x, frames)  # [B, C, T, H, W]
+        h = self.norm(x)
         batch, _, _, height, width = h.shape
         h = h.permute(0, 3, 4, 2, 1).flatten(0, 2)  # [B*H*W, T, C]
         h = self.proj_in(h) if self.use_linear else self._conv(self.proj_in, h)
@@ -227,7 +229,7 @@ class TemporalTransformer(nn.Module):
             h = block(h, conditions.options)
         h = self.proj_out(h) if self.use_linear else self._conv(self.proj_out, h)
         h = h.unflatten(0, (batch, height, width)).permute(0, 4, 3, 1, 2)  # [B, C, T, H, W]
-        return x + fold_frames(h)
+        return fold_frames(x + h)  # stored as `x` was, so folding copies nothing
 
     @staticmethod
     def _conv(layer: nn.Module, h: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dc_model.unet.ops import cast_like, sdpa, timestep_embedding
+from dc_model.unet.ops import add_in_order, cast_like, sdpa, timestep_embedding
 
 
 def test_sdpa_is_softmax_attention_per_head():
@@ -48,3 +48,21 @@ def test_timestep_embedding_is_the_published_one(golden, dim):
 def test_cast_like_takes_dtype_and_device():
     out = cast_like(torch.ones(2), torch.zeros(1, dtype=torch.float16))
     assert out.dtype == torch.float16
+
+
+def test_a_sum_is_stored_in_the_order_asked_for():
+    g = torch.Generator().manual_seed(0)
+    a = torch.randn(2, 3, 4, generator=g)
+    b = torch.randn(4, 3, 2, generator=g, dtype=torch.float64).permute(2, 1, 0)
+    with torch.no_grad():
+        out = add_in_order(a, b, (1, 0, 2))
+    assert torch.equal(out, a + b)
+    assert out.dtype == torch.float64
+    assert out.transpose(0, 1).is_contiguous()
+
+
+def test_a_sum_in_an_order_has_gradients():
+    a = torch.ones(2, 3, requires_grad=True)
+    add_in_order(a, torch.ones(2, 3), (1, 0)).sum().backward()
+    assert a.grad is not None
+    assert torch.equal(a.grad, torch.ones(2, 3))

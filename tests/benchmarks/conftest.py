@@ -1,0 +1,5 @@
+"""Makes `benchmarks` importable."""
+
+from checkout import import_package
+
+import_package("benchmarks")
