@@ -31,11 +31,7 @@ SAFETENSORS_SUFFIXES = (".safetensors", ".sft")
 # What the first bytes show, and what to do.
 KINDS = (
     (rb"PK", "a zip archive without its records", DOWNLOAD_AGAIN),
-    (
-        rb"\x80[\x02-\x05]",
-        "a pickle that PyTorch did not write and that can run code",
-        TO_SAFETENSORS,
-    ),
+    (rb"\x80[\x02-\x05]", "a pickle of another program, which can run code", TO_SAFETENSORS),
     (rb"GGUF", "a GGUF file", "choose the safetensors or ckpt file"),
     (rb"\x1f\x8b", "a gzip archive", "unpack it"),
     (rb"7z\xbc\xaf", "a 7z archive", "unpack it"),

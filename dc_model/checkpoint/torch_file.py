@@ -39,16 +39,15 @@ class Place(NamedTuple):
     size: int
 
 
-class Content(NamedTuple):
-    """What a file's pickle holds. unread: tensors in it whose bytes are still in the file, where
-    they start."""
-
-    value: Any
-    unread: list[tuple[Tensor, int]]
+# Storages whose bytes are still in the file, and where they start.
+Unread = list[tuple[Tensor, int]]
 
 
-def read_archive(file: IO[bytes], size: int) -> Content:
-    """A zip archive's. Raises CheckpointError, or what broken bytes make Python raise."""
+def read_archive(file: IO[bytes], size: int) -> tuple[Any, Unread]:
+    """What the pickle in a zip archive holds.
+
+    Raises CheckpointError, or what broken bytes make Python raise.
+    """
     places = record_places(file, size)
     pickle = _find_pickle(places)
     folder = pickle.removesuffix("data.pkl")
@@ -61,7 +60,7 @@ def read_archive(file: IO[bytes], size: int) -> Content:
             f"Its byte order is {shown(_read(file, order, 16))}, not little: {TO_SAFETENSORS}."
         )
     mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    unread = []
+    unread: Unread = []
 
     def find_storage(name: str, count: int, itemsize: int) -> Tensor:
         start, length = places[f"{folder}data/{name}"]
@@ -74,7 +73,7 @@ def read_archive(file: IO[bytes], size: int) -> Content:
         return data
 
     listing = io.BytesIO(_read(file, places[pickle], MAX_PICKLE))
-    return Content(read_pickle(listing, find_storage, size), unread)
+    return read_pickle(listing, find_storage, size), unread
 
 
 def _find_pickle(records: Mapping[str, Place]) -> str:
@@ -131,8 +130,8 @@ def _read(file: IO[bytes], place: Place, most: int) -> bytes:
     return file.read(min(place.size, most))
 
 
-def read_legacy(file: IO[bytes], size: int) -> Content:
-    """Of a file of PyTorch before 1.6: five pickles, then the storages."""
+def read_legacy(file: IO[bytes], size: int) -> tuple[Any, Unread]:
+    """The same of a file of PyTorch before 1.6: five pickles, then the storages."""
     made: dict[str, tuple[Tensor, int]] = {}
 
     def find_storage(name: str, count: int, itemsize: int) -> Tensor:
@@ -158,11 +157,11 @@ def read_legacy(file: IO[bytes], size: int) -> Content:
             raise ValueError(f"storage {shown(name)} is not of {count} numbers")
         unread.append((data, at + 8))
         at += 8 + len(data)
-    return Content(value, unread)
+    return value, unread
 
 
-def read_rest(file: IO[bytes], unread: list[tuple[Tensor, int]]) -> None:
-    """The bytes of tensors that are not mapped."""
+def read_rest(file: IO[bytes], unread: Unread) -> None:
+    """Fills the storages that are not mapped."""
     for data, start in unread:
         file.seek(start)
         if file.readinto(memoryview(data.numpy())) != len(data):  # type: ignore[attr-defined]
