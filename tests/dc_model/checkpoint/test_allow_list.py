@@ -1,5 +1,6 @@
 """Across pickles and inspect: each kind that the allow list bars is refused by its name."""
 
+import io
 import pickle
 import struct
 import zipfile
@@ -8,6 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoint_files import read_or_refuse, refused, rewritten
+
+from dc_model.checkpoint.detect import CheckpointError
+from dc_model.checkpoint.pickles import read_pickle
 
 # One file's GLOBALs as pickles write them.
 REFUSED_NAMES = (
@@ -47,12 +51,12 @@ def test_every_other_name_is_refused_by_name(
     assert "can run code" in message
 
 
-@pytest.mark.parametrize("code", [c for c in range(256) if c not in ALLOWED_INSTRUCTIONS])
-def test_every_other_instruction_is_refused(
-    code: int, whole: dict[str, bytes], tmp_path: Path
-) -> None:
-    program = b"}" + bytes([code]) + bytes(16)
-    assert "holds the instruction" in refused(with_program(program, whole, tmp_path))
+def test_every_other_instruction_is_refused() -> None:
+    for code in range(256):
+        if code not in ALLOWED_INSTRUCTIONS:
+            program = io.BytesIO(b"\x80\x02}" + bytes([code]) + bytes(16) + b".")
+            with pytest.raises(CheckpointError, match="holds the instruction"):
+                read_pickle(program, lambda *_: pytest.fail("a storage was read"), 100)
 
 
 PROGRAMS = {
