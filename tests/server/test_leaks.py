@@ -101,7 +101,10 @@ def test_the_process_is_flat_after_the_third_prompt(record: Record) -> None:
 
 
 def test_every_result_equals_a_fresh_servers(studio: Studio, record: Record) -> None:
-    """The other server runs them in another order, and forgets everything before the first and every fifth."""
+    """The other server runs them in another order.
+
+    It forgets everything before the first and every fifth.
+    """
     with without_one_dnn(studio.server):
         for number in reversed(range(PROMPTS)):
             if (PROMPTS - 1 - number) % 5 == 0:
