@@ -5,14 +5,15 @@ Source: docs/motion.md#camera.
 
 from typing import Any
 
+import comfy.model_management
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..dc_model.motion.camera import MOVES, camera_path, move_camera, written_path
-from ..dc_model.preprocess import fit_image
 from .checks import InputError, require_count
 from .door import checked
 from .drag_motion import fitted_picture, length_input
+from .host.pictures import fit_pictures
 from .inputs import CATEGORY, size_inputs
 
 WRITTEN = "path"
@@ -37,7 +38,8 @@ def film(
     written = move == WRITTEN
     cameras = written_path(path, length) if written else camera_path(move, amount, length)
     near = None if depth is None else _fitted_depth(depth, image, width, height)
-    video, masks = move_camera(picture, cameras, near)
+    stop = comfy.model_management.throw_exception_if_processing_interrupted
+    video, masks = move_camera(picture, cameras, near, stop)
     return video.movedim(1, -1), masks
 
 
@@ -52,7 +54,7 @@ def _fitted_depth(depth: Tensor, image: Tensor, width: int, height: int) -> Tens
             f"{wanted[0]}; make it from this image."
         )
     grey = depth.mean(dim=-1)[:, None]  # [1, 1, H, W]
-    return fit_image(grey, height, width, "crop")[0, 0].clamp(0, 1)
+    return fit_pictures(grey, height, width, "crop")[0, 0].clamp(0, 1)
 
 
 class CameraMotion(io.ComfyNode):

@@ -271,6 +271,18 @@ def require_room(videos: int, length: int, height: int, width: int) -> None:
         )
 
 
+def require_pixel_room(length: int, height: int, width: int) -> None:
+    """InputError when a video's frames and their masks would not fit into the free memory."""
+    free = comfy.model_management.get_free_memory(torch.device("cpu"))
+    # Three colours and the mask, once as they are made and once joined.
+    needed = 2 * length * 4 * height * width * 4
+    if needed > free:
+        raise InputError(
+            f"{length} frames of {width} x {height} need {needed / 1e9:.1f} GB, but "
+            f"{free / 1e9:.1f} GB are free; choose a smaller size or length."
+        )
+
+
 def _require_plain(value: Any, name: str, expected: str, remedy: str) -> Tensor:
     """`value`, or InputError unless it is a dense tensor of floats with data."""
     if not isinstance(value, Tensor):

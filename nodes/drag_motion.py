@@ -5,15 +5,16 @@ Source: docs/motion.md#drag.
 
 from typing import Any, NamedTuple
 
+import comfy.model_management
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..dc_model.motion.drag import drag
 from ..dc_model.motion.path import middle, path_of_masks, read_path
-from ..dc_model.preprocess import fit_image
-from .checks import InputError, require_count, require_multiple_of_8, require_room
+from .checks import InputError, require_count, require_multiple_of_8, require_pixel_room
 from .door import checked
 from .host.path_picture import path_picture
+from .host.pictures import fit_pictures
 from .inputs import CATEGORY, size_inputs
 
 
@@ -32,9 +33,9 @@ def fitted_picture(image: Tensor, width: int, height: int, length: int) -> Tenso
     not fit into the memory.
     """
     require_multiple_of_8(width=width, height=height)
-    require_room(1, length, height, width)
+    require_pixel_room(length, height, width)
     require_count(image.shape[0], (1,), "images", "connect one picture")
-    return fit_image(image.movedim(-1, 1), height, width, "crop")[0].clamp(0, 1)
+    return fit_pictures(image.movedim(-1, 1), height, width, "crop")[0].clamp(0, 1)
 
 
 def drag_picture(
@@ -58,7 +59,8 @@ def drag_picture(
         poses = read_path(path, (*middle(cut), 1.0, 0.0), length)
     else:
         poses = path_of_masks(_fitted(path_masks, image, width, height), length)
-    video, masks = drag(picture, cut, poses)
+    stop = comfy.model_management.throw_exception_if_processing_interrupted
+    video, masks = drag(picture, cut, poses, stop)
     preview = path_picture(picture.movedim(0, -1), poses[:, :2])
     return Dragged(video.movedim(1, -1), masks, preview)
 
@@ -70,7 +72,7 @@ def _fitted(masks: Tensor, image: Tensor, width: int, height: int) -> Tensor:
             f"A mask has {masks.shape[2]} x {masks.shape[1]} pixels, the image {image.shape[2]} x "
             f"{image.shape[1]}; paint it on this image, for example with Load Image's mask editor."
         )
-    return fit_image(masks[:, None], height, width, "crop")[:, 0].clamp(0, 1)
+    return fit_pictures(masks[:, None], height, width, "crop")[:, 0].clamp(0, 1)
 
 
 def length_input() -> Any:

@@ -4,6 +4,8 @@ Source: docs/motion.md#camera; Time-to-Move (arXiv 2511.08633), which moves a ca
 picture the same way.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -56,14 +58,17 @@ def written_path(text: str, num_frames: int) -> Tensor:
 
 
 def move_camera(
-    picture: Tensor, cameras: Tensor, depth: Tensor | None = None
+    picture: Tensor,
+    cameras: Tensor,
+    depth: Tensor | None = None,
+    on_frame: Callable[[], object] = lambda: None,
 ) -> tuple[Tensor, Tensor]:
     """The reference video `[T, C, H, W]` and what of it was in the picture `[T, H, W]`.
 
     picture: `[C, H, W]` in [0, 1]. cameras: `[T, 5]`, in `COLUMNS`: where the camera is, as shares
         of width and height to the right and downwards; zoom, above 1 nearer; roll in degrees,
         clockwise; orbit, to the right around the middle distance.
-    depth: `[H, W]` in [0, 1], 1 nearest, which an orbit needs.
+    depth: `[H, W]` in [0, 1], 1 nearest, which an orbit needs. on_frame: called before each frame.
 
     Places that the picture does not show are filled smoothly and 0 in the mask. A frame whose
     camera stands still is the picture. Raises ValueError for an orbit without depth and for a zoom
@@ -82,6 +87,7 @@ def move_camera(
     home = (width / 2, height / 2)
     frames, masks = [], []
     for x, y, zoom, roll, orbit in cameras.tolist():
+        on_frame()
         if (x, y, zoom, roll, orbit) == STILL:
             frames.append(picture)
             masks.append(picture.new_ones(height, width))

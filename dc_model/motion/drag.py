@@ -3,6 +3,8 @@
 Source: docs/motion.md#drag; Time-to-Move (arXiv 2511.08633), cut and drag.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -13,11 +15,17 @@ from .warp import fill, grown, place
 SCALES = (0.05, 20.0)
 
 
-def drag(picture: Tensor, mask: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
+def drag(
+    picture: Tensor,
+    mask: Tensor,
+    poses: Tensor,
+    on_frame: Callable[[], object] = lambda: None,
+) -> tuple[Tensor, Tensor]:
     """The reference video `[T, C, H, W]` and what moves in it `[T, H, W]`, both in [0, 1].
 
     picture: `[C, H, W]`; mask: `[H, W]`, 1 on what moves. poses: `[T, 4]`, each frame's x, y in
     pixels of the middle of what moves, its scale and its turn in degrees, clockwise.
+    on_frame: called before each frame.
 
     A frame whose pose is the picture's own is the picture itself. Raises ValueError for an empty or
     full mask and for scales out of 0.05 to 20.
@@ -36,6 +44,7 @@ def drag(picture: Tensor, mask: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
     whole = fill(picture, inside if bool(inside.any()) else (mask >= mask.max()).to(picture))
     frames, masks = [], []
     for x, y, scale, turn in poses.tolist():
+        on_frame()
         if _is_home((x, y, scale, turn), home):
             frames.append(picture)
             masks.append(mask.to(picture))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shipped import animate, between, boxes, family, longer
+from shipped import animate, between, boxes, directed, family, longer
 from shipped.box import Box, blueprint
 from shipped.layout import Group, Layout
 from shipped.names import TITLES, file_name
@@ -17,6 +17,7 @@ WORKFLOWS: dict[str, Callable[[Sheet], list[Group]]] = {
     "256": animate.at_256,
     "cil": family.cil,
     "toon": between.toon,
+    "drag": directed.drag,
     "extend": longer.extend,
     "folder": animate.folder,
     "refine": animate.refine,
@@ -25,6 +26,7 @@ WORKFLOWS: dict[str, Callable[[Sheet], list[Group]]] = {
     "lambda": animate.lambda_study,
     "long": longer.long,
     "low_memory": animate.low_memory,
+    "camera": directed.camera,
     "prompt_travel": animate.prompt_travel,
     "pruned": animate.pruned,
     "loop": between.loop,

@@ -61,3 +61,8 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=found):
         drag_picture(image, painted, "20, 8", size)
+
+
+def test_a_video_beyond_the_memory_is_refused_before_the_work() -> None:
+    with pytest.raises(InputError, match=r"1024 frames of 8192 x 8192 need .* GB, but"):
+        drag_picture(picture(), mask(), "20, 8", (8192, 8192, 1024))

@@ -115,3 +115,9 @@ def test_cameras_that_cannot_be_are_refused(cameras: Tensor, found: str) -> None
 def test_an_unknown_move_is_refused() -> None:
     with pytest.raises(ValueError, match="move is 'dolly'; choose one of pan_left"):
         camera_path("dolly", 0.1, 2)
+
+
+def test_each_frame_can_be_stopped() -> None:
+    seen: list[int] = []
+    move_camera(dot(3, 3), camera_path("pan_left", 0.1, 3), on_frame=lambda: seen.append(1))
+    assert len(seen) == 3

@@ -76,3 +76,10 @@ def test_inputs_are_left_as_they_are() -> None:
 def test_what_cannot_be_dragged_is_refused(mask: Tensor, scale: float, found: str) -> None:
     with pytest.raises(ValueError, match=found):
         drag(ramp(), mask, poses((9, 9, scale, 0)))
+
+
+def test_each_frame_can_be_stopped() -> None:
+    seen: list[int] = []
+    mask = bar(24, 24, 8, 8)
+    drag(painted(mask), mask, poses((24, 24, 1, 0), (25, 24, 1, 0)), lambda: seen.append(1))
+    assert len(seen) == 2
