@@ -28,6 +28,7 @@ Where to change what:
 
 - the gate lambda and the user's factor: `unet.attention`; the node: `nodes/image_lambda.py`;
 - visual detail guidance: `vdg` lays the latents out; `vdg.join` concatenates them to the noise;
+- motion that is shown, not described: `motion`; until when a place is held: `motion.clocks`;
 - the published sampler: `sampling.ddim`, its grids and noise levels: `sampling.schedule`;
 - a relative of the model, with all that is known of it: `variants`;
 - all parts as one, without ComfyUI: `pipeline.load`, `Pipeline.animate`;

@@ -10,6 +10,7 @@ entry `t` is timestep `t + 1`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 from torch import Tensor
@@ -60,10 +61,10 @@ def held(release: Tensor, timestep: int) -> Tensor:
 def steps_to_skip(release: Tensor, timesteps: Sequence[int]) -> int:
     """How many first steps show nothing but the noised reference.
 
-    timesteps: the schedule's entries at which steps start, falling.
+    timesteps: the schedule's entries at which steps start.
     """
     last = float(release.max())
-    return sum(timestep + 1 > last for timestep in timesteps)
+    return sum(1 for _ in takewhile(lambda timestep: timestep + 1 > last, timesteps))
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,8 @@ def _point(piece: str, width: int) -> Point:
     except ValueError:
         values, number = (), None
     # NaN is not below anything.
-    if not 2 <= len(values) <= width or not all(abs(value) < LARGEST for value in values):
+    near = all(abs(value) < LARGEST for value in (*values, number or 0))
+    if not 2 <= len(values) <= width or not near:
         raise ValueError(
             f"The path has a point '{shown(piece)}'; write it as two to {width} numbers with "
             "commas between, such as 320, 160, or with its frame, such as 15: 320, 160."

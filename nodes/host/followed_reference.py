@@ -64,7 +64,9 @@ def follow_reference(
     if not bool(begun.any()):
         return executor(guider, sigmas, extra_args, *given)
     image = torch.zeros_like(noise) if latent_image is None else latent_image
-    if not bool(noise[begun].any()):  # another stage left the sum of latent and noise
+    if sigmas[0] > 0 and not bool(
+        noise[begun].any()
+    ):  # another stage left the sum of latent and noise
         noise = torch.where(begun, (image - reference) / sigmas[0], noise)
     clean = torch.where(begun, reference, image)
     skipped = steps_to_skip(torch.where(ours, release, torch.zeros_like(release)), starts)
@@ -96,6 +98,12 @@ def _laid_out(guider: Any, followed: Followed, noise: Tensor) -> tuple[Tensor, T
             f"The reference has {count} frames, the video {frames}; give both the same length, or "
             "the reference 1 frame."
         )
+    for masks in (followed.moved, followed.free):
+        if masks is not None and masks.shape[0] not in (1, frames, rows):
+            raise InputError(
+                f"Reference Motion has {masks.shape[0]} masks, the video {frames} frames; give 1 "
+                "mask or one for each frame."
+            )
     latents = guider.inner_model.process_latent_in(followed.latents).to(noise)
     latents = comfy.utils.repeat_to_batch_size(resize_latents(latents, noise), rows)
     moved = _small(followed.moved, noise)

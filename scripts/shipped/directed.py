@@ -6,10 +6,11 @@ from shipped.parts import Plain
 from shipped.sheet import Node, Output, Sheet
 
 Groups = list[Group]
-CLOCKS = {"weak_timestep": 940, "strong_timestep": 860}
 
 
-def _ending(sheet: Sheet, begun: Plain, columns: list[list[Node]], made: Node, name: str) -> Groups:
+def _following(
+    sheet: Sheet, begun: Plain, columns: list[list[Node]], made: Node, name: str
+) -> Groups:
     """The model follows `made`, a reference with its mask; guidance, sampler, video.
 
     columns: of the nodes that show the motion.
@@ -21,7 +22,8 @@ def _ending(sheet: Sheet, begun: Plain, columns: list[list[Node]], made: Node, n
         vae=model["vae"],
         reference=made["reference"],
         mask=made["mask"],
-        **CLOCKS,
+        weak_timestep=940,
+        strong_timestep=860,
     )
     guided = parts.detail(sheet, model, begun.streams, begun.image)
     sampled = parts.sampler(sheet, followed["model"], guided)
@@ -68,7 +70,7 @@ def drag(sheet: Sheet) -> Groups:
     )
     preview = sheet.add("PreviewImage", title="The path", wide=300, images=made["preview"])
     columns = [[image, nothing, box], [mask], [made], [preview]]
-    return _ending(sheet, begun, columns, made, "drag")
+    return _following(sheet, begun, columns, made, "drag")
 
 
 def camera(sheet: Sheet) -> Groups:
@@ -89,7 +91,7 @@ def camera(sheet: Sheet) -> Groups:
     made = sheet.add(
         "DynamiCrafterCameraMotion", image=begun.image, move="pan_right", amount=0.25, path=""
     )
-    return _ending(sheet, begun, [[made]], made, "camera")
+    return _following(sheet, begun, [[made]], made, "camera")
 
 
 def _scaled(sheet: Sheet, image: Output) -> Node:

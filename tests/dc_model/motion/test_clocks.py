@@ -62,6 +62,8 @@ def test_steps_in_which_all_is_held_are_skipped() -> None:
     assert steps_to_skip(release, [999, 949, 899, 499, 0]) == 2
     assert steps_to_skip(torch.tensor([1000.0]), [999, 0]) == 0
     assert steps_to_skip(torch.tensor([0.0]), [999, 0]) == 2
+    # Noise levels that rise, as an unsampler's.
+    assert steps_to_skip(release, [0, 499, 999]) == 0
 
 
 @pytest.mark.parametrize(

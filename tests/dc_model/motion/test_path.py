@@ -55,6 +55,7 @@ def test_a_video_of_one_frame_ends_where_the_path_does() -> None:
         ("nan, 1", "a point 'nan, 1'"),
         ("1e9, 1", "a point '1e9, 1'"),
         ("x: 1, 2", "a point 'x: 1, 2'"),
+        ("9" * 999 + ": 1, 2", r"a point '9{120}\.\.\.'"),
         ("1.5: 1, 2", "a point '1.5: 1, 2'"),
         ("1,\x1b2", r"a point '1,\\x1b2'"),
         ("9: 1, 2", "The path's frame 9 is outside the video"),

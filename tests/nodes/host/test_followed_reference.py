@@ -171,6 +171,12 @@ def test_other_lengths_are_refused() -> None:
         run(three)
 
 
+def test_masks_of_other_lengths_are_refused() -> None:
+    three = given()._replace(free=torch.ones(3, 16, 16))
+    with pytest.raises(InputError, match="3 masks, the video 2 frames; give 1 mask or one"):
+        run(three)
+
+
 def test_a_sampling_without_timesteps_is_refused() -> None:
     class Flow:
         pass
