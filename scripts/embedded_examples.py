@@ -43,6 +43,8 @@ EXAMPLES: Mapping[str, Example] = {
     "prompt_travel": Example(prompts=(f"0: {LEFT}\n8: {RIGHT}",)),
     "loop": Example(settings={"cfg": 1.0}),
     "ksampler": Example((SQUARE,), (FALLS,)),
+    # The tiny model keeps to its words until little noise is left (docs/motion.md#measured).
+    "camera": Example((CROSS,), (GROWS,), {"weak_timestep": 600, "strong_timestep": 100}),
     "storytelling": Example((CIRCLE, SQUARE), (LEFT, RIGHT, FALLS, RISES)),
     # In the middle of its image, so no motion leads out of it.
     "motion_control": Example(

@@ -11,6 +11,8 @@ SCHEDULE = "DynamiCrafterPromptSchedule"
 EXTEND = "DynamiCrafterExtend"
 SHOT = "DynamiCrafterShot"
 STORYBOARD = "DynamiCrafterStoryboard"
+CAMERA, DRAG = "DynamiCrafterCameraMotion", "DynamiCrafterDragMotion"
+FOLLOW = "DynamiCrafterReferenceMotion"
 # Where a prompt's words stand, by node type.
 WORDS: Mapping[str, str] = {"CLIPTextEncode": "text", SCHEDULE: "prompts", SHOT: "prompt"}
 # What a setting is called, by node type; the first input named is set unless it is a link.
@@ -42,14 +44,30 @@ INPUTS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "image_cfg": (("DynamiCrafterSampler", "image_cfg"),),
     "weight_dtype": ((LOADER, "weight_dtype"),),
     "scale_by": (("ImageScaleBy", "scale_by"),),
-    "width": ((DETAIL, "width"), ("DynamiCrafterEmptyVideo", "width"), (STORYBOARD, "width")),
-    "height": ((DETAIL, "height"), ("DynamiCrafterEmptyVideo", "height"), (STORYBOARD, "height")),
+    "width": (
+        (DETAIL, "width"),
+        ("DynamiCrafterEmptyVideo", "width"),
+        (STORYBOARD, "width"),
+        (CAMERA, "width"),
+        (DRAG, "width"),
+    ),
+    "height": (
+        (DETAIL, "height"),
+        ("DynamiCrafterEmptyVideo", "height"),
+        (STORYBOARD, "height"),
+        (CAMERA, "height"),
+        (DRAG, "height"),
+    ),
+    "weak_timestep": ((FOLLOW, "weak_timestep"),),
+    "strong_timestep": ((FOLLOW, "strong_timestep"),),
     "frames": (
         (DETAIL, "length"),
         ("DynamiCrafterEmptyVideo", "length"),
         (SCHEDULE, "length"),
         (EXTEND, "length"),
         (SHOT, "length"),
+        (CAMERA, "length"),
+        (DRAG, "length"),
     ),
     "fps": (
         (DETAIL, "fps"),
