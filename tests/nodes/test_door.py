@@ -39,6 +39,11 @@ KINDS: list[tuple[Any, list[Any], list[Any]]] = [
     (io.String.Input("a"), ["", "b"], [0, None, ["b"]]),
     (io.Boolean.Input("a"), [True, False, 0], ["true", None, 0.5]),
     (io.Image.Input("a"), [torch.zeros(1, 2, 2, 3)], [None, "b", torch.zeros(2, 2, 3), [1]]),
+    (
+        io.Mask.Input("a"),
+        [torch.zeros(1, 2, 2), torch.zeros(2, 2)],
+        [None, "b", torch.zeros(1, 0, 2), torch.zeros(1, 1, 2, 2), torch.tensor([[[NAN]]]), [1]],
+    ),
     (io.Latent.Input("a"), [LATENT], [None, {}, LATENT["samples"], {"samples": None}]),
     (io.Conditioning.Input("a"), [conditioning()], [None, [], "b", [[None, {}]], [[1]]]),
     (io.Clip.Input("a"), [FakeCLIP()], [None, "b"]),
@@ -75,6 +80,11 @@ def test_images_have_three_channels_inside() -> None:
     for channels in (1, 3, 4):
         found = node(entry).execute(a=torch.ones(1, 2, 2, channels, dtype=torch.float16))
         assert found.shape == (1, 2, 2, 3) and found.dtype == torch.float32
+
+
+def test_masks_have_a_batch_and_lie_in_0_to_1_inside() -> None:
+    found = node(io.Mask.Input("a")).execute(a=torch.tensor([[-1.0, 0.5], [2.0, 1.0]]))
+    assert found.tolist() == [[[0, 0.5], [1, 1]]]
 
 
 def test_what_dc_model_refuses_is_an_input_error() -> None:
