@@ -29,6 +29,7 @@ from . import keys
 from .conds import PerVideo, PerVideoText, PerVideoTokens
 from .foreign_nodes import (
     SaysWhatItIs,
+    refuse_boxes,
     refuse_call,
     refuse_flow,
     refuse_patches,
@@ -242,6 +243,7 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
         noise, device = kwargs["noise"], kwargs["device"]
         refuse_flow(self.model_sampling)
         refuse_patches(self.current_patcher, noise.shape[0])
+        refuse_boxes(kwargs, self.arch.context_dim)
         frames = num_frames_of(kwargs, noise)
         videos = noise.shape[0] // frames
         out: dict[str, Any] = {"num_video_frames": comfy.conds.CONDConstant(frames)}

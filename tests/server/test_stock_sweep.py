@@ -125,7 +125,7 @@ def test_nodes_for_other_models_are_refused(studio: Studio, stock: dict[str, Any
         ("HiDreamO1PatchSeamSmoothing", "no `multiplier`: this is a DynamiCrafter model"),
         ("ModelNoiseScale", "no `set_parameters`: this is a DynamiCrafter model"),
         ("RTDETR_detect", "This is a DynamiCrafter model, and the node that runs it on an image"),
-        ("FluxKVCache", "FluxKVCache is made for another kind of model; take it out"),
+        ("FluxKVCache", "for post_input, which a U-Net does not have: it is made for another kind"),
         ("SAM3_VideoTrack", "no `forward_video`: this is a DynamiCrafter model"),
     ],
 )
