@@ -9,6 +9,8 @@ import torch
 
 from ...dc_model.shown import shown
 from ..checks import InputError
+from . import keys
+from .latents import warn_of_squeeze
 
 # Guidances that compare one number for the whole batch, the input that rules them, and the value
 # at which they do not.
@@ -94,6 +96,42 @@ def _refuse_single_image(options: Mapping[str, Any], rows: int) -> None:
                 f"{node} takes single images and cannot guide {rows} frames; set its {name} to "
                 f"{neutral:g}, or take it out and use guidance_rescale of Dual-Attention Sampler."
             )
+
+
+def check_conditions(
+    executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """The host's PREPARE_SAMPLING wrapper: conditions for other models end before this one loads.
+
+    Raises InputError for what the model would leave out, or read as something else.
+    """
+    entries = [cond for given in conds.values() for cond in given or ()]
+    for cond in entries:
+        refuse_concat_mask(cond)
+        refuse_video_area(cond)
+    images = (cond.get(keys.CONCAT_LATENT) for cond in entries)
+    any(warn_of_squeeze(image, noise_shape) for image in images if image is not None)
+    return executor(model, noise_shape, conds, *args, **kwargs)
+
+
+def refuse_concat_mask(cond: Mapping[str, Any]) -> None:
+    """InputError where a node for inpainting models put its own image in place of ours."""
+    if cond.get("concat_mask") is not None:
+        raise InputError(
+            "A conditioning has a mask beside its image, as nodes for inpainting models make it "
+            "(InpaintModelConditioning), and this model takes none; take that node out and use "
+            "Set Latent Noise Mask."
+        )
+
+
+def refuse_video_area(cond: Mapping[str, Any]) -> None:
+    """InputError for an area with an extent in time, which would be taken for its height."""
+    area = cond.get("area") or ()
+    if len(area) == 7:  # "percentage", three sizes, three offsets
+        raise InputError(
+            "A conditioning's area has an extent in time, which this model's latents do not have; "
+            "use ConditioningSetAreaPercentage."
+        )
 
 
 def refuse_boxes(cond: Mapping[str, Any], width: int) -> None:

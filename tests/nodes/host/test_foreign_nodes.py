@@ -9,7 +9,12 @@ import comfy.ops
 import pytest
 from pack.dc_model.variants import UNetArch
 from pack.nodes.checks import InputError
-from pack.nodes.host.foreign_nodes import ELSEWHERE, refuse_boxes, refuse_patches
+from pack.nodes.host.foreign_nodes import (
+    ELSEWHERE,
+    check_conditions,
+    refuse_boxes,
+    refuse_patches,
+)
 from pack.nodes.host.model import HostUNet
 
 # What nodes for one other network read off it.
@@ -93,3 +98,17 @@ def test_text_boxes_of_another_width_are_refused() -> None:
         refuse_boxes({"gligen": boxes}, 1024)
     refuse_boxes({"gligen": boxes}, 768)
     refuse_boxes({}, 1024)
+
+
+def test_conditions_for_other_models_end_before_the_run() -> None:
+    def prepare(*given: Any, **_: Any) -> Any:
+        return given
+
+    good = {"positive": [{"area": ("percentage", 0.5, 1.0, 0.0, 0.0)}, {}], "negative": None}
+    assert check_conditions(prepare, "model", (4, 4, 8, 8), good) == ("model", (4, 4, 8, 8), good)
+    in_time = {"positive": [{"area": ("percentage", 1.0, 0.5, 1.0, 0.0, 0.0, 0.0)}]}
+    with pytest.raises(InputError, match=r"extent in time.*use ConditioningSetAreaPercentage"):
+        check_conditions(prepare, "model", (4, 4, 8, 8), in_time)
+    inpainted = {"positive": [{}], "negative": [{"concat_mask": object()}]}
+    with pytest.raises(InputError, match=r"mask beside its image.*use Set Latent Noise Mask"):
+        check_conditions(prepare, "model", (4, 4, 8, 8), inpainted)
