@@ -74,7 +74,7 @@ def refuse_patches(patcher: Any, rows: int) -> None:
 
 
 def _is_of_another_network(patch: Any) -> bool:
-    """Whether the host defines a patch beside a network of its own that is no U-Net of SD."""
+    """Whether the host defines a patch beside one of its networks that are not U-Nets of SD."""
     module = getattr(patch, "__module__", None) or ""
     return module.startswith("comfy.ldm.") and not module.startswith("comfy.ldm.modules.")
 
