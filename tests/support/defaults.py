@@ -56,7 +56,7 @@ class Wires:
             if str(kind).startswith("COMFY_AUTOGROW"):
                 template = options["template"]
                 (inner, spec), *_ = template["input"]["required"].items()
-                first = template["names"][0] if "names" in template else f"{inner}0"
+                first = template["names"][0] if "names" in template else f"{template['prefix']}0"
                 yield f"{name}.{first}", self._wire(str(spec[0]), inner)
                 continue
             value = self._wire(str(kind), name) or self._value(kind, name, options)
