@@ -286,10 +286,12 @@ def test_a_compiled_model_gives_the_same(studio: Studio, graph: Graph, least: st
 
 def test_a_difference_of_models_saved_as_a_lora(studio: Studio, graph: Graph, least: str) -> None:
     """LoraSave reads matrices and pictures' convolutions; it skips those along time."""
-    layer, generator = "input_blocks.1.1.proj_in", torch.Generator().manual_seed(0)
+    # Of one size, as it cuts off the largest hundredth of numbers.
+    signs = 0.5 - torch.arange(32) % 2
+    layer = "diffusion_model.input_blocks.1.1.proj_in"
     factors = {
-        f"diffusion_model.{layer}.lora_{side}.weight": torch.randn(shape, generator=generator) * 0.2
-        for side, shape in (("A", (1, 32)), ("B", (32, 1)))
+        f"{layer}.lora_A.weight": 0.4 * signs[None],
+        f"{layer}.lora_B.weight": 0.4 * signs[:, None],
     }
     loras = studio.server.base / "models" / "loras"
     loras.mkdir(parents=True, exist_ok=True)
@@ -313,6 +315,5 @@ def test_a_difference_of_models_saved_as_a_lora(studio: Studio, graph: Graph, le
     )
     video = latents(studio, again.graph, video=again.stock(**options))["video"]
     effect = relative_error(found["lora"], found["plain"])
-    assert effect > 0.01
-    # The file has half precision, and its largest hundredth of numbers is cut off.
-    assert relative_error(video, found["lora"]) < 0.1 * effect
+    assert effect > 1e-3
+    assert relative_error(video, found["lora"]) < 0.02 * effect  # the file has half precision
