@@ -171,9 +171,14 @@ def require_latent_samples(latent: Any, name: str = "The latent") -> Tensor:
 def require_latent(latent: Any, name: str = "The latent") -> Tensor:
     """The samples `[N*T, 4, h, w]` of a LATENT, or InputError when they are another model's."""
     samples = require_latent_samples(latent, name)
-    if samples.shape[1] != LATENT_CHANNELS:
-        _refuse_latent(samples, name)
+    require_rows(samples, name)
     return samples
+
+
+def require_rows(samples: Tensor, name: str = "The latent") -> None:
+    """InputError unless what any sampler samples is `[N*T, 4, h, w]`."""
+    if samples.ndim != 4 or samples.shape[1] != LATENT_CHANNELS:
+        _refuse_latent(samples, name)
 
 
 def _refuse_latent(samples: Tensor, name: str) -> NoReturn:

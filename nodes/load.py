@@ -43,6 +43,7 @@ from .host.encoders import (
 )
 from .host.files import read_checkpoint
 from .host.followed_reference import follow_reference
+from .host.foreign_nodes import check_conditions
 from .host.held_frames import hold_frames
 from .host.model import DynamiCrafterConfig
 from .host.window_hints import WRAPPER_KEY, slice_hints
@@ -227,6 +228,7 @@ def _load_model(
     kinds = comfy.patcher_extension.WrappersMP
     patcher.add_wrapper_with_key(kinds.CALC_COND_BATCH, WRAPPER_KEY, slice_hints)
     patcher.add_wrapper_with_key(kinds.PREPARE_SAMPLING, WRAPPER_KEY, check_overlap)
+    patcher.add_wrapper_with_key(kinds.PREPARE_SAMPLING, WRAPPER_KEY, check_conditions)
     # From the outside in: what is held wins over what is followed.
     for wrapper in (hold_frames, follow_reference):
         patcher.add_wrapper_with_key(kinds.SAMPLER_SAMPLE, WRAPPER_KEY, wrapper)

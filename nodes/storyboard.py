@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..dc_model.sampling.prompt_foreign import refuse_foreign
 from ..dc_model.sampling.prompt_schedule import is_numbered
 from ..dc_model.video.join import join
 from .checks import InputError, require_count
@@ -221,6 +222,7 @@ class ShotNode(io.ComfyNode):
     def execute(
         cls, prompt: str, length: int, fps: int, image: Tensor | None = None, shots: Any = None
     ) -> io.NodeOutput:
+        refuse_foreign(prompt)
         if image is not None:
             require_count(image.shape[0], (1,), "images", "give a shot the one that it starts from")
         return io.NodeOutput((*(shots or ()), Shot(prompt, length, fps, image)))

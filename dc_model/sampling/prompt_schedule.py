@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..frames import frame_index
 from ..shown import shown
+from .prompt_foreign import refuse_foreign
 from .prompt_syntax import read_entries
 
 # How often prompts of different lengths may be repeated to meet; the host's own limit is 4 as well.
@@ -32,13 +33,15 @@ def parse_schedule(text: str, num_frames: int) -> list[Segment]:
     text: one prompt per line, empty lines ignored. `frame: prompt` (or another form that
     `read_entries` knows) sets where a segment starts, a negative frame counts from the end; without
     any number the segments share the frames evenly.
-    Raises ValueError for an empty schedule, lines that are not understood, numbers on some lines
-    only, and frames that are outside the video or not ascending.
+    Raises ValueError for an empty schedule, lines that are not understood, notations of other
+    programs, numbers on some lines only, and frames that are outside the video or not ascending.
     """
     entries = read_entries(text, num_frames)
     if not entries:
         raise ValueError("The prompt schedule is empty; write one prompt per line.")
     prompts = [entry.prompt for entry in entries]
+    for prompt in prompts:
+        refuse_foreign(prompt)
     if all(entry.frame is None for entry in entries):
         if len(prompts) > num_frames:
             raise ValueError(

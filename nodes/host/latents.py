@@ -1,5 +1,6 @@
 """LATENTs of videos: rows `[N*T, 4, h, w]`, and how many of them make a video."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,11 @@ import torch
 from torch import Tensor
 
 from . import keys
+
+logger = logging.getLogger(__name__)
+
+# An upscale may round to multiples of 8, and hardly anyone sees less.
+SQUEEZE = 1.1
 
 
 def empty_latent(videos: int, length: int, height: int, width: int) -> dict[str, Any]:
@@ -53,3 +59,22 @@ def has_fixed_seed(latent: Mapping[str, Any]) -> bool:
     """Whether Latent Batch Seed Behavior asks for the same noise in every row."""
     rows, index = latent["samples"].shape[0], latent.get("batch_index")
     return isinstance(index, list) and len(index) == rows > 1 and index.count(index[0]) == rows
+
+
+def warn_of_squeeze(images: Tensor, noise_shape: Any) -> bool:
+    """A line in the log where latents were cropped or turned after their images were encoded.
+
+    images: guidance latents `[B, 4, h, w]`, which follow the size `[..., h, w]` of the noise.
+    """
+    if images.ndim != 4 or images.numel() == 0 or len(noise_shape) != 4:
+        return False  # refused elsewhere
+    (height, width), (new_height, new_width) = images.shape[-2:], noise_shape[-2:]
+    ratio = (width * new_height) / (height * new_width)
+    if 1 / SQUEEZE < ratio < SQUEEZE:
+        return False
+    logger.warning(
+        "The images of Visual Detail Guidance are %d x %d, the latents %d x %d: the images are "
+        "squeezed to fit; set width and height there to the latents' size.",
+        *(width * 8, height * 8, new_width * 8, new_height * 8),
+    )
+    return True

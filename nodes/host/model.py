@@ -24,11 +24,18 @@ from ...dc_model.frames import fold_frames, unfold_frames
 from ...dc_model.sampling.schedule import NoiseSchedule
 from ...dc_model.unet.unet import DynamiCrafterUNet
 from ...dc_model.variants import UNetArch, Variant
-from ..checks import InputError, require_image_latents, require_text_width, require_tokens
+from ..checks import (
+    InputError,
+    require_image_latents,
+    require_rows,
+    require_text_width,
+    require_tokens,
+)
 from . import keys
 from .conds import PerVideo, PerVideoText, PerVideoTokens
 from .foreign_nodes import (
     SaysWhatItIs,
+    refuse_boxes,
     refuse_call,
     refuse_flow,
     refuse_patches,
@@ -240,8 +247,10 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """The network's arguments from one CONDITIONING entry, for the whole latent batch."""
         noise, device = kwargs["noise"], kwargs["device"]
+        require_rows(noise)
         refuse_flow(self.model_sampling)
         refuse_patches(self.current_patcher, noise.shape[0])
+        refuse_boxes(kwargs, self.arch.context_dim)
         frames = num_frames_of(kwargs, noise)
         videos = noise.shape[0] // frames
         out: dict[str, Any] = {"num_video_frames": comfy.conds.CONDConstant(frames)}

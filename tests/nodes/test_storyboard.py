@@ -65,6 +65,11 @@ def test_a_shots_image_is_refused_before_anything_is_sampled(image: Tensor, mess
         ShotNode.execute("waves", LENGTH, 0, image)
 
 
+def test_a_shots_prompt_is_refused_before_anything_is_sampled() -> None:
+    with pytest.raises(ValueError, match="'--neg' in a prompt begins a negative prompt"):
+        ShotNode.execute("waves --neg blurry", LENGTH, 0, IMAGE)
+
+
 def test_shots_make_a_chain() -> None:
     first = ShotNode.execute("waves", LENGTH, 3, IMAGE).args[0]
     ((one, two),) = ShotNode.execute("storm", 9, 0, None, first).args

@@ -146,7 +146,7 @@ def test_no_run_gives_nan(studio: Studio, graph: Graph, variant: str) -> None:
     outputs = {
         f"{ending}{eta}{steps}": scene.sample(steps=steps, eta=eta, ending=ending, seed=steps)
         for ending in ("clean", "published")
-        for eta, steps in ((0.0, 1), (0.5, 3), (1.0, 7))
+        for eta, steps in ((0.0, 1), (1.0, 4))
     }
     for name, found in studio.run(graph, **outputs).items():
         samples = found[SAMPLES]

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from graphs import Graph, Link
+from safetensors.torch import save_file
 from scene import FRAMES, Scene
 from small_checkpoint import SMALL, state_dict
 from studio import Studio, relative_error
@@ -255,18 +256,23 @@ def test_a_flow_models_sampling_is_refused_by_name(
     assert f"replaced the model's sampling by {found}, which is for flow models" in message
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="the compiler's CPU back end needs g++")
-def test_a_compiled_model_gives_the_same(studio: Studio, graph: Graph) -> None:
-    least = replace(SMALL, model_channels=32, channel_mult=(1,), attention_levels=(True,))
-    other = state_dict(studio.golden / "pipeline" / "512_frames8.json", "512", arch=least)
+@pytest.fixture(scope="module")
+def least(studio: Studio) -> str:
+    """A checkpoint for nodes that take long with any other."""
+    arch = replace(SMALL, model_channels=32, channel_mult=(1,), attention_levels=(True,))
+    other = state_dict(studio.golden / "pipeline" / "512_frames8.json", "512", arch=arch)
 
     def shrink(tensors: dict[str, Tensor]) -> None:
         tensors.clear()
         tensors.update(other)
 
-    checkpoint = studio.small_checkpoint(name="-least", edit=shrink)
-    scene = Scene(studio, graph, checkpoint=checkpoint, size=32)
+    return studio.small_checkpoint(name="-least", edit=shrink)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="the compiler's CPU back end needs g++")
+def test_a_compiled_model_gives_the_same(studio: Studio, graph: Graph, least: str) -> None:
+    scene = Scene(studio, graph, checkpoint=least, size=32)
     compiled = patched(scene, "TorchCompileModel", backend="inductor")
     results = studio.run(
         graph,
@@ -276,3 +282,38 @@ def test_a_compiled_model_gives_the_same(studio: Studio, graph: Graph) -> None:
     found = {name: result[SAMPLES] for name, result in results.items()}
     assert relative_error(found["compiled"], found["plain"]) < 1e-4
     assert not torch.equal(found["compiled"], found["plain"])
+
+
+def test_a_difference_of_models_saved_as_a_lora(studio: Studio, graph: Graph, least: str) -> None:
+    """LoraSave reads matrices and pictures' convolutions; it skips those along time."""
+    # Of one size, as it cuts off the largest hundredth of numbers.
+    signs = 0.5 - torch.arange(32) % 2
+    layer = "diffusion_model.input_blocks.1.1.proj_in"
+    factors = {
+        f"{layer}.lora_A.weight": 0.4 * signs[None],
+        f"{layer}.lora_B.weight": 0.4 * signs[:, None],
+    }
+    loras = studio.server.base / "models" / "loras"
+    loras.mkdir(parents=True, exist_ok=True)
+    save_file(factors, loras / "one.safetensors")
+    options: dict[str, Any] = {"steps": 1, **HALF}
+    scene = Scene(studio, graph, checkpoint=least, size=32, frames=2)
+    changed = patched(scene, "LoraLoaderModelOnly", lora_name="one.safetensors", strength_model=1.0)
+    difference = graph.add(
+        "ModelMergeSubtract", model1=changed.model, model2=scene.model, multiplier=1.0
+    )[0]
+    settings = {"rank": 1, "lora_type": "standard", "bias_diff": False}
+    graph.add("LoraSave", filename_prefix="extracted", model_diff=difference, **settings)
+    found = latents(studio, graph, plain=scene.stock(**options), lora=changed.stock(**options))
+    shutil.move(
+        studio.server.base / "output" / "extracted_00001_.safetensors",
+        loras / "extracted.safetensors",
+    )
+    again = Scene(studio, Graph(), checkpoint=least, size=32, frames=2)
+    again = patched(
+        again, "LoraLoaderModelOnly", lora_name="extracted.safetensors", strength_model=1.0
+    )
+    video = latents(studio, again.graph, video=again.stock(**options))["video"]
+    effect = relative_error(found["lora"], found["plain"])
+    assert effect > 1e-3
+    assert relative_error(video, found["lora"]) < 0.02 * effect  # the file has half precision

@@ -16,11 +16,13 @@ pytestmark = pytest.mark.server
 
 SAMPLES = "value.samples"
 SCHEDULERS = ("simple", "ddim_uniform", "normal", "sgm_uniform", "beta")
+# One with even steps, one with a long last step, one with short steps at both ends.
+KINDS = ("simple", "normal", "beta")
 STEPS, MANY_STEPS, SEED = 10, 250, 3
 # Noise levels reach 6455, so rounding alone reaches 4e-4 of a latent.
 ROUNDING = 1e-3
 
-# Largest relative distance from the solution, of five schedulers.
+# Largest relative distance from the solution, of all schedulers.
 DETERMINISTIC = {
     "euler": 0.16,
     "heun": 0.70,
@@ -111,10 +113,12 @@ def sample(scene: Scene, name: str, scheduler: str, steps: int = STEPS) -> Link:
     ]
 
 
-def run_all(studio: Studio, graph: Graph, name: str) -> dict[str, Tensor]:
+def run_all(
+    studio: Studio, graph: Graph, name: str, schedulers: tuple[str, ...]
+) -> dict[str, Tensor]:
     """The result by scheduler."""
     scene = tiny_scene(studio, graph)
-    outputs = {scheduler: sample(scene, name, scheduler) for scheduler in SCHEDULERS}
+    outputs = {scheduler: sample(scene, name, scheduler) for scheduler in schedulers}
     results = studio.run(graph, **outputs)
     return {scheduler: found[SAMPLES] for scheduler, found in results.items()}
 
@@ -130,7 +134,7 @@ def test_every_sampler_of_the_server_is_here(studio: Studio) -> None:
 def test_a_deterministic_sampler_finds_the_solution(
     studio: Studio, graph: Graph, solution: Tensor, name: str
 ) -> None:
-    for scheduler, found in run_all(studio, graph, name).items():
+    for scheduler, found in run_all(studio, graph, name, SCHEDULERS).items():
         assert relative_error(found, solution) < DETERMINISTIC[name], scheduler
 
 
@@ -139,7 +143,7 @@ def test_a_stochastic_sampler_finds_another_video_of_the_same_kind(
     studio: Studio, graph: Graph, solution: Tensor, name: str
 ) -> None:
     low, high = STOCHASTIC[name]
-    for scheduler, found in run_all(studio, graph, name).items():
+    for scheduler, found in run_all(studio, graph, name, KINDS).items():
         assert low < float(found.std() / solution.std()) < high, scheduler
         assert relative_error(found, solution) > 0.3, scheduler
 
@@ -150,10 +154,10 @@ def test_a_sampler_equals_its_sibling(studio: Studio, graph: Graph, name: str) -
     outputs = {
         f"{which}_{scheduler}": sample(scene, sampler, scheduler, steps=3)
         for which, sampler in (("this", name), ("sibling", SAME[name]))
-        for scheduler in SCHEDULERS
+        for scheduler in KINDS[:2]
     }
     results = studio.run(graph, **outputs)
-    for scheduler in SCHEDULERS:
+    for scheduler in KINDS[:2]:
         found, expected = (results[f"{w}_{scheduler}"][SAMPLES] for w in ("this", "sibling"))
         assert relative_error(found, expected) < ROUNDING, scheduler
 
@@ -170,7 +174,7 @@ def test_a_stochastic_sampler_without_noise_finds_the_solution(
     guider, noise = scene.cfg_guider(1.0), graph.add("RandomNoise", noise_seed=SEED)[0]
     outputs = {
         scheduler: scene.sample_custom(noise, guider, sampler, scene.sigmas(STEPS, scheduler))
-        for scheduler in SCHEDULERS
+        for scheduler in KINDS
     }
     for scheduler, found in studio.run(graph, **outputs).items():
         assert relative_error(found[SAMPLES], solution) < bound, scheduler

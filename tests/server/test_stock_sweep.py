@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from comfyui.client import PromptError
-from defaults import default_inputs, takes_our_wires
+from control_files import write_control_net
+from defaults import FILES, Wires, takes_our_wires
 from graphs import Graph, Link, Node
+from safetensors.torch import save_file
 from scene import Scene
 from studio import Studio, relative_error
 from torch import Tensor
@@ -18,13 +21,14 @@ from torch import Tensor
 pytestmark = pytest.mark.server
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "stock_nodes.md"
-EXACT = 1e-5
+EXACT, SAMPLES = 1e-5, "value.samples"
 ROWS = {
     "changes the video": "acts",
     "changes nothing": "nothing",
     "works on the latents": "latents",
+    "gives something else": "reads",
     "is refused": "refused",
-    "was not tried": "untried",
+    "has a test of its own": "alone",
 }
 
 
@@ -37,9 +41,28 @@ def documented() -> dict[str, str]:
     return found
 
 
+def put_files(models: Path) -> None:
+    """A small file for every node that loads one; `FILES` names them."""
+    write_control_net(models / "controlnet" / FILES["control_net_name"])
+    for folder in ("loras", "hypernetworks"):
+        (models / folder).mkdir(parents=True, exist_ok=True)
+    save_file(lora_of(64), models / "loras" / FILES["lora_name"])
+    layer = {"linear.0.weight": torch.eye(64), "linear.0.bias": torch.ones(64)}
+    torch.save({64: [layer, layer]}, models / "hypernetworks" / FILES["hypernetwork_name"])
+
+
+def lora_of(width: int) -> dict[str, Tensor]:
+    name = "diffusion_model.input_blocks.1.1.proj_in"
+    return {
+        f"{name}.lora_A.weight": torch.ones(1, width) / width,
+        f"{name}.lora_B.weight": torch.ones(width, 1),
+    }
+
+
 @pytest.fixture(scope="module")
 def stock(studio: Studio) -> dict[str, Any]:
     """The host's nodes that take what we give, by id."""
+    put_files(studio.server.base / "models")
     return {
         node_id: info
         for node_id, info in studio.server.object_info().items()
@@ -48,7 +71,7 @@ def stock(studio: Studio) -> dict[str, Any]:
 
 
 def with_node(scene: Scene, node: Node, info: dict[str, Any]) -> Link:
-    """What becomes of a stage of one step with the node in its place."""
+    """What becomes of a stage of one step with the node in its place; else its first output."""
     outputs = {kind: slot for slot, kind in reversed(list(enumerate(map(str, info["output"]))))}
     model, positive, negative = scene.model, scene.positive, scene.negative
     try:
@@ -57,52 +80,65 @@ def with_node(scene: Scene, node: Node, info: dict[str, Any]) -> Link:
         if "CONDITIONING" in outputs:
             scene.positive = node[outputs["CONDITIONING"]]
         given = {
+            "NOISE": scene.unit_noise,
             "GUIDER": scene.cfg_guider,
             "SAMPLER": scene.sampler,
             "SIGMAS": lambda: scene.sigmas(1, denoise=0.5),
         }
         stage = [node[outputs[k]] if k in outputs else make() for k, make in given.items()]
         changed = {"MODEL", "CONDITIONING", *given} & set(outputs)
-        return scene.sample_custom(scene.unit_noise(), *stage) if changed else node[0]
+        return scene.sample_custom(*stage) if changed else node[0]
     finally:
         scene.model, scene.positive, scene.negative = model, positive, negative
 
 
+def wires(studio: Studio) -> Wires:
+    """A small scene, with another model beside it for nodes that take two."""
+    graph = Graph()
+    other = Scene(studio, graph, checkpoint=studio.small_checkpoint(seed=1), size=32, frames=2)
+    return Wires(Scene(studio, graph, size=32, frames=2), other)
+
+
 def outcome(studio: Studio, node_id: str, info: dict[str, Any]) -> Any:
     """Of one node: the error's message, or the latents."""
-    scene = Scene(studio, Graph(), size=32, frames=2)
-    node = scene.graph.add(node_id, **(default_inputs(scene, info) or {}))
+    given = wires(studio)
+    node = given.scene.graph.add(node_id, **given.defaults(info))
     try:
-        return studio.run(scene.graph, out=with_node(scene, node, info))["out"]
+        return studio.run(given.scene.graph, out=with_node(given.scene, node, info))["out"]
     except PromptError as error:
         return str(error)
 
 
-def test_every_node_has_its_place_in_the_docs(studio: Studio, stock: dict[str, Any]) -> None:
+def test_every_node_has_its_place_in_the_docs(stock: dict[str, Any]) -> None:
     assert set(stock) - set(documented()) == set()
-    scene = Scene(studio, Graph(), size=32, frames=2)
-    lacking = {name for name, info in stock.items() if default_inputs(scene, info) is None}
-    untried = {name for name, kind in documented().items() if kind == "untried"}
-    assert lacking - untried == set()
 
 
 def test_nodes_that_run_do_what_the_docs_say(studio: Studio, stock: dict[str, Any]) -> None:
-    scene = Scene(studio, Graph(), size=32, frames=2)
+    given = wires(studio)
+    scene = given.scene
     outputs = {"plain": scene.stock(steps=1, denoise=0.5)}
     kinds = {name: kind for name, kind in documented().items() if name in stock}
-    for name, kind in kinds.items():
-        if kind in ("acts", "nothing", "latents"):
-            node = scene.graph.add(name, **(default_inputs(scene, stock[name]) or {}))
+    for name in (n for n, kind in kinds.items() if kind not in ("refused", "alone")):
+        node = scene.graph.add(name, **given.defaults(stock[name]))
+        if stock[name]["output"]:  # a node that writes a file runs by itself
             outputs[name] = with_node(scene, node, stock[name])
-    results = {k: v["value.samples"] for k, v in studio.run(scene.graph, **outputs).items()}
+    results = {k: v.get(SAMPLES) for k, v in studio.run(scene.graph, **outputs).items()}
     plain = results.pop("plain")
+    assert plain is not None
+    wrong = {name: done(found, plain) for name, found in results.items()}
     wrong = {
-        name: found.shape
-        for name, found in results.items()
-        if kinds[name] != "latents"
-        and kinds[name] != ("acts" if differs(found, plain) else "nothing")
+        name: found
+        for name, found in wrong.items()
+        if found != kinds[name] and (kinds[name] != "latents" or found == "reads")
     }
     assert wrong == {}
+
+
+def done(found: Tensor | None, plain: Tensor) -> str:
+    """What a node did to a video."""
+    if found is None:
+        return "reads"
+    return "acts" if differs(found, plain) else "nothing"
 
 
 def differs(found: Tensor, plain: Tensor) -> bool:
@@ -125,7 +161,7 @@ def test_nodes_for_other_models_are_refused(studio: Studio, stock: dict[str, Any
         ("HiDreamO1PatchSeamSmoothing", "no `multiplier`: this is a DynamiCrafter model"),
         ("ModelNoiseScale", "no `set_parameters`: this is a DynamiCrafter model"),
         ("RTDETR_detect", "This is a DynamiCrafter model, and the node that runs it on an image"),
-        ("FluxKVCache", "FluxKVCache is made for another kind of model; take it out"),
+        ("FluxKVCache", "for post_input, which a U-Net does not have: it is made for another kind"),
         ("SAM3_VideoTrack", "no `forward_video`: this is a DynamiCrafter model"),
     ],
 )
@@ -143,7 +179,7 @@ def test_renorm_cfg_without_its_norm_acts(studio: Studio, graph: Graph) -> None:
     model = scene.model
     scene.model = graph.add("RenormCFG", model=model, cfg_trunc=100.0, renorm_cfg=0.0)[0]
     found = studio.run(graph, plain=plain, renorm=scene.stock(steps=1, denoise=0.5))
-    assert not differs(found["renorm"]["value.samples"], found["plain"]["value.samples"])
+    assert not differs(found["renorm"][SAMPLES], found["plain"][SAMPLES])
 
 
 def test_temporal_factors_find_no_layers(studio: Studio, graph: Graph) -> None:
@@ -154,6 +190,6 @@ def test_temporal_factors_find_no_layers(studio: Studio, graph: Graph) -> None:
         factors = {name: 0.2 if name.endswith(part) else 1.0 for name in names}
         scene.model = graph.add("UNetTemporalAttentionMultiply", model=model, **factors)[0]
         outputs[part] = scene.stock(steps=1, denoise=0.5)
-    found = {k: v["value.samples"] for k, v in studio.run(graph, **outputs).items()}
+    found = {k: v[SAMPLES] for k, v in studio.run(graph, **outputs).items()}
     assert differs(found["structural"], found["plain"])
     assert not differs(found["temporal"], found["plain"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from fakes import conditioning
 from pack.nodes.host import keys
-from pack.nodes.host.latents import empty_latent, frames_per_video, with_length
+from pack.nodes.host.latents import empty_latent, frames_per_video, warn_of_squeeze, with_length
 
 
 def latent(**values: Any) -> dict[str, Any]:
@@ -35,3 +35,14 @@ def test_a_loaded_latent_gets_the_conditionings_number(
     found = with_length(given, conditioning(**{keys.NUM_FRAMES: known}))
     assert found.get("num_frames") == expected
     assert given.keys() == latent(**values).keys()
+
+
+@pytest.mark.parametrize(
+    ("size", "squeezed"),
+    [((40, 64), False), ((60, 96), False), ((41, 64), False), ((72, 128), True), ((64, 40), True)],
+)
+def test_images_that_no_longer_fit_are_named_in_the_log(
+    caplog: pytest.LogCaptureFixture, size: tuple[int, int], squeezed: bool
+) -> None:
+    assert warn_of_squeeze(torch.zeros(4, 4, 40, 64), (4, 4, *size)) is squeezed
+    assert ("are 512 x 320, the latents" in caplog.text) is squeezed

@@ -19,6 +19,7 @@ from .hold import TestHold
 from .hostile import TestHostile
 from .in_use import add_routes
 from .on_card import TestOnCard
+from .parts import TestParts
 from .peak import TestPeakMemory
 from .rows import TestCountRows, TestRowsSeen, TestTextRows
 from .vae_calls import TestCallsSeen, TestWatchVAE
@@ -272,6 +273,7 @@ class TestPackExtension(ComfyExtension):
             TestHold,
             TestHostile,
             TestOnCard,
+            TestParts,
             TestFastFP8,
             TestPeakMemory,
             TestWatchVAE,
