@@ -9,14 +9,18 @@ import random
 import tempfile
 from typing import Any
 
+import hostile_files
 import pytest
+import small_checkpoint
+import torch
 from comfyui.client import PromptError
 from graphs import Graph
 from hostile_values import is_wrong_image, is_wrong_latent, value
 from memory import peak_memory, process_of, reset_peak_memory
 from remedies import REMEDY
 from scene import FRAMES, SIZE, Scene
-from studio import Studio
+from studio import Studio, picture
+from torch import Tensor, nn
 
 pytestmark = pytest.mark.server
 
@@ -25,9 +29,43 @@ GRAPHS_PER_SEED = 60
 ANSWER_WITHIN = 30.0
 MEMORY_LIMIT = 2 * 2**30
 OWN_ERRORS = ("InputError", "CheckpointError")
+# Inputs that name a file, and the folder that it is in.
+FOLDERS = {
+    "ckpt_name": "checkpoints",
+    "control_net_name": "controlnet",
+    "extractor_name": "feature_extractors",
+    "init_file": "checkpoints",
+}
+# Seeds of files out of the grammar that the readers are tested with.
+HOSTILE_FILES = range(12)
+SKETCH, EXTRACTOR = "grammar-sketch.safetensors", "grammar-means.pt"
 VIDEO = {"width": SIZE, "height": SIZE, "length": FRAMES, "batch_size": 1, "fps": 0}
 GRID = {"steps": 1, "spacing": "auto", "denoise": 1.0, "ending": "clean", "start_timestep": 1000}
 SCALES = {"cfg": 7.5, "image_cfg": 7.5, "guidance_rescale": -1.0}
+
+
+class Means(nn.Module):
+    """`[N, 3, T, H, W]` to the channels' means `[N, 3]`."""
+
+    def forward(self, videos: Tensor) -> Tensor:
+        return videos.mean(dim=[2, 3, 4])
+
+
+@pytest.fixture(scope="module")
+def files(studio: Studio) -> dict[str, list[str]]:
+    """Names of hostile files by the input that asks for one; good ones lie beside them."""
+    found: dict[str, list[str]] = {}
+    models = studio.server.base / "models"
+    for name, folder in FOLDERS.items():
+        (models / folder).mkdir(parents=True, exist_ok=True)
+        for seed in HOSTILE_FILES:
+            suffix, data = hostile_files.Grammar(seed).file()
+            path = models / folder / f"grammar-{seed}{suffix}"
+            path.write_bytes(data)
+            found.setdefault(name, []).append(path.name)
+    small_checkpoint.write_sketch_controlnet(models / "controlnet" / SKETCH)
+    torch.jit.script(Means()).save(str(models / "feature_extractors" / EXTRACTOR))  # type: ignore[union-attr]
+    return found
 
 
 def good_inputs(scene: Scene) -> dict[str, dict[str, Any]]:
@@ -37,10 +75,39 @@ def good_inputs(scene: Scene) -> dict[str, dict[str, Any]]:
     tokens = [scene.encoded[i] for i in range(2)]
     decoded = scene.picture
     add = scene.graph.add
+    video = scene.studio.image(scene.graph, picture(SIZE, SIZE).expand(2 * FRAMES, -1, -1, -1))
     keyframe = add("DynamiCrafterKeyframe", image=scene.picture, frame=1)[0]
     shot = add("DynamiCrafterShot", prompt="waves", length=FRAMES, fps=0, image=scene.picture)[0]
     noise = add("RandomNoise", noise_seed=1)[0]
     return {
+        "DynamiCrafterCheckpointLoader": {
+            "ckpt_name": scene.studio.small_checkpoint(),
+            "variant": "auto",
+            "weight_dtype": "default",
+        },
+        "DynamiCrafterStoryboard": {
+            **{part: getattr(scene, part) for part in ("model", "clip", "vae", "clip_vision")},
+            **{"projector": scene.projector, "shots": shot, "mode": "animate", "negative": ""},
+            **{"width": SIZE, "height": SIZE, "fit": "crop", "overlap": 1},
+            **{"seed": 1, "steps": 1, "cfg": 7.5, "eta": 0.0},
+        },
+        "DynamiCrafterSketchControl": {
+            **guided,
+            "control_net_name": SKETCH,
+            "sketches": scene.picture,
+            "frames": "0",
+            "strength": 0.6,
+            "start_percent": 0.0,
+            "end_percent": 1.0,
+        },
+        "DynamiCrafterVideoDistance": {
+            "real_images": video,
+            "generated_images": video,
+            "extractor_name": EXTRACTOR,
+            "preprocessing": "none",
+            "num_frames": FRAMES,
+            "real_stride": 1,
+        },
         "DynamiCrafterContextEncode": {
             "clip_vision": scene.clip_vision,
             "image": scene.picture,
@@ -140,7 +207,9 @@ def good_inputs(scene: Scene) -> dict[str, dict[str, Any]]:
     }
 
 
-def hostile_graph(studio: Studio, draw: random.Random, wires: dict[str, Any]) -> tuple[Graph, str]:
+def hostile_graph(
+    studio: Studio, draw: random.Random, wires: dict[str, Any], files: dict[str, list[str]]
+) -> tuple[Graph, str]:
     """A graph around one node, one or two of whose inputs get any value, and what is known of it.
 
     "wrong": it must be refused.
@@ -151,7 +220,8 @@ def hostile_graph(studio: Studio, draw: random.Random, wires: dict[str, Any]) ->
     inputs = dict(nodes[node])
     known = ""
     for name in draw.sample(list(inputs), k=min(len(inputs), draw.choice((1, 1, 2)))):
-        given = value(draw, wires[node][name])
+        is_file = name in files and draw.random() < 0.7
+        given = draw.choice(files[name]) if is_file else value(draw, wires[node][name])
         wrong = {"IMAGE": is_wrong_image, "LATENT": is_wrong_latent}.get(wires[node][name])
         # An optional input may be unconnected.
         if wrong is not None and given is not None and wrong(given):
@@ -187,7 +257,7 @@ def complaint(error: PromptError) -> str:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_any_graph_ends_in_a_run_or_a_sentence(
-    studio: Studio, wires: dict[str, dict[str, str]], seed: int
+    studio: Studio, wires: dict[str, dict[str, str]], files: dict[str, list[str]], seed: int
 ) -> None:
     draw = random.Random(seed)
     process = process_of(studio.server)
@@ -195,7 +265,7 @@ def test_any_graph_ends_in_a_run_or_a_sentence(
     reset_peak_memory(process)
     before, faults = peak_memory(process), []
     for number in range(GRAPHS_PER_SEED):
-        graph, known = hostile_graph(studio, draw, wires)
+        graph, known = hostile_graph(studio, draw, wires, files)
         try:
             studio.server.prompt(graph.prompt, timeout=ANSWER_WITHIN)
             fault = "ran" if known == "wrong" else ""

@@ -412,7 +412,9 @@ def test_a_loaded_model_is_in_memory_once(studio: Studio, suffix: str) -> None:
     with Memory(process.pid) as memory:
         load(studio, file)
     assert size > 200 * 1024**2
-    # The file's own pages, which the system can drop, do not count.
+    # Weights are copied off the file: mapped ones would take less (0.6), but a file that is written
+    # over would change them or end the server (next test). The file's own pages, which the system
+    # can drop, do not count.
     assert memory.anonymous < 1.1 * size
 
 
