@@ -7,7 +7,7 @@ share the clips among processes or machines; the call without `--part` measures 
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -17,9 +17,10 @@ from dc_model.shown import shown
 from .command import run, show, take_part
 from .comparison import Comparison, load_comparison
 from .figures import Meter, Row, differences, fill_figures, open_extractor
-from .items import Items, open_data
+from .items import Items, Task, open_data
 from .making import Making
 from .measures import open_measures, titles
+from .prompt_similarity import clip_name
 from .protocol import Measured
 from .report import number, strips_of, write_report
 from .results import beside, read_results, results_of, write_results
@@ -67,7 +68,12 @@ def compare_systems(
     beside_results = {path.name: read_results(path) for path in others}
     extractor = open_extractor(protocol, device)
     source, data = open_data(protocol)
-    measured = Measured(protocol=protocol, data=data, extractor=extractor.name if extractor else "")
+    measured = Measured(
+        protocol=protocol,
+        data=data,
+        extractor=extractor.name if extractor else "",
+        clip=clip_name(protocol.clip),
+    )
     require_same_settings(output, measured.settings())
     items = Items(output / "clips" / TRUE, protocol, lambda: source)
     making = Making(output, comparison, items)
@@ -78,9 +84,9 @@ def compare_systems(
         return
     measures, missing = open_measures(protocol, device)
     meter = Meter(output / "features", protocol, measures, extractor)
-    true_videos = {n: items.video(n) for n in numbers}
-    true = meter.row(TRUE, true_videos, true_videos)
-    rows = [_row(meter, making, system.name, true_videos, true) for system in comparison.systems]
+    tasks = {n: items.task(n) for n in numbers}
+    true = meter.row(TRUE, {n: task.video for n, task in tasks.items()}, tasks)
+    rows = [_row(meter, making, system.name, tasks, true) for system in comparison.systems]
     columns = {"fvd": "FVD", "kvd": "KVD"} if extractor else {}
     results = results_of(
         comparison.title,
@@ -109,9 +115,9 @@ NO_EXTRACTOR = (
 )
 
 
-def _row(meter: Meter, making: Making, name: str, true_videos: dict[int, Path], true: Row) -> Row:
-    videos = {n: making.clip(name, n) for n in true_videos}
-    row = meter.row(name, {n: v for n, v in videos.items() if v.exists()}, true_videos)
+def _row(meter: Meter, making: Making, name: str, tasks: Mapping[int, Task], true: Row) -> Row:
+    videos = {n: making.clip(name, n) for n in tasks}
+    row = meter.row(name, {n: v for n, v in videos.items() if v.exists()}, tasks)
     fill_figures(row, true, meter.protocol)
     return row
 

@@ -1,7 +1,7 @@
 """From clips on disk to figures with intervals, and differences of systems on the same clips."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol as Interface
@@ -29,7 +29,8 @@ from .intervals import (
     reflected,
     studentized,
 )
-from .measures import Measure, measure_name
+from .items import Task
+from .measures import Measure
 from .protocol import Protocol
 from .store import kept
 from .videos import ClipShape, VideoError, read_clip
@@ -89,23 +90,24 @@ class Meter:
         key = f"{extractor.name}|{file_hash(video)}|{self._shape()}"
         return kept(self.folder, key, lambda: extractor(self._read(video)[None])[0].cpu())
 
-    def value_of(self, key: str, video: Path, true: Path) -> float:
+    def value_of(self, key: str, video: Path, task: Task) -> float:
         """One measure of one clip. Raises VideoError."""
-        named = measure_name(key, self.protocol)
-        text = f"{named}|{file_hash(video)}|{file_hash(true)}|{self._shape()}"
+        measure = self.measures[key]
+        named = f"{key} {measure.by} {task.prompt}" if key == "clip" else f"{key} {measure.by}"
+        text = f"{named}|{file_hash(video)}|{file_hash(task.video)}|{self._shape()}"
 
         def make() -> Tensor:
-            picture = self._read(true)[0]
-            return torch.tensor(self.measures[key].of(picture, self._read(video)))
+            picture = self._read(task.video)[0]
+            return torch.tensor(measure.of(picture, self._read(video), task.prompt))
 
         return float(kept(self.folder, text, make))
 
-    def row(self, name: str, videos: dict[int, Path], true: dict[int, Path]) -> Row:
+    def row(self, name: str, videos: dict[int, Path], tasks: Mapping[int, Task]) -> Row:
         """All measures of a system's clips; broken files are named and left out."""
         row = Row(name)
         for number, video in videos.items():
             try:
-                values = {key: self.value_of(key, video, true[number]) for key in self.measures}
+                values = {key: self.value_of(key, video, tasks[number]) for key in self.measures}
                 if self.extractor is not None:
                     row.features[number] = self.features_of(video)
             except VideoError as error:

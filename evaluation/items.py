@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -54,6 +55,14 @@ def _save_picture(path: Path, frame: Tensor) -> None:
     Image.fromarray(pixels).save(path, format="PNG")
 
 
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a made clip is measured against. video: the true clip, its first frame the picture."""
+
+    video: Path
+    prompt: str
+
+
 @dataclass
 class Items:
     """The protocol's clips by number, below `folder`. open: the data set, opened when needed."""
@@ -66,13 +75,18 @@ class Items:
     def video(self, number: int) -> Path:
         return self.folder / f"{number:05d}.mp4"
 
+    def task(self, number: int) -> Task:
+        """Of a clip that is cut."""
+        video = self.video(number)
+        return Task(video, self._noted(video)["caption"])
+
     def get(self, number: int) -> Item:
         """The clip of a number. Raises ItemError where it has no caption."""
         video = self.video(number)
         note = video.with_suffix(".json")
         if not note.exists():
             self._cut(number, video, note)
-        noted = json.loads(note.read_text(encoding="utf-8"))
+        noted = self._noted(video)
         shape = ClipShape(frames=self.protocol.frames, resolution=self.protocol.size)
         clip = Clip(frames=read_clip(video, shape) * 2 - 1, **noted)
         if not clip.caption.strip():
@@ -80,6 +94,10 @@ class Items:
         if self.protocol.told_stride is not None:
             clip = replace(clip, frame_stride=self.protocol.told_stride)
         return Item(number, clip, sample_seed(self.protocol.seed, number, purpose=1), video)
+
+    @staticmethod
+    def _noted(video: Path) -> dict[str, Any]:
+        return json.loads(video.with_suffix(".json").read_text(encoding="utf-8"))
 
     def _cut(self, number: int, video: Path, note: Path) -> None:
         if self._source is None:

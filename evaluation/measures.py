@@ -6,6 +6,7 @@
 | `first_frame` | PSNR of the first frame against the input picture, dB; equal to 8 bits is 59 |
 | `motion` | the fastest twentieth of the pixels, percent of the shorter side per frame |
 | `flicker` | how far frames step out of the line of their neighbours, in levels of 255 |
+| `clip` | cosine of the prompt's and the frames' embeddings by CLIP, mean over frames |
 
 Motion is the dense flow of OpenCV's DIS, summarised as VBench's dynamic degree does (Huang et al.
 2024), which uses RAFT: compare it within one table only.
@@ -24,20 +25,27 @@ from dc_model.metrics.pic import MissingDreamSim, perceptual_input_conformity
 from dc_model.shown import shown
 
 from .conformity import DISTANCES, open_distance
+from .prompt_similarity import clip_name, open_similarity
 from .protocol import Protocol
 
 # The error of rounding to 8 bits; what is equal in a file is not more alike than that.
 ROUNDING = (1 / 255) ** 2 / 12
 FASTEST = 0.05
+NO_CLIP = (
+    "CLIP similarity to the prompt was not measured, since protocol.clip is empty; give the folder "
+    "of a CLIP model."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """title, unit: as tables print them. of: picture `[3, H, W]`, clip `[T, 3, H, W]` in [0, 1]."""
+    """title, unit: as tables print them. of: picture `[3, H, W]`, clip `[T, 3, H, W]` in [0, 1],
+    prompt. by: what else decides the value, such as a model's name."""
 
     title: str
     unit: str
-    of: Callable[[Tensor, Tensor], float]
+    of: Callable[[Tensor, Tensor, str], float]
+    by: str = ""
 
 
 def open_measures(protocol: Protocol, device: str) -> tuple[dict[str, Measure], dict[str, str]]:
@@ -48,28 +56,36 @@ def open_measures(protocol: Protocol, device: str) -> tuple[dict[str, Measure], 
         distance = open_distance(protocol.pic, device)
         title = "PIC" if protocol.pic == "dreamsim" else "1 - pixel distance"
         found["pic"] = Measure(
-            title, "", lambda image, clip: perceptual_input_conformity(image, clip, distance)
+            title,
+            "",
+            lambda image, clip, _: perceptual_input_conformity(image, clip, distance),
+            DISTANCES[protocol.pic],
         )
     except MissingDreamSim as error:
         missing["PIC"] = str(error)
-    found["first_frame"] = Measure("First frame", "dB", lambda image, clip: psnr(image, clip[0]))
+    found["first_frame"] = Measure("First frame", "dB", lambda image, clip, _: psnr(image, clip[0]))
     try:
         import cv2
 
         del cv2
-        found["motion"] = Measure("Motion", "% per frame", lambda _, clip: motion(clip))
+        found["motion"] = Measure("Motion", "% per frame", lambda _i, clip, _p: motion(clip))
     except ImportError as error:
         missing["Motion"] = (
             f"Motion was not measured, since OpenCV cannot be imported ({shown(error)}): python -m "
             "pip install opencv-python-headless."
         )
-    found["flicker"] = Measure("Flicker", "levels", lambda _, clip: flicker(clip))
+    found["flicker"] = Measure("Flicker", "levels", lambda _i, clip, _p: flicker(clip))
+    if protocol.clip:
+        likeness = open_similarity(protocol.clip, device)
+        found["clip"] = Measure(
+            "CLIP similarity",
+            "cosine",
+            lambda _, clip, prompt: likeness(clip, prompt),
+            clip_name(protocol.clip),
+        )
+    else:
+        missing["CLIP similarity"] = NO_CLIP
     return found, missing
-
-
-def measure_name(key: str, protocol: Protocol) -> str:
-    """By which a kept value is known again."""
-    return f"{key} {DISTANCES[protocol.pic]}" if key == "pic" else key
 
 
 def psnr(image: Tensor, frame: Tensor) -> float:

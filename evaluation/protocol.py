@@ -39,7 +39,8 @@ class Protocol(Section):
     preset: whose settings stand where none is given. stride: source frames from one frame of a clip
     to the next. told_stride: what the model is told instead. size: (height, width) of the clips.
     extractor: a TorchScript file, or empty, then FVD and KVD are not measured.
-    covariance: what FVD divides by. resamples: draws for the intervals.
+    covariance: what FVD divides by. resamples: draws for the intervals. clip: the folder of a CLIP
+    model, or empty, then the similarity to the prompt is not measured.
     """
 
     preset: str = ""
@@ -56,6 +57,7 @@ class Protocol(Section):
     covariance: Literal["N - 1", "N"] = "N - 1"
     resamples: Annotated[int, Field(ge=100)] = 1000
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    clip: str = ""
 
     @property
     def divisor(self) -> int:
@@ -66,17 +68,20 @@ class Protocol(Section):
 class Measured(Section):
     """A protocol with what its files hold: it means the same on another machine.
 
-    data: name, number and hash of the captioned videos. extractor: as the figures name it.
+    data: name, number and hash of the captioned videos. extractor, clip: as the figures name them.
     """
 
     protocol: Protocol
     data: NonEmpty
     extractor: str
+    clip: str = ""
 
     def settings(self) -> dict[str, Any]:
         """What decides the figures, without paths and the preset's name."""
-        values = self.protocol.model_dump(mode="json", exclude={"preset", "data", "extractor"})
-        return {"data": self.data, "extractor": self.extractor, **values}
+        own = {"preset", "data", "extractor", "clip"}
+        values = self.protocol.model_dump(mode="json", exclude=own)
+        named = {"clip": self.clip} if self.clip else {}
+        return {"data": self.data, "extractor": self.extractor, **values, **named}
 
     def hash(self) -> str:
         """Twelve hexadecimal digits."""

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from dc_model.preprocess import eight_bit
 from dc_model.shown import shown
+from dc_model.video.frame_strip import frame_strip
 
 from . import charts
 from .command import EvaluationError
@@ -25,7 +25,7 @@ REPORT = "report.html"
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 # Of a strip: more would be too small to see on a page.
 STRIP_FRAMES, STRIP_HEIGHT = 8, 128
-LOWER_IS_BETTER, HIGHER_IS_BETTER = ("fvd", "kvd", "flicker"), ("pic", "first_frame")
+LOWER_IS_BETTER, HIGHER_IS_BETTER = ("fvd", "kvd", "flicker"), ("pic", "first_frame", "clip")
 
 
 def write_report(folder: Path, results: Mapping[str, Any], strips: Sequence[Any]) -> Path:
@@ -96,13 +96,9 @@ def data_uri(clip: Tensor | None) -> str | None:
         return None
     from PIL import Image
 
-    count = min(STRIP_FRAMES, len(clip))
-    chosen = torch.linspace(0, len(clip) - 1, count).round().long()
-    pixels = eight_bit(torch.cat(list(clip[chosen]), dim=-1) * 2 - 1)  # [3, H, count * W]
-    picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-    if picture.height > STRIP_HEIGHT:
-        width = round(picture.width * STRIP_HEIGHT / picture.height)
-        picture = picture.resize((width, STRIP_HEIGHT), Image.Resampling.LANCZOS)
+    strip = frame_strip(clip[None], STRIP_FRAMES, min(STRIP_HEIGHT, clip.shape[-2]))
+    pixels = eight_bit(strip * 2 - 1).permute(1, 2, 0)
+    picture = Image.fromarray(pixels.contiguous().numpy())
     out = io.BytesIO()
     picture.save(out, format="WEBP", quality=88)
     return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()

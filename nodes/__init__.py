@@ -12,6 +12,7 @@ from . import (
     decode,
     drag_motion,
     extend,
+    frame_strip,
     image_lambda,
     load,
     motion_amount,
@@ -53,6 +54,7 @@ STAGES = (
     storyboard,
     pic,
     video_distance,
+    frame_strip,
 )
 
 

@@ -31,6 +31,7 @@ class PipelineSystem(SystemSection):
     def open(self, device: str, protocol: Protocol) -> Iterator[Maker]:
         try:
             from diffusers import DiffusionPipeline
+            from safetensors import SafetensorError
         except ImportError as error:
             raise SystemStopped(
                 f"{self.name} needs diffusers ({shown(error)}): python -m pip install diffusers."
@@ -38,26 +39,38 @@ class PipelineSystem(SystemSection):
         dtype = torch.float16 if self.half else torch.float32
         try:
             pipeline = DiffusionPipeline.from_pretrained(self.pipeline, torch_dtype=dtype)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise SystemStopped(
                 f"{shown(self.pipeline)} is not a pipeline that diffusers can load "
                 f"({shown(error)}); give a folder with model_index.json."
             ) from error
         pipeline.set_progress_bar_config(disable=True)
         pipeline.to(device)
+        find_text_model(pipeline)
 
         def make(item: Item) -> Tensor:
             wanted = _arguments(item, protocol)
             known = inspect.signature(pipeline.__call__).parameters
             arguments = {k: v for k, v in wanted.items() if k in known} | self.options
             try:
-                return frames_of(pipeline(**arguments).frames)
+                # I2VGen-XL draws the picture's latent from the global random state.
+                with torch.random.fork_rng():
+                    torch.manual_seed(item.seed)  # noqa: TID251 - put back on leaving
+                    return frames_of(pipeline(**arguments).frames)
             except (ValueError, TypeError, RuntimeError, AttributeError, ArithmeticError) as error:
                 raise ItemError(
                     f"{self.name} fails on clip {item.number}: {shown(error)}"
                 ) from error
 
         yield make
+
+
+def find_text_model(pipeline: Any) -> None:
+    """Let a text tower of Transformers 5 be found where I2VGen-XL looks for its last norm."""
+    tower = getattr(pipeline, "text_encoder", None)
+    if hasattr(tower, "final_layer_norm") and not hasattr(tower, "text_model"):
+        # Past `nn.Module`, whose submodules may not contain themselves.
+        object.__setattr__(tower, "text_model", tower)
 
 
 def _arguments(item: Item, protocol: Protocol) -> Mapping[str, Any]:

@@ -53,6 +53,11 @@ class WorkflowSystem(SystemSection):
     values: dict[Place, Any] = Field(default_factory=dict)
     timeout: Annotated[float, Field(gt=0)] = 3600.0
 
+    def settings(self) -> dict[str, Any]:
+        """Without the server's place: a clip may come from the next server."""
+        decided = super().settings().items()
+        return {k: v for k, v in decided if k not in ("server", "comfyui", "timeout")}
+
     @contextmanager
     def open(self, device: str, protocol: Protocol) -> Iterator[Maker]:
         del device

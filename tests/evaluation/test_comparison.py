@@ -95,7 +95,7 @@ def test_the_hash_follows_what_changes_a_figure():
         "resamples": 200,
         "confidence": 0.9,
     }
-    assert others.keys() | {"preset", "data", "extractor"} == Protocol.model_fields.keys()
+    assert others.keys() | {"preset", "data", "extractor", "clip"} == Protocol.model_fields.keys()
     hashes = {measured(**{key: value}).hash() for key, value in others.items()}
     assert len(hashes | {base.hash()}) == len(others) + 1
     assert measured("another").hash() != base.hash()

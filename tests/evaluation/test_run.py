@@ -72,6 +72,7 @@ def test_results_hold_protocol_figures_and_differences(run: Path):
     assert [backwards["clips"], still["clips"]] == [CLIPS, CLIPS]
     assert results["protocol"]["clips"] == CLIPS
     assert len(results["protocol_hash"]) == 12
+    assert "protocol.clip is empty" in results["not_measured"]["CLIP similarity"]
     assert still["figures"]["pic"]["value"] == pytest.approx(1, abs=1e-6)
     assert still["figures"]["flicker"]["value"] == pytest.approx(0, abs=1e-4)
     assert backwards["figures"]["fvd"]["low"] is None

@@ -13,7 +13,6 @@ pytest.importorskip("av")
 from evaluation.items import Item, ItemError
 from evaluation.protocol import DataSet, Protocol
 from evaluation.systems.base import SystemStopped
-from evaluation.systems.pipeline import PipelineSystem, frames_of
 from evaluation.systems.videos import FolderSystem, StillSystem
 from evaluation.systems.workflow import WorkflowSystem, read_workflow, saved_files
 from evaluation.videos import write_video
@@ -60,21 +59,6 @@ def test_broken_and_short_videos_are_named(item: Item, tmp_path: Path):
     write_video(tmp_path / "boat.mp4", torch.zeros(2, 3, 16, 16))
     with pytest.raises(ItemError, match="2 frames do not hold 4"):
         made(folder, item)
-
-
-def test_a_pipelines_frames_in_each_form():
-    video = torch.rand(4, 3, 8, 8)
-    torch.testing.assert_close(frames_of(video[None]), video * 2 - 1)
-    arrays = [video.permute(0, 2, 3, 1).numpy()]
-    torch.testing.assert_close(frames_of(arrays), video * 2 - 1)
-
-
-def test_without_diffusers_the_pipeline_says_so(item: Item, monkeypatch: pytest.MonkeyPatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "diffusers", None)
-    with pytest.raises(SystemStopped, match="pip install diffusers"):
-        made(PipelineSystem(name="x", kind="diffusers", pipeline="folder"), item)
 
 
 def test_workflow_files_that_are_none_are_named(item: Item, tmp_path: Path):

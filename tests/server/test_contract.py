@@ -334,6 +334,12 @@ CONTRACT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[tuple[str, s
         {},
         [("FLOAT", "fvd"), ("FLOAT", "kvd"), ("STRING", "report")],
     ),
+    "DynamiCrafterFrameStrip": (
+        "DynamiCrafter Frame Strip",
+        {"images": "IMAGE", "num_frames": 0, "columns": 8, "height": 128},
+        {"labels": ""},
+        [("IMAGE", "image")],
+    ),
 }
 
 

@@ -49,6 +49,7 @@ class Browser:
         self._calls = 0
         self._session = ""
         self.errors: list[str] = []
+        self.requests: list[str] = []
         self._http: aiohttp.ClientSession | None = None
         width, height = size
         self._process = subprocess.Popen(
@@ -156,6 +157,13 @@ class Browser:
             answer = await self._socket.receive_json()
             if answer.get("method") == "Runtime.exceptionThrown":
                 self.errors.append(_message(answer["params"]["exceptionDetails"]))
+            # These two come after `call("Log.enable")` and `call("Network.enable")`.
+            if answer.get("method") == "Log.entryAdded":
+                entry = answer["params"]["entry"]
+                if entry["level"] == "error":
+                    self.errors.append(entry["text"])
+            if answer.get("method") == "Network.requestWillBeSent":
+                self.requests.append(answer["params"]["request"]["url"])
             if answer.get("id") == call["id"]:
                 if "error" in answer:
                     raise BrowserError(f"{method}: {answer['error']['message']}")

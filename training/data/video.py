@@ -241,10 +241,30 @@ def _pick(
 
 
 def _upright(frame: Any, pixel_aspect: Any) -> Tensor:
-    """A frame as it is shown: `[H, W, 3]`, uint8, its pixels square, turned as the file says."""
+    """A frame as it is shown: `[H, W, 3]`, uint8, its pixels square, turned and mirrored as the
+    file says."""
+    from av.sidedata.sidedata import Type
+
     width = max(1, round(frame.width * (pixel_aspect or 1)))
     pixels = frame.reformat(width=width, format="rgb24").to_ndarray()
-    return torch.from_numpy(np.rot90(pixels, round(frame.rotation / 90)).copy())
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    if matrix is not None:
+        pixels = _placed(pixels, np.frombuffer(matrix, dtype=np.int32).tolist())
+    return torch.from_numpy(pixels.copy())
+
+
+def _placed(pixels: NDArray[np.uint8], matrix: Sequence[int]) -> NDArray[np.uint8]:
+    """By the nearest quarter turn, with or without a mirror, of a display matrix.
+
+    matrix: a, b, u, c, d, v, ...: a pixel goes to the right by `a x + c y`, down by `b x + d y`
+    (ISO/IEC 14496-12, 6.2.2).
+    """
+    a, b, _, c, d = matrix[:5]
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        pixels, right, down = pixels.swapaxes(0, 1), c, b
+    else:
+        right, down = a, d
+    return pixels[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1]
 
 
 def read_picture(opened: Any) -> Tensor:

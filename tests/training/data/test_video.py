@@ -1,3 +1,4 @@
+import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -86,6 +87,40 @@ def test_rotation_is_obeyed(
 ):
     write_video(tmp_path / "a.mp4", 8, picture=corner, rotation=rotation or None)
     frames = cut(tmp_path / "a.mp4", count=2).frames
+    assert frames.shape[1:3] == shape
+    assert white_corner(frames[0]) == where
+
+
+ONE = 1 << 16
+
+
+@pytest.mark.parametrize(
+    ("matrix", "shape", "where"),
+    [
+        # a, b, c, d of a QuickTime track: x goes to a x + c y, y to b x + d y.
+        ((-ONE, 0, 0, ONE), (32, 48), (False, True)),
+        ((ONE, 0, 0, -ONE), (32, 48), (True, False)),
+        ((0, ONE, ONE, 0), (48, 32), (False, False)),
+        ((0, -ONE, -ONE, 0), (48, 32), (True, True)),
+        ((0, ONE, -ONE, 0), (48, 32), (False, True)),
+    ],
+)
+def test_mirrors_are_obeyed(
+    tmp_path: Path,
+    matrix: tuple[int, int, int, int],
+    shape: tuple[int, int],
+    where: tuple[bool, bool],
+):
+    """Also with a quarter turn, as front cameras note it; the white corner shows them apart."""
+    path = tmp_path / "a.mp4"
+    write_video(path, 8, picture=corner)
+    a, b, c, d = matrix
+    before = struct.pack(">9i", ONE, 0, 0, 0, ONE, 0, 0, 0, 1 << 30)
+    header, track, rest = path.read_bytes().partition(b"tkhd")
+    after = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    assert before in rest
+    path.write_bytes(header + track + rest.replace(before, after, 1))
+    frames = cut(path, count=2).frames
     assert frames.shape[1:3] == shape
     assert white_corner(frames[0]) == where
 
