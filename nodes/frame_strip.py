@@ -69,7 +69,7 @@ class FrameStrip(io.ComfyNode):
 def make_strip(images: Tensor, num_frames: int, columns: int, height: int, labels: str) -> Tensor:
     """Frames `[N*T, H, W, C]` as one picture `[1, H', W', 3]`. num_frames: T, or 0 for all.
 
-    Raises InputError for images that are no whole number of videos, or more labels than videos.
+    Raises InputError for a part of a video, or more labels than videos.
     """
     videos = to_videos(images[..., :3], num_frames or len(images), "images")
     lines = labels.rstrip().splitlines()

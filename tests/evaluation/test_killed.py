@@ -16,7 +16,7 @@ from evaluation.__main__ import main
 from evaluation.videos import write_video
 from research.small_world.world.dataset import SmallWorld
 
-CLIPS, PATIENCE = 3, 300.0
+CLIPS, PATIENCE = 2, 300.0
 
 
 @pytest.fixture

