@@ -38,32 +38,38 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as work:
         videos = Path(sys.argv[1] if len(sys.argv) > 1 else work)
         if len(sys.argv) == 1:
-            make_videos(EXAMPLES, videos)
+            host = find_host(None)
+            with ComfyServer(host.comfyui, packs=[PACK], python=host.python) as server:
+                make_videos(EXAMPLES, videos, server)
         for short in TITLES:
-            path = (PACK / "workflows" / file_name(short)).with_suffix(".jpg")
-            if (videos / f"{short}.mp4").is_file():
-                images = [
-                    PACK / "assets" / name for name in dict.fromkeys(EXAMPLES[short].pictures)
-                ]
-                cards = list(video_cards(images, videos / f"{short}.mp4"))
-            else:
-                workflow = json.loads(path.with_suffix(".json").read_text("utf-8"))
-                cards = [graph_card(workflow, TITLES[short])]
-            path.write_bytes(webp(cards))
-            print(path.name)
+            print(draw(short, videos, PACK / "workflows").name)
     return 0
 
 
-def make_videos(shorts: Iterable[str], folder: Path) -> None:
-    """Runs workflows on the embedded model and keeps their videos."""
-    host = find_host(None)
-    with ComfyServer(host.comfyui, packs=[PACK], python=host.python) as server:
-        demo.link_checkpoint(demo.EMBEDDED, server.base / "models" / "checkpoints")
-        for short in shorts:
-            options = demo.parse(["--workflow", short])
-            prompt = demo.make_prompt(options, server, demo.EMBEDDED.name)
-            saved = demo.saved_videos(server.prompt(prompt))
-            (folder / f"{short}.mp4").write_bytes(server.view(**saved[0]))
+def make_videos(shorts: Iterable[str], folder: Path, server: ComfyServer, *flags: str) -> None:
+    """Runs workflows on the embedded model and keeps their videos; flags: of the demo."""
+    checkpoints = server.base / "models" / "checkpoints"
+    if not (checkpoints / demo.EMBEDDED.name).exists():
+        demo.link_checkpoint(demo.EMBEDDED, checkpoints)
+    for short in shorts:
+        options = demo.parse(["--workflow", short, *flags])
+        prompt = demo.make_prompt(options, server, demo.EMBEDDED.name)
+        saved = demo.saved_videos(server.prompt(prompt))
+        (folder / f"{short}.mp4").write_bytes(server.view(**saved[0]))
+
+
+def draw(short: str, videos: Path, folder: Path) -> Path:
+    """Writes a workflow's picture into `folder`: of its video, if there is one."""
+    path = (folder / file_name(short)).with_suffix(".jpg")
+    video = videos / f"{short}.mp4"
+    if video.is_file():
+        images = [PACK / "assets" / name for name in dict.fromkeys(EXAMPLES[short].pictures)]
+        cards = list(video_cards(images, video))
+    else:
+        text = (PACK / "workflows" / file_name(short)).read_text("utf-8")
+        cards = [graph_card(json.loads(text), TITLES[short])]
+    path.write_bytes(webp(cards))
+    return path
 
 
 def video_cards(images: list[Path], video: Path) -> Iterable[Image.Image]:
@@ -132,15 +138,15 @@ def graph_card(workflow: dict[str, Any], title: str) -> Image.Image:
     return card.resize(SIZE, Image.Resampling.LANCZOS)
 
 
-def webp(cards: list[Image.Image]) -> bytes:
-    """The cards as an animation; one card as a still."""
+def webp(cards: list[Image.Image], quality: int = 70, pace: int = 1) -> bytes:
+    """The cards as an animation; one card as a still. pace: frames of the video for each card."""
     file = io.BytesIO()
-    options: dict[str, Any] = {"quality": 70, "method": 6}
+    options: dict[str, Any] = {"quality": quality, "method": 6}
     if len(cards) > 1:
         options |= {
             "save_all": True,
             "append_images": cards[1:],
-            "duration": FRAME_MILLISECONDS,
+            "duration": pace * FRAME_MILLISECONDS,
             "loop": 0,
         }
     cards[0].save(file, "WEBP", **options)

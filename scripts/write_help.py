@@ -72,7 +72,10 @@ def pages(object_info: dict[str, Any], root: Path) -> dict[Path, str]:
             if node_id.startswith("DynamiCrafter"):
                 path = help_path(node_id, code)
                 page = (root / path).read_text(encoding="utf-8")
-                written[path] = refreshed(page, info, texts[node_id], titles[node_id], language)
+                drawn = f"images/{node_id}.webp"
+                picture = drawn if (root / "web" / "docs" / drawn).is_file() else ""
+                said = texts[node_id], titles[node_id]
+                written[path] = refreshed(page, info, *said, language, picture)
     return written
 
 
@@ -98,18 +101,21 @@ def refreshed(
     texts: dict[str, Any],
     titles: list[str],
     language: Language,
+    picture: str = "",
 ) -> str:
-    """`page` with title, description and lists of a node, as the host describes it.
+    """`page` with title, description, picture and lists of a node, as the host describes it.
 
-    texts: what the translation has of the node. titles: of its workflows.
+    texts: what the translation has of the node. titles: of its workflows. picture: its address, as
+    the page resolves it.
     """
-    rest = page.split("\n\n", 2)[2]
+    rest = re.sub(r"\A!\[.*?\]\(images/.*?\)\n\n", "", page.split("\n\n", 2)[2])
     description = texts.get("description", info["description"])
     title = f"# {texts.get('display_name', info['display_name'])}"
     rest = _with_list(rest, language.inputs, _inputs(info, texts, language))
     rest = _with_list(rest, language.outputs, _outputs(info, texts, language))
     rest = _with_workflows(rest, titles, language)
-    return "\n\n".join([title, description, rest])
+    parts = [title, description, *([f"![{title[2:]}]({picture})"] if picture else []), rest]
+    return "\n\n".join(parts)
 
 
 def _with_list(page: str, heading: str, lines: list[str]) -> str:

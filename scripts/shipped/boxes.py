@@ -73,7 +73,7 @@ def _from_pictures(
     windows: bool = False,
 ) -> Made:
     """A box that starts from one picture, or goes between two."""
-    box = Box(f"{name} (DynamiCrafter)", description, Sheet(info, INNER))
+    box = Box(name, description, Sheet(info, INNER))
     sheet = box.sheet
     both = mode == "interpolate"
     first = box.input("first_frame" if both else "image", "IMAGE")
@@ -124,9 +124,20 @@ def image_to_video(info: ObjectInfo) -> Made:
     """One picture animated."""
     return _from_pictures(
         info,
-        "Image to Video",
+        "Image to Video (DynamiCrafter)",
         "Animates an image with DynamiCrafter: 16 frames that start from it and follow the prompt. "
         "fps 0 is the model's own; smaller means more motion with the 512 and 1024 models.",
+        files.DC_512,
+    )
+
+
+def by_family_name(info: ObjectInfo) -> Made:
+    """The same under the name that people type first: the search puts an equal name on top."""
+    return _from_pictures(
+        info,
+        "DynamiCrafter",
+        "Animates an image: the same box as Image to Video (DynamiCrafter). Boxes for loops, "
+        "interpolation, long videos and cartoons are in the search, too.",
         files.DC_512,
     )
 
@@ -135,7 +146,7 @@ def between(info: ObjectInfo) -> Made:
     """From one picture to another."""
     return _from_pictures(
         info,
-        "First and Last Frame to Video",
+        "First and Last Frame to Video (DynamiCrafter)",
         "Goes from one image to another in 16 frames, with DynamiCrafter's interpolation model.",
         files.INTERP,
         mode="interpolate",
@@ -146,7 +157,7 @@ def loop(info: ObjectInfo) -> Made:
     """A loop."""
     return _from_pictures(
         info,
-        "Seamless Loop",
+        "Seamless Loop (DynamiCrafter)",
         "Animates an image into a video that ends where it began, with DynamiCrafter's "
         "interpolation model. The doubled last frame is dropped.",
         files.INTERP,
@@ -158,7 +169,7 @@ def long(info: ObjectInfo) -> Made:
     """More than 16 frames."""
     return _from_pictures(
         info,
-        "Long Video",
+        "Long Video (DynamiCrafter)",
         "Animates an image over 64 frames or more with DynamiCrafter, in overlapping windows of "
         "16 frames.",
         files.DC_512,
@@ -170,7 +181,7 @@ def cartoon(info: ObjectInfo) -> Made:
     """Frames between two drawings."""
     return _from_pictures(
         info,
-        "Cartoon In-between",
+        "Cartoon In-between (DynamiCrafter)",
         "Draws the frames between two cartoon frames with ToonCrafter.",
         files.TOON,
         mode="interpolate",
@@ -207,7 +218,7 @@ def text_to_video(info: ObjectInfo) -> Made:
     return _finish(box, groups, frames)
 
 
-BOXES = (image_to_video, between, loop, text_to_video, long, cartoon)
+BOXES = (image_to_video, by_family_name, between, loop, text_to_video, long, cartoon)
 
 
 def shown(sheet: Sheet) -> tuple[list[Group], Made]:

@@ -1,6 +1,7 @@
 """What the shipped workflows are called: a short name for commands, a title for people.
 
-Titles are file names, too, and the host lists them by file name: the first stands first.
+Titles are file names, too. The host lists them as the file system does: by name on Windows, in no
+order on Linux.
 """
 
 PREFIX = "DynamiCrafter - "

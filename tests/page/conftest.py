@@ -4,9 +4,9 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from browser import Browser, find_chromium
+from comfyui.browser import Browser, find_chromium
+from comfyui.page import open_page
 from comfyui.server import ComfyServer
-from page import open_page
 
 
 @pytest.fixture(scope="session")

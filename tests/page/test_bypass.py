@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from browser import Browser
+from comfyui.browser import Browser
 from comfyui.server import ComfyServer
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser, BrowserError
 from comfyui import setup as comfy_setup
+from comfyui.browser import Browser, BrowserError
+from comfyui.page import open_page
 from comfyui.server import ComfyServer
 from comfyui.workflow_api import to_api
-from page import open_page
 from PIL import Image
-from search_words import WANTED
+from search_words import PLACES, WANTED
 from shipped.names import file_name
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -36,9 +36,9 @@ GRAPH = """({
   links: [...app.graph.links.values()].map(
     k => [k.id, k.origin_id, k.origin_slot, k.target_id, k.target_slot, k.type].map(String)),
 })"""
-BLUEPRINTS_OFFERED = (
+SEARCH = (
     "document.querySelector('#vue-app').__vue_app__.config.globalProperties"
-    ".$pinia._s.get('subgraph').subgraphBlueprints"
+    ".$pinia._s.get('nodeDef').nodeSearchService.searchNode(%r)"
 )
 # Goes to the note at full size; the text's size and that of the box that it is in.
 SHOW_NOTE = """(() => {
@@ -57,7 +57,7 @@ NOTE_SIZE = """(() => {
   };
 })()"""
 # Left, top, right, bottom of every node, as the page measures it, and how much of its title fits.
-MEASURED = """app.graph.nodes.map(node => {
+MEASURED = """app.canvas.graph.nodes.map(node => {
   const [x, y, width, height] = node.getBounding();
   const pen = document.createElement('canvas').getContext('2d');
   pen.font = '14px Inter, sans-serif';
@@ -68,6 +68,12 @@ MEASURED = """app.graph.nodes.map(node => {
     title: pen.measureText(node.getTitle()).width <= room,
   };
 })"""
+# Opens the box, and answers when it is drawn.
+INSIDE = """(() => {
+  app.canvas.setGraph(app.graph.nodes[0].subgraph);
+  app.canvas.setDirty(true, true);
+  return new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))));
+})()"""
 # Opens the panel that says what a workflow lacks; then the names of its buttons.
 OPEN_MISSING = """[...document.querySelectorAll('button')]
   .filter(button => button.innerText.includes('View details')).forEach(button => button.click())"""
@@ -115,16 +121,37 @@ def test_workflow_opens_whole(
     # What the page would run is what our own conversion runs.
     prompt = page.evaluate("app.graphToPrompt().then(p => p.output)")
     assert inputs_of(prompt) == inputs_of(to_api(workflow, object_info))
-    measured = page.evaluate(MEASURED)
-    for one, other in combinations(measured, 2):
-        assert apart(one["box"], other["box"]), (one["type"], other["type"])
-    assert [node["type"] for node in measured if not node["title"]] == []
+    nothing_overlaps(page)
+    note_fits(page, workflow)
     page.evaluate(FIT_TO_WINDOW)
     picture = tmp_path / f"{path.stem}.png"
     page.screenshot(picture)
     with Image.open(picture) as image:
         # An empty canvas has few colours.
         assert len(image.convert("RGB").resize((400, 250)).getcolors(100_000)) > 500
+
+
+def nothing_overlaps(page: Browser) -> None:
+    """And every title fits its node."""
+    measured = page.evaluate(MEASURED)
+    for one, other in combinations(measured, 2):
+        assert apart(one["box"], other["box"]), (one["type"], other["type"])
+    assert [node["type"] for node in measured if not node["title"]] == []
+
+
+def note_fits(page: Browser, workflow: dict[str, Any]) -> None:
+    """The note's text stands within its node."""
+    page.evaluate(SHOW_NOTE)
+    nodes = workflow["nodes"]
+    (note,) = (n["widgets_values"][0] for n in nodes if n["type"] == "MarkdownNote")
+    begin = re.split(r"[*`\n]", note.split("\n", 1)[1])[0]
+    # Not the note of the workflow before.
+    page.wait_for(f"document.querySelector('.comfy-markdown')?.innerText.includes({begin!r})")
+    # The page lays its boxes out in the frames after.
+    with contextlib.suppress(BrowserError):
+        page.wait_for(f"(s => s.text.every((length, i) => length <= s.box[i]))({NOTE_SIZE})", 30)
+    size = page.evaluate(NOTE_SIZE)
+    assert size["text"][0] <= size["box"][0] and size["text"][1] <= size["box"][1], size
 
 
 def apart(one: list[float], other: list[float]) -> bool:
@@ -136,14 +163,13 @@ def apart(one: list[float], other: list[float]) -> bool:
     os.environ.get("COMFYUI_RELEASE", comfy_setup.DEFAULT_RELEASE) != comfy_setup.DEFAULT_RELEASE,
     reason="older pages have no panel for what is missing",
 )
-@pytest.mark.parametrize(("short", "count"), [("pruned", 3), ("box", 1)])
 def test_the_page_offers_the_missing_files_for_download(
-    browser: Browser, server: ComfyServer, short: str, count: int
+    browser: Browser, server: ComfyServer
 ) -> None:
     open_page(browser, server, **{"Comfy.RightSidePanel.IsOpen": False})
-    path = ROOT / "workflows" / file_name(short)
+    path = ROOT / "workflows" / file_name("pruned")
     named = set(re.findall(r'"name": "([^"]+)",\s+"url"', path.read_text(encoding="utf-8")))
-    assert len(named) == count
+    assert len(named) == 3
     # Other tests may have put a file of that name onto the server that they share.
     there = json.dumps(server.object_info())
     missing = sum(f'"{name}"' not in there for name in named)
@@ -157,29 +183,10 @@ def test_the_page_offers_the_missing_files_for_download(
 
 @pytest.mark.parametrize("typed", WANTED)
 def test_the_pages_search_finds_what_a_user_wants(page: Browser, typed: str) -> None:
-    service = "globalProperties.$pinia._s.get('nodeDef').nodeSearchService"
-    found = page.evaluate(
-        "document.querySelector('#vue-app').__vue_app__.config."
-        f"{service}.searchNode({typed!r}).map(node => [node.name, node.display_name])"
-    )
+    found = page.evaluate(f"{SEARCH % typed}.map(node => [node.name, node.display_name])")
     ours = [names for names in found if any("DynamiCrafter" in name for name in names)]
-    assert {name for names in ours[:3] for name in names} & set(WANTED[typed]), ours[:6]
-
-
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_note_fits_its_node(page: Browser, path: Path) -> None:
-    load(page, path)
-    page.evaluate(SHOW_NOTE)
-    nodes = json.loads(path.read_text(encoding="utf-8"))["nodes"]
-    (note,) = (n["widgets_values"][0] for n in nodes if n["type"] == "MarkdownNote")
-    begin = re.split(r"[*`\n]", note.split("\n", 1)[1])[0]
-    # Not the note of the workflow before.
-    page.wait_for(f"document.querySelector('.comfy-markdown')?.innerText.includes({begin!r})")
-    # The page lays its boxes out in the frames after.
-    with contextlib.suppress(BrowserError):
-        page.wait_for(f"(s => s.text.every((length, i) => length <= s.box[i]))({NOTE_SIZE})", 30)
-    size = page.evaluate(NOTE_SIZE)
-    assert size["text"][0] <= size["box"][0] and size["text"][1] <= size["box"][1], size
+    seen = ours[: PLACES.get(typed, 3)]
+    assert {name for names in seen for name in names} & set(WANTED[typed]), ours[:6]
 
 
 def inputs_of(prompt: dict[str, Any]) -> dict[str, Any]:
@@ -190,7 +197,7 @@ def inputs_of(prompt: dict[str, Any]) -> dict[str, Any]:
 def test_blueprint_is_offered_and_opens_whole(
     page: Browser, path: Path, object_info: dict[str, Any]
 ) -> None:
-    page.wait_for(f"{BLUEPRINTS_OFFERED}.some(b => b.display_name === {path.stem!r})")
+    page.wait_for(f"{SEARCH % path.stem}.some(node => node.display_name === {path.stem!r})")
     blueprint = json.loads(path.read_text(encoding="utf-8"))
     (shown,) = load(page, path)["nodes"]
     (instance,) = blueprint["nodes"]
@@ -198,6 +205,10 @@ def test_blueprint_is_offered_and_opens_whole(
     assert list(shown["values"]) == widgets
     prompt = page.evaluate("app.graphToPrompt().then(p => p.output)")
     assert inputs_of(prompt) == inputs_of(to_api(blueprint, object_info))
+    nothing_overlaps(page)
+    page.evaluate(INSIDE)
+    nothing_overlaps(page)
+    page.evaluate("app.canvas.setGraph(app.graph); 0")
 
 
 def test_help_panel_shows_the_help_page(page: Browser) -> None:

@@ -14,6 +14,7 @@ from studio import Studio, picture
 pytestmark = pytest.mark.server
 VARIANTS = {
     "Image to Video (DynamiCrafter)": "512",
+    "DynamiCrafter": "512",
     "First and Last Frame to Video (DynamiCrafter)": "512_interp",
     "Seamless Loop (DynamiCrafter)": "512_interp",
     "Text to Video (DynamiCrafter)": "videocrafter2",
@@ -31,6 +32,7 @@ SETTINGS = (
 )
 MODES = {
     "Image to Video (DynamiCrafter)": "animate",
+    "DynamiCrafter": "animate",
     "First and Last Frame to Video (DynamiCrafter)": "interpolate",
     "Seamless Loop (DynamiCrafter)": "loop",
     "Long Video (DynamiCrafter)": "animate",

@@ -10,8 +10,11 @@ BOX, BETWEEN, LOOP, TEXT, LONG, CARTOON = (
         *("Long Video", "Cartoon In-between"),
     )
 )
+# How many of ours a user looks at; the family's name must find a whole box at once.
+PLACES = {"dynamicrafter": 1}
 # What is typed, and which of them a user may want: one is among the first three of ours.
 WANTED: dict[str, tuple[str, ...]] = {
+    "dynamicrafter": (ID,),
     "i2v": (DETAIL,),
     "image to video": (BOX, DETAIL),
     "animate": (DETAIL,),

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from browser import Browser
-from comfyui.server import ComfyServer
+from .browser import Browser
+from .server import ComfyServer
 
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False}
 
