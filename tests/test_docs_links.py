@@ -65,12 +65,15 @@ def anchors(page: str) -> set[str]:
 def references(path: Path) -> Iterator[tuple[Path, str]]:
     """(file, heading or "") of everything local that a file points to."""
     text = path.read_text(encoding="utf-8")
+    help_pages = ROOT / "web" / "docs"
+    # ComfyUI's page finds pictures from there, in whatever language.
+    base = help_pages if help_pages in path.parents else path.parent
     if path.suffix == ".md":
         for markdown, html in LINK.findall(prose(text)):
             target = markdown or html
             if not re.match(r"[a-z]+:", target):
                 name, _, heading = target.partition("#")
-                yield (path.parent / name if name else path), heading
+                yield (base / name if name else path), heading
         text = LINK.sub("", text)
     for name, heading in PAGE.findall(text):
         yield ROOT / name, heading.removeprefix("#")
