@@ -19,7 +19,7 @@ from hostile_values import is_wrong_image, is_wrong_latent, value
 from memory import peak_memory, process_of, reset_peak_memory
 from remedies import REMEDY
 from scene import FRAMES, SIZE, Scene
-from studio import Studio, picture
+from studio import PATIENCE, Studio, picture
 from torch import Tensor, nn
 
 pytestmark = pytest.mark.server
@@ -253,6 +253,16 @@ def complaint(error: PromptError) -> str:
     if "\n" in message or len(message) > 700 or not message.isprintable():
         return "not one short line"
     return "" if message.endswith(".") and REMEDY.search(message) else "no sentence with a remedy"
+
+
+@pytest.mark.usefixtures("files")
+def test_every_nodes_good_inputs_run(studio: Studio) -> None:
+    """Otherwise what is wrong with them would be all that the graphs below try."""
+    graph = Graph()
+    for node, inputs in good_inputs(Scene(studio, graph)).items():
+        made = graph.add(node, **inputs)
+        graph.add("TestSave", value=made[0], name=f"good-{node}")
+    studio.server.prompt(graph.prompt, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
