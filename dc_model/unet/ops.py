@@ -4,6 +4,7 @@ A host passes its own (`comfy.ops.manual_cast`, `optimized_attention`), so casti
 and attention back ends stay its business; a trainer passes `torch.nn` and `sdpa`.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -88,6 +89,6 @@ def timestep_embedding(values: Tensor, dim: int, max_period: float = 10000.0) ->
     """
     half = dim // 2
     exponent = torch.arange(half, dtype=torch.float32, device=values.device) / half
-    frequencies = torch.exp(-torch.log(torch.tensor(max_period)).to(values.device) * exponent)
+    frequencies = torch.exp(-math.log(max_period) * exponent)
     angles = values.float()[:, None] * frequencies[None]  # [B, half]
     return torch.cat([angles.cos(), angles.sin()], dim=-1)  # [B, dim]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from crossings import Crossings
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -382,3 +383,17 @@ def test_noise_levels_that_rise_leave_no_room_for_fresh_noise():
     rising, falling = published_steps(schedule, ((1 - alphas) / alphas).sqrt(), 1.0)
     assert rising.noise == 0.0
     assert falling.noise > 0.0
+
+
+@pytest.mark.parametrize("ending", ["clean", "published"])
+def test_a_step_reads_no_number_from_the_device(ending):
+    schedule = NoiseSchedule.from_variant(True, 0.7, "v")
+
+    def waits(steps: int) -> int:
+        sigmas = ddim_sigmas(schedule, timesteps(steps, "uniform_trailing"), ending)
+        y = torch.ones(1, 4)
+        with Crossings() as crossings:
+            sample_ddim(lambda y, _: y, y, sigmas, schedule, 1.0, lambda *_: torch.ones(1, 4))
+        return len(crossings.found)
+
+    assert waits(7) == waits(3)

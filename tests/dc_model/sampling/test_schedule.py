@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from crossings import Crossings
 from safetensors.torch import load_file
 
 from dc_model.sampling.schedule import (
@@ -269,3 +270,13 @@ def test_sigmas_equal_their_definition_in_float64():
     alphas = schedule.alphas_cumprod.double().numpy()
     expected = np.sqrt((1 - alphas) / alphas)
     np.testing.assert_allclose(schedule.sigmas.numpy(), expected, rtol=1e-7)
+
+
+def test_the_tables_are_brought_to_a_device_once():
+    schedule = NoiseSchedule.from_variant(True, 0.7, "v")
+    with Crossings() as crossings:
+        for _ in range(3):
+            y = torch.empty(2, 4, device="meta")
+            schedule.model_input(torch.empty((), device="meta"), y)
+            schedule.denoised(torch.empty((), device="meta"), y, y)
+    assert crossings.found == ["_to_copy", "_to_copy"]

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from crossings import Crossings
 from manifests import FULL_MANIFESTS
+from torch._dynamo.utils import counters
 
 from dc_model.checkpoint.detect import detect_unet_arch
 from dc_model.checkpoint.layout import UNET_PREFIX, shapes
@@ -298,3 +300,38 @@ def test_gradient_checkpointing_changes_neither_output_nor_gradients(tiny_unet, 
     assert gradients.keys() == expected.keys() == dict(unet.named_parameters()).keys()
     for name, gradient in gradients.items():
         close(gradient, expected[name], 1e-6)
+
+
+def test_a_call_never_waits_for_the_device(tiny_arch):
+    """On the meta device, where reading a number would fail, and copies to it show."""
+    unet = DynamiCrafterUNet(tiny_arch, device="meta").eval()
+    with torch.no_grad(), Crossings() as crossings:
+        unet(
+            torch.empty(1, tiny_arch.in_channels, 4, 8, 8, device="meta"),
+            torch.empty(1, device="meta"),
+            torch.empty(1, 77, tiny_arch.context_dim, device="meta"),
+            torch.empty(1, 64, tiny_arch.context_dim, device="meta"),
+            torch.empty(1, device="meta"),
+        )
+    assert crossings.found == []
+
+
+def test_compiling_gives_one_graph_for_all_noise_levels_and_prompts(tiny_arch):
+    torch._dynamo.reset()
+    counters.clear()
+    arch = replace(tiny_arch, channel_mult=(1,), attention_levels=(True,))
+    unet = DynamiCrafterUNet(arch).eval()
+    compiled = torch.compile(unet, backend="eager")
+    for step in range(3):
+        draw = torch.Generator().manual_seed(step)
+        inputs = (
+            torch.randn(1, arch.in_channels, 2, 8, 8, generator=draw),
+            torch.tensor([900.0 - step]),
+            torch.randn(1, 77, arch.context_dim, generator=draw),
+            torch.randn(1, 32, arch.context_dim, generator=draw),
+            torch.tensor([8]),
+        )
+        with torch.no_grad():
+            torch.testing.assert_close(compiled(*inputs), unet(*inputs), atol=1e-5, rtol=1e-5)
+    assert counters["graph_break"] == {}
+    assert counters["stats"]["unique_graphs"] == 1
