@@ -7,15 +7,15 @@ the result by as much as measured when the row was written.
 import copy
 import re
 import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import torch
 from graphs import Graph, Link
+from least_checkpoint import least_checkpoint
 from safetensors.torch import save_file
 from scene import FRAMES, Scene
-from small_checkpoint import SMALL, state_dict
 from studio import Studio, relative_error
 from torch import Tensor
 
@@ -259,14 +259,7 @@ def test_a_flow_models_sampling_is_refused_by_name(
 @pytest.fixture(scope="module")
 def least(studio: Studio) -> str:
     """A checkpoint for nodes that take long with any other."""
-    arch = replace(SMALL, model_channels=32, channel_mult=(1,), attention_levels=(True,))
-    other = state_dict(studio.golden / "pipeline" / "512_frames8.json", "512", arch=arch)
-
-    def shrink(tensors: dict[str, Tensor]) -> None:
-        tensors.clear()
-        tensors.update(other)
-
-    return studio.small_checkpoint(name="-least", edit=shrink)
+    return least_checkpoint(studio)
 
 
 @pytest.mark.slow

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import torch
 from graphs import Graph, Link
+from least_checkpoint import least_checkpoint, least_weights
 from safetensors.torch import save_file
 from scene import Scene
-from small_checkpoint import UNET, state_dict
+from small_checkpoint import UNET
 from studio import Studio, picture, relative_error
 from torch import Tensor
 
@@ -82,20 +83,22 @@ def test_every_way_to_a_lora_gives_one_video(studio: Studio, scene: Scene, lora:
     assert {name for name, error in errors.items() if not error < EXACT} == set()
 
 
-def test_merges_by_blocks_are_merged_weights(studio: Studio, scene: Scene) -> None:
+def test_merges_by_blocks_are_merged_weights(studio: Studio, graph: Graph) -> None:
     """Output blocks of the second model, everything else of the first."""
-    second = state_dict(studio.golden / "pipeline" / "512_frames8.json", "512", seed=1)
+    second = least_weights(studio, 1)
 
     def merge(tensors: dict[str, Tensor]) -> None:
         for key in tensors:
             if key.startswith((f"{UNET}out.", f"{UNET}output_blocks.")):
                 tensors[key] = second[key]
 
-    graph, model = scene.graph, scene.model
-    merged = studio.small_checkpoint(name="-outputs", edit=merge)
-    expected = Scene(studio, graph, checkpoint=merged, size=SIZE, frames=FRAMES)
-    other = Scene(studio, graph, checkpoint=studio.small_checkpoint(seed=1), size=SIZE)
-    pair = {"model1": model, "model2": other.model}
+    one, two = least_checkpoint(studio), least_checkpoint(studio, 1)
+    merged = least_checkpoint(studio, name="-outputs", edit=merge)
+    scene, other, expected = (
+        Scene(studio, graph, checkpoint=name, size=SIZE, frames=FRAMES)
+        for name in (one, two, merged)
+    )
+    pair = {"model1": scene.model, "model2": other.model}
     required = studio.server.object_info()["ModelMergeSD2"]["input"]["required"]
     sliders = {name: float(not name.startswith("out")) for name in required if name not in pair}
     outputs = {"plain": scene.stock(**ONE_STEP), "expected": expected.stock(**ONE_STEP)}

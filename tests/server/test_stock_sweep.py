@@ -13,6 +13,7 @@ from comfyui.client import PromptError
 from control_files import write_control_net
 from defaults import FILES, Wires, takes_our_wires
 from graphs import Graph, Link, Node
+from least_checkpoint import least_checkpoint
 from safetensors.torch import save_file
 from scene import Scene
 from studio import Studio, relative_error
@@ -92,16 +93,19 @@ def with_node(scene: Scene, node: Node, info: dict[str, Any]) -> Link:
         scene.model, scene.positive, scene.negative = model, positive, negative
 
 
-def wires(studio: Studio) -> Wires:
-    """A small scene, with another model beside it for nodes that take two."""
-    graph = Graph()
-    other = Scene(studio, graph, checkpoint=studio.small_checkpoint(seed=1), size=32, frames=2)
-    return Wires(Scene(studio, graph, size=32, frames=2), other)
+def wires(studio: Studio, graph: Graph, *, merging: bool = False) -> Wires:
+    """A small scene with another model beside it; the least ones where every weight is merged."""
+    make = least_checkpoint if merging else Studio.small_checkpoint
+    scene, other = (
+        Scene(studio, graph, checkpoint=make(studio, seed=seed), size=32, frames=2)
+        for seed in (0, 1)
+    )
+    return Wires(scene, other)
 
 
 def outcome(studio: Studio, node_id: str, info: dict[str, Any]) -> Any:
     """Of one node: the error's message, or the latents."""
-    given = wires(studio)
+    given = wires(studio, Graph())
     node = given.scene.graph.add(node_id, **given.defaults(info))
     try:
         return studio.run(given.scene.graph, out=with_node(given.scene, node, info))["out"]
@@ -114,18 +118,19 @@ def test_every_node_has_its_place_in_the_docs(stock: dict[str, Any]) -> None:
 
 
 def test_nodes_that_run_do_what_the_docs_say(studio: Studio, stock: dict[str, Any]) -> None:
-    given = wires(studio)
-    scene = given.scene
-    outputs = {"plain": scene.stock(steps=1, denoise=0.5)}
+    graph = Graph()
+    given = {merging: wires(studio, graph, merging=merging) for merging in (False, True)}
+    outputs = {str(key): each.scene.stock(steps=1, denoise=0.5) for key, each in given.items()}
     kinds = {name: kind for name, kind in documented().items() if name in stock}
     for name in (n for n, kind in kinds.items() if kind not in ("refused", "alone")):
-        node = scene.graph.add(name, **given.defaults(stock[name]))
+        made = given[merges(stock[name])]
+        node = graph.add(name, **made.defaults(stock[name]))
         if stock[name]["output"]:  # a node that writes a file runs by itself
-            outputs[name] = with_node(scene, node, stock[name])
-    results = {k: v.get(SAMPLES) for k, v in studio.run(scene.graph, **outputs).items()}
-    plain = results.pop("plain")
-    assert plain is not None
-    wrong = {name: done(found, plain) for name, found in results.items()}
+            outputs[name] = with_node(made.scene, node, stock[name])
+    results = {k: v.get(SAMPLES) for k, v in studio.run(graph, **outputs).items()}
+    plain = {merging: results.pop(str(merging)) for merging in given}
+    assert None not in plain.values()
+    wrong = {name: done(found, plain[merges(stock[name])]) for name, found in results.items()}
     wrong = {
         name: found
         for name, found in wrong.items()
@@ -134,9 +139,13 @@ def test_nodes_that_run_do_what_the_docs_say(studio: Studio, stock: dict[str, An
     assert wrong == {}
 
 
-def done(found: Tensor | None, plain: Tensor) -> str:
+def merges(info: dict[str, Any]) -> bool:
+    return "model2" in info["input"].get("required", {})
+
+
+def done(found: Tensor | None, plain: Tensor | None) -> str:
     """What a node did to a video."""
-    if found is None:
+    if found is None or plain is None:
         return "reads"
     return "acts" if differs(found, plain) else "nothing"
 
