@@ -7,7 +7,7 @@ Runs anywhere in seconds, since nothing is computed. Three tables:
   largest weights first, as long as they fit beside a buffer for what streams.
 - Peak activations of a forward pass above the weights, with attention that never builds its score
   matrix. ComfyUI estimates `frames * h * w * bytes * 0.01 * factor` MiB; the last column is the
-  factor that makes that equal to the count.
+  factor that makes that equal to the count; `nodes/host/model.py` has the one that is used.
 
     python -m benchmarks.count_memory
 """
@@ -30,8 +30,6 @@ from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import VARIANTS, UNetArch
 
 MIB = 1024**2
-# Of `DynamiCrafterConfig`: what the host estimates.
-MEMORY_USAGE_FACTOR = 1.15
 # Layers that the host's streams may hold at once besides the one that computes.
 STREAMS = 2
 BUDGETS = (0, 512, 1024, 2048)
@@ -151,16 +149,14 @@ def print_weights() -> None:
 
 def print_activations(frame_counts: list[int]) -> None:
     """Table of peak activations in 16 bits."""
-    print("\nvariant  frames  videos  peak MiB  estimate  factor")
+    print("\nvariant  frames  videos  peak MiB  factor")
     for name in ("256", "512", "1024"):
         height, width = (side // 8 for side in VARIANTS[name].size)
         for frames in frame_counts:
             for videos in (1, 2):
                 peak = peak_mib(UNetArch(), (height, width), frames, videos, torch.float16)
                 unit = videos * frames * height * width * 2 * 0.01  # MiB for a factor of 1
-                estimate, factor = unit * MEMORY_USAGE_FACTOR, peak / unit
-                row = f"{name:8} {frames:6} {videos:7} {peak:9.0f} {estimate:9.0f}"
-                print(f"{row} {factor:7.2f}")
+                print(f"{name:8} {frames:6} {videos:7} {peak:9.0f} {peak / unit:7.2f}")
 
 
 def main() -> None:

@@ -5,7 +5,7 @@
     pipeline = load("dynamicrafter_512.ckpt", tokenizer="ComfyUI/comfy/sd1_tokenizer")
     video = pipeline.animate(image, "a boat on the waves")  # [1, 3, 16, 320, 512]
 
-All runs in float32 on one device. ToonCrafter's decoder needs reference frames and is not here.
+All runs in float32 on one device.
 """
 
 import logging
@@ -18,47 +18,42 @@ import torch
 from torch import Tensor, nn
 
 from . import vdg
+from .build import (
+    build_networks,
+    build_toon_vae,
+    build_towers,
+    build_vae,
+    is_toon,
+    lend_encoders,
+    missing_encoders,
+)
 from .checkpoint.detect import (
     CheckpointError,
-    HeadDims,
     check_channels,
-    detect_unet_arch,
     detect_variant,
-    fitting,
     head_dims,
     read_metadata,
 )
 from .checkpoint.inspect import naming, read_checkpoint
 from .checkpoint.layout import (
-    TEXT_PREFIX,
-    VAE_PREFIX,
-    VISION_PREFIX,
     CheckpointParts,
-    shapes,
     split_checkpoint,
     stated_variant,
 )
-from .encoders.autoencoder import Autoencoder, detect_autoencoder
-from .encoders.clip import Towers, detect_towers
+from .encoders.autoencoder import LATENT_SCALE, Autoencoder
+from .encoders.clip import Towers
 from .encoders.tokenizer import Tokenize, clip_tokenizer
 from .frames import fold_frames, unfold_frames
 from .motion.clocks import Reference
 from .preprocess import clip_preprocess
-from .projection import Resampler, detect_projection_arch
+from .projection import Resampler
 from .sampling.schedule import Ending, NoiseSchedule, schedule_of
 from .sampling.videos import sample_videos
 from .shown import shown
+from .toon.dual_reference_vae import DualReferenceVAE
 from .unet.attention import IMAGE_STRENGTHS
-from .unet.ops import eager_attention_on_cpu
 from .unet.unet import DynamiCrafterUNet
 from .variants import VARIANTS, Variant
-
-# Attributes of `CheckpointParts`.
-_ENCODERS = {
-    "vae": VAE_PREFIX,
-    "text_encoder": TEXT_PREFIX,
-    "image_encoder": VISION_PREFIX,
-}
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +118,7 @@ class Pipeline:
     """
 
     model: VideoModel
-    vae: Autoencoder
+    vae: Autoencoder | DualReferenceVAE
     towers: Towers
     tokenize: Tokenize
     variant: Variant
@@ -132,46 +127,84 @@ class Pipeline:
 
     def animate(self, image: Tensor, prompt: str, settings: Settings | None = None) -> Tensor:
         """Videos `[B, 3, T, H, W]` that start from images `[B, 3, H, W]`."""
+        if not self._takes_image:
+            raise ValueError(
+                "This is a text-to-video model, which starts from no image; call `generate`, or "
+                "load an image-to-video checkpoint."
+            )
         latents = vdg.animate(self.encode(image), self._length(settings))
-        return self._video(latents, image, prompt, settings, "animate")
+        return self.decode(self._sample(latents, image, prompt, settings, "animate"))
+
+    def generate(
+        self, prompt: str, size: tuple[int, int] | None = None, settings: Settings | None = None
+    ) -> Tensor:
+        """A video `[1, 3, T, H, W]` from text alone; size: (H, W), None = the variant's own.
+
+        Raises ValueError for a model that starts from an image.
+        """
+        if self._takes_image:
+            raise ValueError(
+                "This model starts from an image; call `animate`, or load a text-to-video "
+                "checkpoint."
+            )
+        height, width = size or self.variant.size
+        blank = torch.zeros(
+            1, 4, self._length(settings), height // 8, width // 8, device=self.device
+        )
+        return self.decode(self._sample(blank, None, prompt, settings, "animate"))
 
     def interpolate(
         self, first: Tensor, last: Tensor, prompt: str, settings: Settings | None = None
     ) -> Tensor:
         """Videos `[B, 3, T, H, W]` from `first` to `last`, both `[B, 3, H, W]`."""
+        self._require_guidance()
         ends = self.encode(first), self.encode(last)
         latents = vdg.interpolate(*ends, self._length(settings))
-        return self._video(latents, first, prompt, settings, "interpolate")
+        sampled = self._sample(latents, first, prompt, settings, "interpolate")
+        return self.decode(sampled, (first, last))
 
     def loop(self, image: Tensor, prompt: str, settings: Settings | None = None) -> Tensor:
         """Videos `[B, 3, T - 1, H, W]` that return to the image; the frame shown twice is cut."""
+        self._require_guidance()
         latents = vdg.loop(self.encode(image), self._length(settings))
-        return self._video(latents, image, prompt, settings, "loop")[:, :, :-1]
+        sampled = self._sample(latents, image, prompt, settings, "loop")
+        return self.decode(sampled, (image, image))[:, :, :-1]
 
     def _length(self, settings: Settings | None) -> int:
         return (settings or Settings()).num_frames or self.variant.num_frames
 
-    def _video(
-        self, concat: Tensor, image: Tensor, prompt: str, settings: Settings | None, mode: str
-    ) -> Tensor:
-        settings = settings or Settings()
+    @property
+    def _takes_image(self) -> bool:
+        """By visual detail guidance, or as VideoCrafter 1 does by the context alone."""
+        return self.model.unet.arch.takes_image or self.model.projector is not None
+
+    def _require_guidance(self) -> None:
         if not self.model.unet.arch.takes_image:
             raise ValueError(
-                "This is a text-to-video model, which starts from no image; load an image-to-video "
-                "checkpoint."
+                "This model has no visual detail guidance, which shows it where a video ends; load "
+                "a checkpoint of DynamiCrafter or ToonCrafter."
             )
+
+    def _sample(
+        self,
+        concat: Tensor,
+        image: Tensor | None,
+        prompt: str,
+        settings: Settings | None,
+        mode: str,
+    ) -> Tensor:
+        settings = settings or Settings()
         if settings.speed is None:
             settings = replace(settings, speed=self.variant.default_speed(mode))
         generator = torch.Generator().manual_seed(settings.seed)
-        latents = self.sample(concat, [prompt] * len(concat), image, settings, generator=generator)
-        return self.decode(latents)
+        return self.sample(concat, [prompt] * len(concat), image, settings, generator=generator)
 
     @torch.no_grad()
     def sample(
         self,
         concat: Tensor,
         prompts: list[str],
-        image: Tensor,
+        image: Tensor | None,
         settings: Settings,
         *,
         generator: torch.Generator,
@@ -180,9 +213,9 @@ class Pipeline:
     ) -> Tensor:
         """Latents `[B, 4, T, h, w]` for visual detail guidance `concat` of that shape.
 
-        prompts: B of them. image: `[B, 3, H, W]`, for the context. noise: the start; None draws
-        it from `generator`, on the CPU, as fresh noise of each step is. reference: a video to
-        follow.
+        prompts: B of them. image: `[B, 3, H, W]`, for the context; None for a text-to-video model,
+        whose `concat` gives the shape alone. noise: the start; None draws it from `generator`, on
+        the CPU, as fresh noise of each step is. reference: a video to follow.
         """
         if noise is None:
             noise = torch.randn(concat.shape, generator=generator)
@@ -196,7 +229,7 @@ class Pipeline:
             text=self.encode_text(prompts),
             null_text=self.encode_text([settings.negative_prompt] * len(prompts)),
             image_tokens=self.image_tokens(image),
-            null_image_tokens=self.image_tokens(torch.zeros_like(image)),
+            null_image_tokens=None if image is None else self.image_tokens(torch.zeros_like(image)),
             speed=torch.full((len(concat),), float(speed), device=concat.device),
             steps=settings.steps,
             cfg=settings.cfg,
@@ -212,11 +245,22 @@ class Pipeline:
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """Images `[B, 3, H, W]` to latents `[B, 4, H/8, W/8]`, times 0.18215."""
-        return self.vae.encode(images.to(self.device))
+        return self.vae.scaled_mean(images.to(self.device))
 
     @torch.no_grad()
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents `[B, 4, T, h, w]` to a video `[B, 3, T, 8h, 8w]` on the CPU."""
+    def decode(self, latents: Tensor, ends: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Latents `[B, 4, T, h, w]` to a video `[B, 3, T, 8h, 8w]` on the CPU.
+
+        ends: the images of the first and last frame, `[B, 3, 8h, 8w]`, whose detail ToonCrafter's
+        decoder takes over; others do without.
+        """
+        if isinstance(self.vae, DualReferenceVAE):
+            unscaled = latents.float() / LATENT_SCALE
+            if ends is None:
+                return self.vae.decode(unscaled).clamp(-1, 1).cpu()
+            first, last = (image.to(self.device) for image in ends)
+            references = self.vae.encode_references(first, last)
+            return self.vae.decode_published(unscaled, references).clamp(-1, 1).cpu()
         one_by_one = fold_frames(latents.float()).split(1)
         frames = torch.cat([self.vae.decode(frame).clamp(-1, 1).cpu() for frame in one_by_one])
         return unfold_frames(frames, latents.shape[2])
@@ -227,9 +271,9 @@ class Pipeline:
         return self.towers.text(self.tokenize(prompts).to(self.device)).float()
 
     @torch.no_grad()
-    def image_tokens(self, images: Tensor) -> Tensor | None:
+    def image_tokens(self, images: Tensor | None) -> Tensor | None:
         """CLIP's tokens `[B, 257, D]` of images; zeros, mid-grey, stand for no image."""
-        if self.model.projector is None:
+        if images is None or self.model.projector is None:
             return None
         return self.towers.visual(clip_preprocess(images.to(self.device))).float()
 
@@ -267,7 +311,8 @@ def load(
             raise CheckpointError(f"It lacks {missing}; give a full checkpoint as `encoders`.")
         heads = head_dims(stated)
         model = VideoModel(*build_networks(parts, heads=heads))
-        vae, towers = build_vae(parts), build_towers(parts, heads)
+        vae = build_toon_vae(parts) if is_toon(parts) else build_vae(parts)
+        towers = build_towers(parts, heads)
     for module in (model, vae, towers):
         module.to(device).eval().requires_grad_(False)
     return Pipeline(model, vae, towers, tokenize, described, schedule, torch.device(device))
@@ -300,66 +345,3 @@ def _schedule(parts: CheckpointParts, variant: Variant, *, by_file: bool) -> Noi
         raise CheckpointError(
             f"Its noise schedule cannot be used: {shown(error)} Download it again."
         ) from error
-
-
-def lend_encoders(parts: CheckpointParts, path: str | Path) -> None:
-    """Fill in the encoders that `parts` lacks from another file, by the published prefixes."""
-    with naming(path):
-        tensors = read_checkpoint(path).tensors
-    for name, prefix in _ENCODERS.items():
-        lent = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        setattr(parts, name, getattr(parts, name) or lent)
-
-
-def missing_encoders(parts: CheckpointParts, *, image_tower: bool) -> str:
-    """The encoders that are not there, in words; image_tower: whether that one is needed."""
-    lacking = {
-        "the VAE (first_stage_model)": not parts.vae,
-        "the text tower (cond_stage_model)": not parts.text_encoder,
-        "the image tower (embedder)": image_tower and not parts.image_encoder,
-    }
-    return ", ".join(name for name, lacks in lacking.items() if lacks)
-
-
-@fitting("U-Net or query transformer")
-def build_networks(
-    parts: CheckpointParts, *, dropout: float = 0.0, heads: HeadDims | None = None
-) -> tuple[DynamiCrafterUNet, Resampler | None]:
-    """U-Net and query transformer from their shapes, in float32."""
-    heads = heads or HeadDims()
-    arch = replace(detect_unet_arch(shapes(parts.unet), heads.unet), dropout=dropout)
-    unet = _filled(DynamiCrafterUNet(arch, attention=eager_attention_on_cpu), parts.unet)
-    if not parts.projector:
-        return unet, None
-    projection = detect_projection_arch(shapes(parts.projector), heads.projector)
-    return unet, _filled(Resampler(projection), parts.projector)
-
-
-@fitting("VAE")
-def build_vae(parts: CheckpointParts) -> Autoencoder:
-    """Stable Diffusion's VAE from its shapes, in float32. CheckpointError for ToonCrafter's."""
-    if any("attn_refinement" in key for key in parts.vae):
-        raise CheckpointError(
-            "Its VAE is ToonCrafter's, which decodes with reference frames; use the nodes, or "
-            "`toon.dual_reference_vae`."
-        )
-    return _filled(Autoencoder(detect_autoencoder(shapes(parts.vae))), parts.vae)
-
-
-@fitting("text or image encoder")
-def build_towers(parts: CheckpointParts, heads: HeadDims | None = None) -> Towers:
-    """CLIP's towers from their shapes, in float32; without an image tower where there is none.
-
-    The image tower's dead text keys are left out.
-    """
-    heads = heads or HeadDims()
-    text = {f"text.{k.removeprefix('model.')}": v for k, v in parts.text_encoder.items()}
-    image = {k.removeprefix("model."): v for k, v in parts.image_encoder.items()}
-    image = {k: v for k, v in image.items() if k.startswith("visual.")}
-    arch = detect_towers(shapes(text | image), heads.text_encoder, heads.image_encoder)
-    return _filled(Towers(arch, vision=bool(image)), text | image)
-
-
-def _filled(module: Any, state: Mapping[str, Tensor]) -> Any:
-    module.load_state_dict({key: value.float() for key, value in state.items()})
-    return module

@@ -6,7 +6,6 @@ share the clips among processes or machines; the call without `--part` measures 
 """
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -31,17 +30,11 @@ TRUE = "true"
 
 
 def main() -> None:
-    find_scripts()
     arguments = parse()
     comparison = load_comparison(arguments.comparison)
     compare_systems(
         comparison, arguments.output, arguments.device, arguments.part, arguments.beside
     )
-
-
-def find_scripts() -> None:
-    """Make the demo's client of ComfyUI importable, for systems that are workflows."""
-    sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
 
 
 def parse() -> argparse.Namespace:

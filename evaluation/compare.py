@@ -23,7 +23,7 @@ from dc_model.metrics.report import Distances, Protocol
 from dc_model.shown import shown
 
 from .command import EvaluationError, run, show, take_part
-from .store import identity, kept
+from .store import cached, identity
 from .videos import ClipShape, VideoError, list_videos, read_clip
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def extract_videos(
         key = f"{identity(video)}|{shape}|{extractor.name}"
         try:
             rows.append(
-                kept(work, key, lambda v=video: extractor(read_clip(v, shape)[None])[0].cpu())
+                cached(work, key, lambda v=video: extractor(read_clip(v, shape)[None])[0].cpu())
             )
         except VideoError as error:
             log.warning("Skipped: %s", error)

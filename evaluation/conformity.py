@@ -25,7 +25,7 @@ from dc_model.metrics.report import Conformity
 from training.data.video import is_picture
 
 from .command import EvaluationError, run, show, take_part
-from .store import identity, kept
+from .store import cached, identity
 from .videos import ClipShape, VideoError, list_videos, read_clip, read_image
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def measure_videos(
         image = images[video.stem]
         key = f"PIC|{name}|{identity(video)}|{identity(image)}|{shape}"
         try:
-            value = kept(work, key, lambda v=video, i=image: _conformity(v, i, shape, distance))
+            value = cached(work, key, lambda v=video, i=image: _conformity(v, i, shape, distance))
         except VideoError as error:
             log.warning("Skipped: %s", error)
             continue

@@ -32,7 +32,7 @@ from .intervals import (
 from .items import Task
 from .measures import Measure
 from .protocol import Protocol
-from .store import kept
+from .store import cached
 from .videos import ClipShape, VideoError, read_clip
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Meter:
         assert self.extractor is not None
         extractor = self.extractor
         key = f"{extractor.name}|{file_hash(video)}|{self._shape()}"
-        return kept(self.folder, key, lambda: extractor(self._read(video)[None])[0].cpu())
+        return cached(self.folder, key, lambda: extractor(self._read(video)[None])[0].cpu())
 
     def value_of(self, key: str, video: Path, task: Task) -> float:
         """One measure of one clip. Raises VideoError."""
@@ -100,7 +100,7 @@ class Meter:
             picture = self._read(task.video)[0]
             return torch.tensor(measure.of(picture, self._read(video), task.prompt))
 
-        return float(kept(self.folder, text, make))
+        return float(cached(self.folder, text, make))
 
     def row(self, name: str, videos: dict[int, Path], tasks: Mapping[int, Task]) -> Row:
         """All measures of a system's clips; broken files are named and left out."""

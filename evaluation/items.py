@@ -19,11 +19,11 @@ from training.data.clip import Clip, ClipSource
 from training.data.entries import Entry, folder_entries, table_entries
 from training.data.order import item_of, sample_seed
 from training.data.sources import VideoSource
+from training.files import write_text, write_whole
 
 from .command import EvaluationError
 from .datasets import msrvtt_entries, ucf101_entries
 from .protocol import Protocol
-from .store import write_text, write_whole
 from .videos import ClipShape, read_clip, write_video
 
 

@@ -15,11 +15,11 @@ from torch import Tensor
 from dc_model.preprocess import eight_bit
 from dc_model.shown import shown
 from dc_model.video.frame_strip import frame_strip
+from training.files import write_text
 
 from . import charts
 from .command import EvaluationError
 from .published import PAPER_TABLE
-from .store import write_text
 
 REPORT = "report.html"
 TEMPLATE = Path(__file__).with_name("report.html.jinja")

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from dc_model.shown import shown
+from training.files import write_text
 
 from .command import EvaluationError
 from .figures import Row
 from .intervals import Estimate
 from .protocol import Measured
-from .store import write_text
 
 RESULTS = "results.json"
 _PACKAGES = ("torch", "numpy", "scipy", "av", "opencv-python-headless")

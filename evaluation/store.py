@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dc_model.shown import shown
+from training.files import write_whole
 
 from .command import EvaluationError
 
@@ -24,27 +24,7 @@ def identity(path: Path) -> str:
     return f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}"
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Call `write` with a name that no other process and no search for `path`'s suffix takes, then
-    rename: never a half-written file."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """A text file, whole or not at all."""
-
-    def write(part: Path) -> None:
-        part.write_text(text, encoding="utf-8")
-
-    write_whole(path, write)
-
-
-def kept(folder: Path, key: str, make: Callable[[], Tensor]) -> Tensor:
+def cached(folder: Path, key: str, make: Callable[[], Tensor]) -> Tensor:
     """What `make` gives for `key`, float64; made once, then read from `folder`."""
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
     if not path.exists():

@@ -12,8 +12,7 @@ from dc_model.preprocess import eight_bit, fit_image
 from dc_model.shown import shown
 from training.data.entries import files_below
 from training.data.video import VIDEO_SUFFIXES, BrokenVideo, read_cut, read_picture
-
-from .store import write_whole
+from training.files import write_whole
 
 
 class VideoError(ValueError):

@@ -4,7 +4,6 @@ Source: docs/method.md#starting-below-the-last-timestep.
 """
 
 import os
-from typing import Any
 
 import folder_paths
 import torch
@@ -22,6 +21,8 @@ from .checks import InputError, require_latent
 from .door import checked
 from .host.guider import require_model
 from .host.latents import frames_per_video
+from .host.model import DynamiCrafterModel
+from .host.protocols import Latent, Model
 from .inputs import CATEGORY, seed_input
 from .load import FOLDERS, checkpoint_path
 from .sampling import VideoNoise, schedule_of
@@ -49,7 +50,7 @@ class AnalyticNoise:
     def __init__(self, seed: int, init: AnalyticInit, alpha_bar: float):
         self.seed, self.init, self.alpha_bar = seed, init, alpha_bar
 
-    def generate_noise(self, input_latent: dict[str, Any]) -> Tensor:
+    def generate_noise(self, input_latent: Latent) -> Tensor:
         """The start `[N*T, 4, h, w]` for a LATENT, in place of unit noise."""
         unit = VideoNoise(self.seed).generate_noise(input_latent)
         video = unfold_frames(unit, frames_per_video(input_latent))  # [N, 4, T, h, w]
@@ -58,7 +59,7 @@ class AnalyticNoise:
         return fold_frames(noise)
 
 
-def statistics(model: Any, init_file: str, samples: dict[str, Any] | None) -> AnalyticInit:
+def statistics(model: DynamiCrafterModel, init_file: str, samples: Latent | None) -> AnalyticInit:
     """Of the sample videos, else of the file, else zero mean and the published variance."""
     if samples is not None:
         scaled = model.process_latent_in(require_latent(samples))
@@ -119,11 +120,11 @@ class AnalyticInitNode(io.ComfyNode):
     @checked
     def execute(
         cls,
-        model: Any,
+        model: Model,
         init_file: str,
         seed: int,
         start_timestep: int,
-        statistics_from: dict[str, Any] | None = None,
+        statistics_from: Latent | None = None,
     ) -> io.NodeOutput:
         inner = require_model(model)
         schedule = schedule_of(model.get_model_object("model_sampling"))

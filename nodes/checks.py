@@ -12,6 +12,8 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
+from .host.protocols import Conditioning
+
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # Light beyond white is common, 255 is another scale.
 LARGEST_PIXEL = 16.0
@@ -49,7 +51,7 @@ class InputError(ValueError):
     """A connection or a value that cannot work; the message says what to do."""
 
 
-def require(value: Any, part: str, remedy: str) -> Any:
+def require(value: object, part: str, remedy: str) -> Any:
     """`value`, or InputError when a loader gave None because its file lacks `part`."""
     if value is None:
         raise InputError(f"This node got no {part}; {remedy}.")
@@ -71,7 +73,7 @@ def require_count(found: int, allowed: tuple[int, ...], what: str, remedy: str) 
         raise InputError(f"{found} {what}; expected {choices}: {remedy}.")
 
 
-def require_text_width(conditioning: Any, width: int) -> None:
+def require_text_width(conditioning: Conditioning, width: int) -> None:
     """InputError unless all prompts of a CONDITIONING have `width` channels."""
     for text, *_ in conditioning:
         if text.shape[-1] != width:
@@ -81,7 +83,7 @@ def require_text_width(conditioning: Any, width: int) -> None:
             )
 
 
-def require_vae(vae: Any) -> Any:
+def require_vae(vae: object) -> object:
     """The VAE, or InputError when there is none or its latents are another model's."""
     require(vae, "VAE", REMEDIES["VAE"])
     channels = getattr(vae, "latent_channels", LATENT_CHANNELS)
@@ -241,7 +243,7 @@ def require_tokens(tokens: Tensor) -> None:
         )
 
 
-def require_noise(noise: Any, samples: Tensor) -> Tensor:
+def require_noise(noise: Tensor, samples: Tensor) -> Tensor:
     """What a NOISE drew for `samples`, or InputError unless it has their shape."""
     source = "connect RandomNoise, Analytic-Init Noise or nothing"
     _require_plain(noise, "noise", f"a number for each of the latent's {samples.numel()}", source)
@@ -288,7 +290,7 @@ def require_pixel_room(length: int, height: int, width: int) -> None:
         )
 
 
-def _require_plain(value: Any, name: str, expected: str, remedy: str) -> Tensor:
+def _require_plain(value: object, name: str, expected: str, remedy: str) -> Tensor:
     """`value`, or InputError unless it is a dense tensor of floats with data."""
     if not isinstance(value, Tensor):
         found = f"a {type(value).__name__}" if value is not None else "nothing"

@@ -3,24 +3,25 @@
 Source: docs/method.md#context-stream.
 """
 
-from typing import Any
-
 import comfy.clip_vision
 import comfy.model_management
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..dc_model.preprocess import CLIP_SIZE, clip_normalise
+from ..dc_model.preprocess import CLIP_SIZE, Fit, clip_normalise
 from .checks import CONTEXT, REMEDIES, InputError, require_finite, require_text_width
 from .door import checked
 from .host import keys
 from .host.conditionings import Conditionings, with_values
 from .host.pictures import squash_pictures
+from .host.protocols import ClipVision, ClipVisionOutput, Conditioning, Patcher
 from .inputs import CATEGORY, Projector, conditioning_outputs
 
 
-def encode_context(clip_vision: Any, image: Tensor, fit: Any = "stretch") -> tuple[Any, Any]:
+def encode_context(
+    clip_vision: ClipVision, image: Tensor, fit: Fit = "stretch"
+) -> tuple[ClipVisionOutput, ClipVisionOutput]:
     """CLIP_VISION_OUTPUTs of images `[B, H, W, 3]` and of the grey one that stands for no image.
 
     InputError when the encoder takes images of another size than CLIP-ViT-H does.
@@ -33,11 +34,11 @@ def encode_context(clip_vision: Any, image: Tensor, fit: Any = "stretch") -> tup
 
 
 def add_context(
-    positive: Any,
-    negative: Any,
-    projector: Any,
-    clip_vision_output: Any,
-    null_clip_vision_output: Any,
+    positive: Conditioning,
+    negative: Conditioning,
+    projector: Patcher,
+    clip_vision_output: ClipVisionOutput,
+    null_clip_vision_output: ClipVisionOutput,
     frame_tokens: str = "auto",
 ) -> Conditionings:
     """The prompts with the image's context; the negative gets that of no image.
@@ -55,7 +56,7 @@ def add_context(
     )
 
 
-def encode_images(clip_vision: Any, pixels: Tensor) -> Any:
+def encode_images(clip_vision: ClipVision, pixels: Tensor) -> ClipVisionOutput:
     """CLIP_VISION_OUTPUT of preprocessed images `[B, 3, 224, 224]`.
 
     The host's own `encode_image` rounds to 8 bits and resizes otherwise than published.
@@ -74,7 +75,7 @@ def encode_images(clip_vision: Any, pixels: Tensor) -> Any:
     return output
 
 
-def project(projector: Any, clip_vision_output: Any) -> Tensor:
+def project(projector: Patcher, clip_vision_output: ClipVisionOutput) -> Tensor:
     """Image context `[B, M, C]` of a CLIP_VISION_OUTPUT; InputError when the encoder is another."""
     model = projector.model
     tokens = clip_vision_output["last_hidden_state"]
@@ -91,7 +92,7 @@ def project(projector: Any, clip_vision_output: Any) -> Tensor:
     return context.to(comfy.model_management.intermediate_device())
 
 
-def require_image_size(clip_vision: Any) -> None:
+def require_image_size(clip_vision: ClipVision) -> None:
     """InputError when the encoder takes images of another size than CLIP-ViT-H does."""
     if clip_vision.image_size != CLIP_SIZE:
         raise InputError(
@@ -138,7 +139,7 @@ class ContextEncode(io.ComfyNode):
 
     @classmethod
     @checked
-    def execute(cls, clip_vision: Any, image: Tensor, fit: Any) -> io.NodeOutput:
+    def execute(cls, clip_vision: ClipVision, image: Tensor, fit: Fit) -> io.NodeOutput:
         return io.NodeOutput(*encode_context(clip_vision, image, fit))
 
 
@@ -190,11 +191,11 @@ class ContextProjection(io.ComfyNode):
     @checked
     def execute(
         cls,
-        positive: Any,
-        negative: Any,
-        projector: Any,
-        clip_vision_output: Any,
-        null_clip_vision_output: Any,
+        positive: Conditioning,
+        negative: Conditioning,
+        projector: Patcher,
+        clip_vision_output: ClipVisionOutput,
+        null_clip_vision_output: ClipVisionOutput,
         frame_tokens: str,
     ) -> io.NodeOutput:
         outputs = (clip_vision_output, null_clip_vision_output)

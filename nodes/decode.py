@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass
-from typing import Any
 
 import comfy.model_management
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from .checks import DECODING, InputError, require_finite, require_latent
 from .door import checked
 from .host.latents import frames_per_video
+from .host.protocols import VAE, Latent
 from .host.toon_vae import ToonVAE, require_dual_reference
 from .inputs import CATEGORY
 
@@ -42,8 +42,8 @@ AUTOMATIC = Pieces()
 
 
 def decode_video(
-    vae: Any,
-    samples: dict[str, Any],
+    vae: VAE,
+    samples: Latent,
     references: tuple[Tensor | None, Tensor | None] = (None, None),
     pieces: Pieces = AUTOMATIC,
     num_frames: int = 0,
@@ -72,7 +72,7 @@ def decode_video(
     return images
 
 
-def decode(vae: Any, latents: Tensor, pieces: Pieces) -> Tensor:
+def decode(vae: VAE, latents: Tensor, pieces: Pieces) -> Tensor:
     """Frames `[N, T, H, W, 3]` of latents `[N, T, 4, h, w]`.
 
     A tile that covers the picture cuts nothing. Cuts that change the picture are logged.
@@ -96,7 +96,7 @@ def decode(vae: Any, latents: Tensor, pieces: Pieces) -> Tensor:
     return torch.cat(frames).unflatten(0, latents.shape[:2])
 
 
-def _decode_clip(vae: Any, rows: Tensor, chunk_frames: int, tile: int) -> Tensor:
+def _decode_clip(vae: VAE, rows: Tensor, chunk_frames: int, tile: int) -> Tensor:
     """Frames `[T, H, W, 3]` of latents `[T, 4, h, w]`; tile: in latents, 0 = whole frames."""
     frames = []
     for chunk in rows.split(chunk_frames or len(rows)):
@@ -108,14 +108,14 @@ def _decode_clip(vae: Any, rows: Tensor, chunk_frames: int, tile: int) -> Tensor
     return torch.cat(frames)
 
 
-def _works_along_time(vae: Any) -> bool:
+def _works_along_time(vae: VAE) -> bool:
     """Whether a frame depends on the frames beside it, as with ToonCrafter's and SVD's decoder."""
     network = getattr(vae, "first_stage_model", None)
     return network is not None and any(isinstance(m, torch.nn.Conv3d) for m in network.modules())
 
 
 def decode_with_references(
-    vae: Any,
+    vae: VAE,
     latents: Tensor,
     first: Tensor | None,
     last: Tensor | None,
@@ -140,7 +140,7 @@ def decode_with_references(
     return toon.decode_video(latents, first, last, pieces.chunk_frames)
 
 
-def video_frames(samples: dict[str, Any], num_frames: int, matters: bool) -> int:
+def video_frames(samples: Latent, num_frames: int, matters: bool) -> int:
     """Frames of one video of a LATENT: `num_frames`, or with 0 what the latent says.
 
     matters: whether to ask for a number where the latent says none; else it is one video. Raises
@@ -230,8 +230,8 @@ class VideoDecode(io.ComfyNode):
     @checked
     def execute(
         cls,
-        vae: Any,
-        samples: dict[str, Any],
+        vae: VAE,
+        samples: Latent,
         chunk_frames: int,
         tile_size: int,
         drop_last_frame: bool,

@@ -23,6 +23,7 @@ from .checks import (
     require_vae,
 )
 from .host.guider import require_model
+from .host.protocols import Input
 from .inputs import Keyframe, Shot
 
 
@@ -55,58 +56,58 @@ def checked(execute: Callable[..., Any]) -> Callable[..., Any]:
     return at_the_door
 
 
-def _admit(entry: Any, value: Any) -> Any:
+def _admit(entry: Input, value: object) -> object:
     """What the node gets for `value`; InputError unless it is of the input's kind."""
     kind = _KINDS.get(entry.get_io_type())
     return value if kind is None else kind(value, entry)
 
 
-def _image(value: Any, entry: Any) -> Any:
+def _image(value: object, entry: Input) -> object:
     return require_images(value, entry.id)
 
 
-def _mask(value: Any, entry: Any) -> Any:
+def _mask(value: object, entry: Input) -> object:
     return require_masks(value, entry.id)
 
 
-def _latent(value: Any, entry: Any) -> Any:
+def _latent(value: object, entry: Input) -> object:
     require_latent_samples(value, entry.id)
     return value
 
 
-def _conditioning(value: Any, entry: Any) -> Any:
+def _conditioning(value: object, entry: Input) -> object:
     return require_conditioning(value, entry.id)
 
 
-def _model(value: Any, entry: Any) -> Any:
+def _model(value: object, entry: Input) -> object:
     del entry
     require_model(value)
     return value
 
 
-def _vae(value: Any, entry: Any) -> Any:
+def _vae(value: object, entry: Input) -> object:
     del entry
     return _made_of(require_vae(value), "VAE", "encode", "decode")
 
 
-def _clip(value: Any, entry: Any) -> Any:
+def _clip(value: object, entry: Input) -> object:
     del entry
     return _made_of(value, "CLIP", "tokenize", "encode_from_tokens")
 
 
-def _clip_vision(value: Any, entry: Any) -> Any:
+def _clip_vision(value: object, entry: Input) -> object:
     del entry
     return _made_of(value, "CLIP_VISION", "model", "patcher", "encode_image")
 
 
-def _made_of(value: Any, part: str, *attributes: str) -> Any:
+def _made_of(value: object, part: str, *attributes: str) -> object:
     require(value, part, REMEDIES[part])
     if not all(hasattr(value, name) for name in attributes):
         raise InputError(f"This node got a {type(value).__name__} for {part}; {REMEDIES[part]}.")
     return value
 
 
-def _clip_vision_output(value: Any, entry: Any) -> Any:
+def _clip_vision_output(value: object, entry: Input) -> object:
     tokens = getattr(value, "last_hidden_state", None)
     if getattr(tokens, "ndim", 0) != 3:
         raise InputError(
@@ -116,7 +117,7 @@ def _clip_vision_output(value: Any, entry: Any) -> Any:
     return value
 
 
-def _projector(value: Any, entry: Any) -> Any:
+def _projector(value: object, entry: Input) -> object:
     del entry
     require(value, "projector", REMEDIES["projector"])
     if not isinstance(getattr(value, "model", None), Resampler):
@@ -126,7 +127,7 @@ def _projector(value: Any, entry: Any) -> Any:
     return value
 
 
-def _noise(value: Any, entry: Any) -> Any:
+def _noise(value: object, entry: Input) -> object:
     if not hasattr(value, "generate_noise") or not hasattr(value, "seed"):
         raise InputError(
             f"{entry.id} is {_kind_of(value)}, which draws no noise; connect RandomNoise or "
@@ -135,21 +136,21 @@ def _noise(value: Any, entry: Any) -> Any:
     return value
 
 
-def _keyframes(value: Any, entry: Any) -> Any:
+def _keyframes(value: object, entry: Input) -> object:
     return _records(value, entry, Keyframe)
 
 
-def _shots(value: Any, entry: Any) -> Any:
+def _shots(value: object, entry: Input) -> object:
     return _records(value, entry, Shot)
 
 
-def _records(value: Any, entry: Any, record: type) -> Any:
+def _records(value: object, entry: Input, record: type) -> object:
     if not isinstance(value, tuple) or not all(isinstance(one, record) for one in value):
         raise InputError(f"{entry.id} is {_kind_of(value)}; connect {record.__name__} nodes.")
     return value
 
 
-def _int(value: Any, entry: Any) -> Any:
+def _int(value: Any, entry: Input) -> object:
     if not isinstance(value, numbers.Integral) or not entry.min <= value <= entry.max:
         raise InputError(
             f"{entry.id} is {shown(value)}; expected a whole number from {entry.min} to "
@@ -158,7 +159,7 @@ def _int(value: Any, entry: Any) -> Any:
     return int(value)
 
 
-def _float(value: Any, entry: Any) -> Any:
+def _float(value: Any, entry: Input) -> object:
     # NaN is in no range.
     if not isinstance(value, numbers.Real) or not entry.min <= value <= entry.max:
         raise InputError(
@@ -168,7 +169,7 @@ def _float(value: Any, entry: Any) -> Any:
     return float(value)
 
 
-def _combo(value: Any, entry: Any) -> Any:
+def _combo(value: object, entry: Input) -> object:
     if value not in entry.options:
         # A folder may hold hundreds of files.
         choices = shown(", ".join(map(str, entry.options)), 200)
@@ -176,23 +177,23 @@ def _combo(value: Any, entry: Any) -> Any:
     return value
 
 
-def _string(value: Any, entry: Any) -> Any:
+def _string(value: object, entry: Input) -> object:
     if not isinstance(value, str):
         raise InputError(f"{entry.id} is {_kind_of(value)}; connect or type a text.")
     return value
 
 
-def _boolean(value: Any, entry: Any) -> Any:
+def _boolean(value: object, entry: Input) -> object:
     if not isinstance(value, bool | numbers.Integral):
         raise InputError(f"{entry.id} is {_kind_of(value)}; set it to true or false.")
     return bool(value)
 
 
-def _kind_of(value: Any) -> str:
+def _kind_of(value: object) -> str:
     return "nothing" if value is None else f"a {type(value).__name__}"
 
 
-_KINDS: Mapping[str, Callable[[Any, Any], Any]] = {
+_KINDS: Mapping[str, Callable[[Any, Input], object]] = {
     "IMAGE": _image,
     "MASK": _mask,
     "LATENT": _latent,

@@ -1,7 +1,5 @@
 """Extend Video: a new piece that continues a video from its last frames."""
 
-from typing import Any
-
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -12,19 +10,20 @@ from .door import checked
 from .host import keys
 from .host.conditionings import Conditionings
 from .host.latents import continued_latent, frames_per_video
+from .host.protocols import VAE, Conditioning, Latent
 from .inputs import CATEGORY, conditioning_outputs, fps_input, image_only_input
 from .visual_detail import Encoder
 
 
 def extend(
     conditionings: Conditionings,
-    vae: Any,
+    vae: VAE,
     images: Tensor,
-    samples: dict[str, Any] | None,
+    samples: Latent | None,
     length: int,
     overlap: int,
     fps: int = 0,
-) -> tuple[Conditionings, dict[str, Any]]:
+) -> tuple[Conditionings, Latent]:
     """What makes `length` more frames, of which the first `overlap` are the last of `images`.
 
     images: the video so far `[T, H, W, 3]`; samples: its LATENT, or None. Returns the conditionings
@@ -48,7 +47,7 @@ def extend(
     return conditionings.with_values(values), continued_latent(known, length)
 
 
-def last_latents(vae: Any, images: Tensor, samples: Any, overlap: int) -> Tensor:
+def last_latents(vae: VAE, images: Tensor, samples: Latent | None, overlap: int) -> Tensor:
     """Unscaled latents `[overlap, 4, h, w]` of a video's last frames.
 
     samples: LATENT that `images` was decoded from, which spares them a second trip through the
@@ -134,15 +133,15 @@ class Extend(io.ComfyNode):
     @checked
     def execute(
         cls,
-        positive: Any,
-        negative: Any,
-        vae: Any,
+        positive: Conditioning,
+        negative: Conditioning,
+        vae: VAE,
         images: Tensor,
         length: int,
         overlap: int,
         fps: int,
-        image_only: Any = None,
-        samples: Any = None,
+        image_only: Conditioning | None = None,
+        samples: Latent | None = None,
     ) -> io.NodeOutput:
         conditionings = Conditionings(positive, negative, image_only)
         guided, latent = extend(conditionings, vae, images, samples, length, overlap, fps)

@@ -3,12 +3,12 @@
 Source: docs/method.md#dual-cross-attention; DynamiCrafter, figure 2.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import comfy.lora
 from comfy_api.latest import io
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..dc_model.shown import shown
 from ..dc_model.unet.attention import IMAGE_STRENGTHS
@@ -19,6 +19,7 @@ from .door import checked
 from .host.charts import bar_chart
 from .host.guider import require_model
 from .host.options import transformer_option, with_transformer_option
+from .host.protocols import Model
 from .inputs import CATEGORY
 
 # Where the host's MODEL has the network.
@@ -46,7 +47,7 @@ def spatial_layers(unet: DynamiCrafterUNet) -> list[tuple[str, bool, SpatialTran
     return layers
 
 
-def _forward_order(unet: DynamiCrafterUNet) -> Any:
+def _forward_order(unet: DynamiCrafterUNet) -> Iterator[nn.Module]:
     for part in (unet.input_blocks, unet.middle_block, unet.output_blocks):
         yield from part.modules()
 
@@ -56,7 +57,7 @@ def _short(name: str) -> str:
     return "mid" if part == "middle_block" else f"{part.split('_')[0][:3]} {rest[0]}"
 
 
-def image_gates(model: Any) -> list[float]:
+def image_gates(model: Model) -> list[float]:
     """Learned lambda per layer of a MODEL, in forward order; 1 where it learned none.
 
     With what is merged into this MODEL, and without what another clone has loaded into the network
@@ -107,7 +108,7 @@ def multipliers(
     return values
 
 
-def scale_gates(model: Any, outer: float, middle: float, per_layer: str) -> Any:
+def scale_gates(model: Model, outer: float, middle: float, per_layer: str) -> Model:
     """A clone of a MODEL with its gates multiplied, on top of what scaled them before."""
     scales = multipliers(require_model(model).diffusion_model, outer, middle, per_layer)
     before: Sequence[float] = transformer_option(model, IMAGE_STRENGTHS) or [1.0] * len(scales)
@@ -115,7 +116,7 @@ def scale_gates(model: Any, outer: float, middle: float, per_layer: str) -> Any:
     return with_transformer_option(model, IMAGE_STRENGTHS, product)
 
 
-def plot_gates(model: Any) -> Tensor:
+def plot_gates(model: Model) -> Tensor:
     """IMAGE of lambda per layer: learned times what `scale_gates` set."""
     layers = spatial_layers(require_model(model).diffusion_model)
     gates = image_gates(model)
@@ -170,7 +171,7 @@ class Lambda(io.ComfyNode):
     @classmethod
     @checked
     def execute(
-        cls, model: Any, outer_layers: float, middle_layers: float, per_layer: str
+        cls, model: Model, outer_layers: float, middle_layers: float, per_layer: str
     ) -> io.NodeOutput:
         return io.NodeOutput(scale_gates(model, outer_layers, middle_layers, per_layer))
 
@@ -193,7 +194,7 @@ class LambdaPlot(io.ComfyNode):
 
     @classmethod
     @checked
-    def execute(cls, model: Any) -> io.NodeOutput:
+    def execute(cls, model: Model) -> io.NodeOutput:
         return io.NodeOutput(plot_gates(model))
 
 

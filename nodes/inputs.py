@@ -1,6 +1,6 @@
 """Wire types of our own, and widgets that several nodes show, each with one range and default."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from comfy_api.latest import io
 from torch import Tensor
@@ -40,7 +40,7 @@ class Shot(NamedTuple):
 def seed_input(
     tooltip: str = "Initial noise is drawn on the CPU. With eta 0 a seed gives the same video on "
     "every machine; with eta above 0 the device matters, too.",
-) -> Any:
+) -> io.Input:
     return io.Int.Input(
         "seed",
         default=123,
@@ -51,7 +51,7 @@ def seed_input(
     )
 
 
-def steps_input() -> Any:
+def steps_input() -> io.Input:
     return io.Int.Input(
         "steps",
         default=50,
@@ -61,7 +61,7 @@ def steps_input() -> Any:
     )
 
 
-def eta_input() -> Any:
+def eta_input() -> io.Input:
     return io.Float.Input(
         "eta",
         default=1.0,
@@ -72,7 +72,7 @@ def eta_input() -> Any:
     )
 
 
-def guidance_inputs() -> list[Any]:
+def guidance_inputs() -> list[io.Input]:
     """cfg, image_cfg and guidance_rescale, in this order."""
     scale = {"default": 7.5, "min": 0.0, "max": 100.0, "step": 0.1}
     return [
@@ -103,7 +103,7 @@ def guidance_inputs() -> list[Any]:
 def size_inputs(
     width: str = "Pixels, a multiple of 8. 512 model: 512, 256 model: 256, 1024 model: 1024.",
     height: str = "Pixels, a multiple of 8. 512 model: 320, 256 model: 256, 1024 model: 576.",
-) -> Any:
+) -> list[io.Input]:
     """width and height, with these tooltips."""
     size = {"min": 8, "max": 8192, "step": 8}
     return [
@@ -112,7 +112,7 @@ def size_inputs(
     ]
 
 
-def video_inputs() -> list[Any]:
+def video_inputs() -> list[io.Input]:
     """length and batch_size, in this order."""
     return [
         io.Int.Input(
@@ -132,21 +132,21 @@ def video_inputs() -> list[Any]:
     ]
 
 
-def fps_input(tooltip: str = SPEED_TOOLTIP) -> Any:
+def fps_input(tooltip: str = SPEED_TOOLTIP) -> io.Input:
     return io.Int.Input("fps", default=0, min=0, max=1000, tooltip=tooltip)
 
 
 def image_only_input(
     tooltip: str = "Only for two-scale guidance; otherwise leave it unconnected.",
-) -> Any:
+) -> io.Input:
     return io.Conditioning.Input("image_only", optional=True, tooltip=tooltip)
 
 
-def fit_input(tooltip: str) -> Any:
+def fit_input(tooltip: str) -> io.Input:
     return io.Combo.Input("fit", options=FITS, default="crop", tooltip=tooltip)
 
 
-def conditioning_outputs() -> list[Any]:
+def conditioning_outputs() -> list[io.Output]:
     """positive, negative and image_only, in this order."""
     names = ("positive", "negative", "image_only")
     return [io.Conditioning.Output(display_name=name) for name in names]

@@ -45,7 +45,8 @@ from .host.files import read_checkpoint
 from .host.followed_reference import follow_reference
 from .host.foreign_nodes import check_conditions
 from .host.held_frames import hold_frames
-from .host.model import DynamiCrafterConfig
+from .host.model import DynamiCrafterConfig, DynamiCrafterModel
+from .host.protocols import VAE, Clip, ClipVision, Model, Patcher
 from .host.window_hints import WRAPPER_KEY, slice_hints
 from .host.windows import check_overlap
 from .inputs import CATEGORY, Projector
@@ -68,11 +69,11 @@ WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
 class Loaded(NamedTuple):
     """Host objects of one checkpoint; a part that the file lacks is None."""
 
-    model: Any
-    clip: Any
-    vae: Any
-    clip_vision: Any
-    projector: Any
+    model: Model
+    clip: Clip | None
+    vae: VAE | None
+    clip_vision: ClipVision | None
+    projector: Patcher | None
 
 
 def checkpoint_names() -> list[str]:
@@ -122,7 +123,7 @@ def load_checkpoint(
     return loaded
 
 
-def load_patcher(part: str, *origin: str, disable_dynamic: bool = False) -> Any:
+def load_patcher(part: str, *origin: str, disable_dynamic: bool = False) -> Patcher:
     """The patcher of one part, read again: how the host copies it to another device."""
     return getattr(load_checkpoint(*origin, disable_dynamic=disable_dynamic), part).patcher
 
@@ -208,7 +209,7 @@ def _load_model(
     config: DynamiCrafterConfig,
     weight_dtype: str,
     disable_dynamic: bool,
-) -> Any:
+) -> Model:
     parameters = comfy.utils.calculate_parameters(parts.unet)
     load_device = comfy.model_management.get_torch_device()
     dtype = WEIGHT_DTYPES[weight_dtype] or comfy.model_management.unet_dtype(
@@ -241,7 +242,7 @@ def _load_model(
 
 
 def _load_unet(
-    model: Any, tensors: StateDict, place: tuple[torch.device, torch.dtype] | None
+    model: DynamiCrafterModel, tensors: StateDict, place: tuple[torch.device, torch.dtype] | None
 ) -> None:
     """Hand the weights over and empty `tensors`; a missing or extra one is an error.
 

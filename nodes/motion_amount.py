@@ -3,13 +3,14 @@
 Source: docs/motion.md#the-dial.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from comfy_api.latest import io
 
 from ..dc_model.motion.dial import MEANS, amount
 from .door import checked
 from .host.guider import require_model
+from .host.protocols import Model
 from .image_lambda import scale_gates
 from .inputs import CATEGORY
 
@@ -17,12 +18,12 @@ from .inputs import CATEGORY
 class Dialled(NamedTuple):
     """A MODEL with its lambda, a speed for Visual Detail Guidance, a timestep for the sampler."""
 
-    model: Any
+    model: Model
     fps: int
     start_timestep: int
 
 
-def dial(model: Any, motion: float, means: str) -> Dialled:
+def dial(model: Model, motion: float, means: str) -> Dialled:
     """What a MODEL's `motion`, -1 to 1, comes to; at 0 the model is the given one."""
     found = amount(require_model(model).variant, motion, means)
     scaled = model if found.middle == 1 else scale_gates(model, 1.0, found.middle, "")
@@ -71,7 +72,7 @@ class MotionAmount(io.ComfyNode):
 
     @classmethod
     @checked
-    def execute(cls, model: Any, motion: float, means: str) -> io.NodeOutput:
+    def execute(cls, model: Model, motion: float, means: str) -> io.NodeOutput:
         return io.NodeOutput(*dial(model, motion, means))
 
 

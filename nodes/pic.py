@@ -4,7 +4,7 @@ Source: paper 4.2; the formula is `dc_model`'s, which `evaluation` uses as well.
 """
 
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import folder_paths
 from comfy_api.latest import io, ui
@@ -23,6 +23,7 @@ from ..dc_model.preprocess import Fit
 from .checks import REMEDIES, InputError, require
 from .door import checked
 from .host.pictures import fit_pictures
+from .host.protocols import ClipVision
 from .inputs import CATEGORY, fit_input
 from .metrics import claim_device, to_videos, watched
 
@@ -92,7 +93,7 @@ class InputConformity(io.ComfyNode):
         distance: str,
         num_frames: int,
         fit: str,
-        clip_vision: Any = None,
+        clip_vision: ClipVision | None = None,
     ) -> io.NodeOutput:
         result = measure_conformity(
             images, image, distance, num_frames, cast(Fit, fit), clip_vision
@@ -102,7 +103,12 @@ class InputConformity(io.ComfyNode):
 
 
 def measure_conformity(
-    images: Tensor, image: Tensor, distance: str, num_frames: int, fit: Fit, clip_vision: Any
+    images: Tensor,
+    image: Tensor,
+    distance: str,
+    num_frames: int,
+    fit: Fit,
+    clip_vision: ClipVision | None,
 ) -> Conformity:
     """PIC of frames `[N*T, H, W, 3]` against images `[1 or N, H', W', 3]`, with its protocol.
 
@@ -147,20 +153,20 @@ def mean_conformity(pictures: Tensor, videos: Tensor, distance: PerceptualDistan
     return sum(values) / len(values)
 
 
-def choose_distance(name: str, clip_vision: Any) -> PerceptualDistance:
+def choose_distance(name: str, clip_vision: ClipVision | None) -> PerceptualDistance:
     """The distance of a name in `DISTANCES`; InputError when what it needs is missing."""
     if name == "pixels":
         return pixel_distance
     if name == "clip_vision":
-        require(clip_vision, "CLIP_VISION", REMEDIES["CLIP_VISION"])
-        return embedding_distance(lambda images: embed_images(clip_vision, images))
+        encoder = require(clip_vision, "CLIP_VISION", REMEDIES["CLIP_VISION"])
+        return embedding_distance(lambda images: embed_images(encoder, images))
     try:
         return dreamsim_distance(claim_device(), str(Path(folder_paths.models_dir) / "dreamsim"))
     except MissingDreamSim as error:
         raise InputError(str(error)) from error
 
 
-def embed_images(clip_vision: Any, images: Tensor) -> Tensor:
+def embed_images(clip_vision: ClipVision, images: Tensor) -> Tensor:
     """CLIP Vision's embeddings `[B, D]` of the whole images `[B, 3, H, W]` in [0, 1]."""
     return clip_vision.encode_image(images.movedim(1, -1), crop=False)["image_embeds"]
 

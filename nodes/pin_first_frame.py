@@ -1,7 +1,5 @@
 """Pin First Frame: the video keeps the given image, not one that resembles it."""
 
-from typing import Any
-
 from comfy_api.latest import io
 
 from .checks import InputError
@@ -9,12 +7,13 @@ from .door import checked
 from .host import keys
 from .host.guider import require_model
 from .host.options import with_transformer_option
+from .host.protocols import Model
 from .inputs import CATEGORY
 
 FRAMES = ["first", "given"]
 
 
-def pin_frames(model: Any, frames: str) -> Any:
+def pin_frames(model: Model, frames: str) -> Model:
     """A clone of a MODEL that holds `frames` to their images; InputError when it takes none."""
     if not require_model(model).arch.takes_image:
         raise InputError(
@@ -53,7 +52,7 @@ class PinFirstFrame(io.ComfyNode):
 
     @classmethod
     @checked
-    def execute(cls, model: Any, frames: str) -> io.NodeOutput:
+    def execute(cls, model: Model, frames: str) -> io.NodeOutput:
         return io.NodeOutput(pin_frames(model, frames))
 
 

@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from .door import checked
 from .host.guider import Guidance
 from .host.prior import build_prior_guider
+from .host.protocols import Conditioning, Model
 from .inputs import CATEGORY, guidance_inputs
 
 
@@ -54,10 +55,10 @@ class PriorGuiderNode(io.ComfyNode):
     @checked
     def execute(
         cls,
-        model: Any,
+        model: Model,
         prior: Any,
-        positive: Any,
-        negative: Any,
+        positive: Conditioning,
+        negative: Conditioning,
         cfg: float,
         guidance_rescale: float,
         prior_strength: float,

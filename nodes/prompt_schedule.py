@@ -1,19 +1,20 @@
 """Prompt Schedule: a prompt per segment of the video."""
 
-from typing import Any
-
 from comfy_api.latest import io
 
 from ..dc_model.sampling.prompt_schedule import frame_texts, parse_schedule, segment_weights
 from .door import checked
 from .host import keys
+from .host.protocols import Clip, Conditioning
 from .inputs import CATEGORY
 
 # The cross-fade that the node begins with.
 BLEND_FRAMES = 4
 
 
-def encode_schedule(clip: Any, prompts: str, length: int, blend_frames: int = BLEND_FRAMES) -> Any:
+def encode_schedule(
+    clip: Clip, prompts: str, length: int, blend_frames: int = BLEND_FRAMES
+) -> Conditioning:
     """CONDITIONING with a row of text per frame."""
     segments = parse_schedule(prompts, length)
     encoded = {
@@ -70,7 +71,7 @@ class PromptSchedule(io.ComfyNode):
 
     @classmethod
     @checked
-    def execute(cls, clip: Any, prompts: str, length: int, blend_frames: int) -> io.NodeOutput:
+    def execute(cls, clip: Clip, prompts: str, length: int, blend_frames: int) -> io.NodeOutput:
         return io.NodeOutput(encode_schedule(clip, prompts, length, blend_frames))
 
 

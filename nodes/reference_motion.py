@@ -16,13 +16,14 @@ from .door import checked
 from .host import keys
 from .host.followed_reference import Followed
 from .host.options import with_transformer_option
+from .host.protocols import VAE, Model
 from .inputs import CATEGORY
 from .visual_detail import Encoder
 
 
 def follow(
-    model: Any,
-    vae: Any,
+    model: Model,
+    vae: VAE,
     reference: Tensor,
     clocks: Clocks,
     mask: Tensor | None = None,
@@ -139,8 +140,8 @@ class ReferenceMotion(io.ComfyNode):
     @checked
     def execute(
         cls,
-        model: Any,
-        vae: Any,
+        model: Model,
+        vae: VAE,
         reference: Tensor,
         weak_timestep: int,
         strong_timestep: int,

@@ -5,7 +5,7 @@ Source: docs/method.md#sampling; docs/comfyui.md#noise-levels.
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import comfy.k_diffusion.sampling
 import comfy.model_management
@@ -19,13 +19,15 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..dc_model.sampling.ddim import sample_ddim
-from ..dc_model.sampling.schedule import NoiseSchedule, ddim_sigmas, timesteps
+from ..dc_model.sampling.schedule import Ending, NoiseSchedule, ddim_sigmas, timesteps
+from ..dc_model.variants import Spacing
 from .checks import SAMPLING, InputError, require_finite, require_latent, require_noise
 from .door import checked
 from .host.conditionings import Conditionings
 from .host.guider import Guidance, build_guider, require_model
 from .host.latents import frames_per_video, has_fixed_seed, with_length
 from .host.model import DynamiCrafterSampling
+from .host.protocols import Callback, Conditioning, Latent, Model, Noise, Options, Sampled
 from .inputs import (
     CATEGORY,
     eta_input,
@@ -49,11 +51,11 @@ class SamplerSettings:
     eta: float = 1.0
     spacing: str = "auto"
     denoise: float = 1.0
-    ending: Any = "clean"
+    ending: Ending = "clean"
     start_timestep: int = 1000
 
 
-def schedule_of(sampling: Any) -> NoiseSchedule:
+def schedule_of(sampling: object) -> NoiseSchedule:
     """The noise schedule of a model's sampling; InputError when another node replaced it."""
     if not isinstance(sampling, DynamiCrafterSampling):
         raise InputError(
@@ -63,11 +65,11 @@ def schedule_of(sampling: Any) -> NoiseSchedule:
     return sampling.schedule
 
 
-def make_sigmas(model: Any, settings: SamplerSettings) -> Tensor:
+def make_sigmas(model: Model, settings: SamplerSettings) -> Tensor:
     """SIGMAS of the published grid of timesteps."""
     variant = require_model(model).variant
     schedule = schedule_of(model.get_model_object("model_sampling"))
-    spacing: Any = variant.spacing if settings.spacing == "auto" else settings.spacing
+    spacing = variant.spacing if settings.spacing == "auto" else cast(Spacing, settings.spacing)
     grid = timesteps(settings.steps, spacing, settings.start_timestep, settings.denoise)
     return ddim_sigmas(schedule, grid, settings.ending)
 
@@ -78,7 +80,7 @@ class VideoNoise:
     def __init__(self, seed: int):
         self.seed = seed
 
-    def generate_noise(self, input_latent: dict[str, Any]) -> Tensor:
+    def generate_noise(self, input_latent: Latent) -> Tensor:
         """Unit noise `[N*T, 4, h, w]` for a LATENT; frames per video from its `num_frames`."""
         samples = input_latent["samples"]
         rows, *frame = samples.shape
@@ -93,11 +95,11 @@ class VideoNoise:
 
 
 def sample_dynamicrafter_ddim(
-    model: Any,
+    model: Sampled,
     x: Tensor,
     sigmas: Tensor,
-    extra_args: dict[str, Any] | None = None,
-    callback: Any = None,
+    extra_args: Options | None = None,
+    callback: Callback | None = None,
     disable: bool | None = None,
     eta: float = 1.0,
 ) -> Tensor:
@@ -129,19 +131,19 @@ def sample_dynamicrafter_ddim(
         )
 
 
-def ddim_sampler(eta: float) -> Any:
+def ddim_sampler(eta: float) -> comfy.samplers.KSAMPLER:
     """SAMPLER of the published DDIM."""
     return comfy.samplers.KSAMPLER(sample_dynamicrafter_ddim, {"eta": eta})
 
 
 def sample(
-    model: Any,
+    model: Model,
     conditionings: Conditionings,
-    latent: dict[str, Any],
-    noise: Any,
+    latent: Latent,
+    noise: Noise,
     settings: SamplerSettings,
     guidance: Guidance,
-) -> dict[str, Any]:
+) -> Latent:
     """A new LATENT, sampled as SamplerCustomAdvanced does, with previews and progress.
 
     noise: a NOISE. Raises InputError when model, conditionings, latent and noise do not fit.
@@ -165,7 +167,7 @@ def sample(
     return {**latent, "samples": result.to(comfy.model_management.intermediate_device())}
 
 
-def _grid_inputs() -> dict[str, Any]:
+def _grid_inputs() -> dict[str, io.Input]:
     return {
         "steps": steps_input(),
         "spacing": io.Combo.Input(
@@ -227,11 +229,11 @@ class Scheduler(io.ComfyNode):
     @checked
     def execute(
         cls,
-        model: Any,
+        model: Model,
         steps: int,
         spacing: str,
         denoise: float,
-        ending: str,
+        ending: Ending,
         start_timestep: int,
     ) -> io.NodeOutput:
         settings = SamplerSettings(
@@ -306,10 +308,10 @@ class Sampler(io.ComfyNode):
     @checked
     def execute(
         cls,
-        model: Any,
-        positive: Any,
-        negative: Any,
-        latent: dict[str, Any],
+        model: Model,
+        positive: Conditioning,
+        negative: Conditioning,
+        latent: Latent,
         seed: int,
         steps: int,
         cfg: float,
@@ -317,11 +319,11 @@ class Sampler(io.ComfyNode):
         eta: float,
         spacing: str,
         guidance_rescale: float,
-        ending: str,
+        ending: Ending,
         start_timestep: int,
         denoise: float,
-        image_only: Any = None,
-        noise: Any = None,
+        image_only: Conditioning | None = None,
+        noise: Noise | None = None,
     ) -> io.NodeOutput:
         conditionings = Conditionings(positive, negative, image_only)
         settings = SamplerSettings(steps, eta, spacing, denoise, ending, start_timestep)
@@ -359,13 +361,13 @@ class Guider(io.ComfyNode):
     @checked
     def execute(
         cls,
-        model: Any,
-        positive: Any,
-        negative: Any,
+        model: Model,
+        positive: Conditioning,
+        negative: Conditioning,
         cfg: float,
         image_cfg: float,
         guidance_rescale: float,
-        image_only: Any = None,
+        image_only: Conditioning | None = None,
     ) -> io.NodeOutput:
         conditionings = Conditionings(positive, negative, image_only)
         guidance = Guidance(cfg, image_cfg, guidance_rescale)

@@ -36,6 +36,7 @@ from .host.encoders import core_patcher, fitting, load_strictly
 from .host.files import read_tensors
 from .host.model import DynamiCrafterModel, attend
 from .host.pictures import fit_pictures
+from .host.protocols import Conditioning, Options, Patcher
 from .host.windows import window_indices
 from .inputs import CATEGORY, conditioning_outputs, image_only_input
 
@@ -46,7 +47,7 @@ TEXT_TOKENS = 77
 
 
 @fitting("sketch ControlNet")
-def load_sketch_network(path: str, disable_dynamic: bool = False) -> Any:
+def load_sketch_network(path: str, disable_dynamic: bool = False) -> Patcher:
     """Patcher of the network in a file; CheckpointError when it is not a sketch ControlNet."""
     tensors: StateDict = {k.removeprefix(PREFIX): v for k, v in read_tensors(path).items()}
     require_floating(tensors, "sketch ControlNet")
@@ -78,7 +79,7 @@ class SketchControl(comfy.controlnet.ControlBase):
     num_frames.
     """
 
-    def __init__(self, patcher: Any, sketches: Tensor, frames: Sequence[int], num_frames: int):
+    def __init__(self, patcher: Patcher, sketches: Tensor, frames: Sequence[int], num_frames: int):
         super().__init__()
         self.patcher = patcher
         self.sketches, self.frames, self.num_frames = sketches, list(frames), num_frames
@@ -88,7 +89,7 @@ class SketchControl(comfy.controlnet.ControlBase):
     def network(self) -> SketchControlNet:
         return self.patcher.model
 
-    def pre_run(self, model: Any, percent_to_timestep_function: Any) -> None:
+    def pre_run(self, model: object, percent_to_timestep_function: object) -> None:
         """Called by the host before the first step."""
         super().pre_run(model, percent_to_timestep_function)
         channels = self.network.arch.model_channels
@@ -103,9 +104,9 @@ class SketchControl(comfy.controlnet.ControlBase):
         self,
         x_noisy: Tensor,
         t: Tensor,
-        cond: dict[str, Any],
+        cond: Options,
         batched_number: int,
-        transformer_options: dict[str, Any],
+        transformer_options: Options,
     ) -> Any:
         """The host's control for `[M*N*T, 4, h, w]`: M conditions, N videos, T frames."""
         before = None
@@ -155,7 +156,9 @@ class SketchControl(comfy.controlnet.ControlBase):
         self.copy_to(clone)
         return clone
 
-    def deepclone_multigpu(self, load_device: Any, autoregister: bool = False) -> "SketchControl":
+    def deepclone_multigpu(
+        self, load_device: torch.device, autoregister: bool = False
+    ) -> "SketchControl":
         """A copy whose network runs on another device."""
         clone = self.copy()
         offload_device = comfy.model_management.unet_offload_device()
@@ -165,7 +168,7 @@ class SketchControl(comfy.controlnet.ControlBase):
             self.multigpu_clones[load_device] = clone
         return clone
 
-    def get_models(self) -> list[Any]:
+    def get_models(self) -> list[Patcher]:
         """Patchers that the host loads for sampling."""
         return [*super().get_models(), self.patcher]
 
@@ -175,13 +178,13 @@ class SketchControl(comfy.controlnet.ControlBase):
         super().cleanup()
 
 
-def _window(transformer_options: dict[str, Any], num_frames: int) -> list[int]:
+def _window(transformer_options: Options, num_frames: int) -> list[int]:
     """The video's frames that the network sees now, in order."""
     window = transformer_options.get("context_window")
     return list(range(num_frames)) if window is None else window_indices(window)
 
 
-def video_length(conditioning: Any) -> int:
+def video_length(conditioning: Conditioning) -> int:
     """Frames of the video that a conditioning is for; InputError before they are known."""
     for _, values in conditioning:
         if keys.NUM_FRAMES in values:
@@ -278,15 +281,15 @@ class SketchControlNode(io.ComfyNode):
     @checked
     def execute(
         cls,
-        positive: Any,
-        negative: Any,
+        positive: Conditioning,
+        negative: Conditioning,
         control_net_name: str,
         sketches: Tensor,
         frames: str,
         strength: float,
         start_percent: float,
         end_percent: float,
-        image_only: Any = None,
+        image_only: Conditioning | None = None,
     ) -> io.NodeOutput:
         conditionings = Conditionings(positive, negative, image_only)
         sketched = Sketches(sketches, frames, strength, start_percent, end_percent)
@@ -321,7 +324,7 @@ def add_sketches(conditionings: Conditionings, path: str, sketches: Sketches) ->
     return _controlled(conditionings, control)
 
 
-def _check_text(conditioning: Any, network: SketchControlNet) -> None:
+def _check_text(conditioning: Conditioning, network: SketchControlNet) -> None:
     width, expected = conditioning[0][0].shape[-1], network.arch.context_dim
     if width != expected:
         raise InputError(
@@ -335,7 +338,7 @@ def _controlled(conditionings: Conditionings, control: SketchControl) -> Conditi
 
     Entries that had the same control share one: the host can then batch them.
     """
-    chained: dict[Any, SketchControl] = {}
+    chained: dict[object, SketchControl] = {}
     results = []
     for conditioning in conditionings:
         entries = []

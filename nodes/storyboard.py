@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..dc_model.preprocess import Fit
 from ..dc_model.sampling.prompt_foreign import refuse_foreign
 from ..dc_model.sampling.prompt_schedule import is_numbered
 from ..dc_model.video.join import join
@@ -21,6 +22,7 @@ from .door import checked
 from .extend import extend
 from .host.conditionings import Conditionings
 from .host.guider import Guidance
+from .host.protocols import VAE, Clip, ClipVision, Conditioning, Latent, Model, Patcher
 from .host.toon_vae import ToonVAE
 from .inputs import (
     CATEGORY,
@@ -46,18 +48,18 @@ class Take(NamedTuple):
     """A finished shot: frames `[T, H, W, 3]` and their LATENT."""
 
     images: Tensor
-    latent: dict[str, Any]
+    latent: Latent
 
 
 @dataclass(frozen=True)
 class Models:
     """The host objects of a checkpoint."""
 
-    model: Any
-    clip: Any
-    vae: Any
-    clip_vision: Any
-    projector: Any
+    model: Model
+    clip: Clip
+    vae: VAE
+    clip_vision: ClipVision
+    projector: Patcher
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Director:
     negative: str
     width: int
     height: int
-    fit: str
+    fit: Fit
     overlap: int
     settings: SamplerSettings
     guidance: Guidance
@@ -124,7 +126,7 @@ class Director:
         added = add_context(positive, negative, self.models.projector, *tokens)
         return added._replace(image_only=None)  # one scale of guidance
 
-    def _encode(self, text: str, length: int) -> Any:
+    def _encode(self, text: str, length: int) -> Conditioning:
         clip = self.models.clip
         if is_numbered(text, length):
             return encode_schedule(clip, text, length)
@@ -133,7 +135,7 @@ class Director:
     def _shoot(
         self,
         conditionings: Conditionings,
-        latent: dict[str, Any],
+        latent: Latent,
         seed: int,
         ends: tuple[Tensor | None, Tensor | None] = (None, None),
     ) -> Take:
@@ -220,7 +222,12 @@ class ShotNode(io.ComfyNode):
     @classmethod
     @checked
     def execute(
-        cls, prompt: str, length: int, fps: int, image: Tensor | None = None, shots: Any = None
+        cls,
+        prompt: str,
+        length: int,
+        fps: int,
+        image: Tensor | None = None,
+        shots: tuple[Shot, ...] | None = None,
     ) -> io.NodeOutput:
         refuse_foreign(prompt)
         if image is not None:
@@ -291,17 +298,17 @@ class Storyboard(io.ComfyNode):
     @checked
     def execute(
         cls,
-        model: Any,
-        clip: Any,
-        vae: Any,
-        clip_vision: Any,
-        projector: Any,
+        model: Model,
+        clip: Clip,
+        vae: VAE,
+        clip_vision: ClipVision,
+        projector: Patcher,
         shots: tuple[Shot, ...],
         mode: str,
         negative: str,
         width: int,
         height: int,
-        fit: str,
+        fit: Fit,
         overlap: int,
         seed: int,
         steps: int,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..dc_model import vdg
 from ..dc_model.frames import fold_frames
+from ..dc_model.preprocess import Fit
 from .checks import (
     ENCODING,
     REMEDIES,
@@ -28,6 +29,7 @@ from .host import keys
 from .host.conditionings import Conditionings
 from .host.latents import empty_latent
 from .host.pictures import fit_pictures
+from .host.protocols import VAE, Conditioning, Latent, Values
 from .inputs import (
     CATEGORY,
     Keyframe,
@@ -62,11 +64,11 @@ class VideoFormat:
         require_multiple_of_8(width=self.width, height=self.height)
         require_room(self.batch_size, self.length, self.height, self.width)
 
-    def values(self, mode: str) -> dict[str, Any]:
+    def values(self, mode: str) -> Values:
         """What the conditionings say of the video."""
         return {keys.NUM_FRAMES: self.length, keys.SPEED: self.fps, keys.MODE: mode}
 
-    def empty_latent(self, videos: int) -> dict[str, Any]:
+    def empty_latent(self, videos: int) -> Latent:
         return empty_latent(videos, self.length, self.height, self.width)
 
 
@@ -82,8 +84,9 @@ class Images:
 class Encoder:
     """Encodes images for one run: the VAE, the size and the fit stay the same."""
 
-    def __init__(self, vae: Any, height: int, width: int, fit: Any = "crop"):
-        self.vae, self.height, self.width, self.fit = vae, height, width, fit
+    def __init__(self, vae: VAE, height: int, width: int, fit: Fit = "crop"):
+        self.vae, self.height, self.width = vae, height, width
+        self.fit: Fit = fit
 
     def __call__(self, image: Tensor) -> Tensor:
         """Unscaled latents `[K, 4, h, w]` of images `[K, H, W, C]`, posterior mode.
@@ -103,7 +106,7 @@ class Encoder:
 
 def guide(
     conditionings: Conditionings, encode: Encoder, images: Images, video: VideoFormat, mode: str
-) -> tuple[Conditionings, dict[str, Any]]:
+) -> tuple[Conditionings, Latent]:
     """The conditionings with the images' latents on every frame, and an empty LATENT to sample.
 
     Raises InputError when the mode lacks an image or gets too many.
@@ -274,9 +277,9 @@ class VisualDetailGuidance(io.ComfyNode):
     @checked
     def execute(
         cls,
-        positive: Any,
-        negative: Any,
-        vae: Any,
+        positive: Conditioning,
+        negative: Conditioning,
+        vae: VAE,
         image: Tensor,
         width: int,
         height: int,
@@ -284,8 +287,8 @@ class VisualDetailGuidance(io.ComfyNode):
         batch_size: int,
         mode: str,
         fps: int,
-        fit: str,
-        image_only: Any = None,
+        fit: Fit,
+        image_only: Conditioning | None = None,
         end_image: Tensor | None = None,
         **optional: Any,
     ) -> io.NodeOutput:
@@ -375,8 +378,8 @@ class EmptyVideo(io.ComfyNode):
     @checked
     def execute(
         cls,
-        positive: Any,
-        negative: Any,
+        positive: Conditioning,
+        negative: Conditioning,
         width: int,
         height: int,
         length: int,

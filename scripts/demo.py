@@ -33,7 +33,7 @@ from typing import Any, NoReturn
 
 from comfyui.cache import SetupError, say
 from comfyui.client import ServerError
-from comfyui.server import ComfyServer
+from comfyui.server import ComfyServer, link_checkpoint
 from comfyui.setup import PACK, SCRIPTS, Host, find_host
 from comfyui.workflow_api import WorkflowError, to_api
 from comfyui.workflow_settings import (
@@ -47,6 +47,7 @@ from comfyui.workflow_settings import (
     set_words,
 )
 from embedded_examples import EXAMPLES as LESSONS
+from embedded_examples import SETTINGS as EMBEDDED_SETTINGS
 from shipped.names import PREFIX, TITLES, file_name
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
@@ -65,7 +66,6 @@ MOTION_ALONE = "moves left"
 HOST_PICTURE, PICTURE_FOLDER = "example.png", "pictures"
 # Workflows that load more files than a checkpoint.
 MORE_FILES = ("pruned", "sketch")
-EMBEDDED_SETTINGS = {"width": 64, "height": 64, "steps": 25, "cfg": 2.0, "fps": 8, "seed": 2}
 
 
 class DemoError(RuntimeError):
@@ -214,19 +214,6 @@ def run(options: argparse.Namespace, host: Host) -> list[Path]:
                 while True:
                     time.sleep(1)
     return paths
-
-
-def link_checkpoint(checkpoint: Path, folder: Path) -> None:
-    """Puts the checkpoint where the server looks for it, without a copy where that can be."""
-    target = folder / checkpoint.name
-    for place in (os.symlink, os.link, shutil.copyfile):
-        try:
-            place(checkpoint.resolve(), target)
-        except OSError as error:  # A file system without links, or links across two of them.
-            problem = error
-        else:
-            return
-    raise DemoError(f"--checkpoint: {checkpoint} cannot be read: {problem}.")
 
 
 def make_prompt(options: argparse.Namespace, server: ComfyServer, checkpoint: str) -> Prompt:

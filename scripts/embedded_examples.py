@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+# Of every workflow; an example's own come on top.
+SETTINGS = {"width": 64, "height": 64, "steps": 25, "cfg": 2.0, "fps": 8, "seed": 2}
+
 CIRCLE, HALF_WAY, ARRIVED = (f"small_world_circle{end}.png" for end in ("", "_half", "_end"))
 SQUARE, CROSS = "small_world_square.png", "small_world_cross.png"
 LEFT = "a large red circle moves left on a plain background"

@@ -12,10 +12,10 @@ from dc_model.variants import VARIANTS, Variant
 from .conditioning import (
     choose_mode,
     cil_noise_scale,
-    closed,
     concat_latents,
     condition_frame,
     dropped,
+    palindrome,
 )
 from .config import ConditioningConfig, TrainConfig
 from .data.clip import Clip
@@ -107,7 +107,7 @@ class BatchMaker:
         timestep = draw_timestep(self.timesteps, generator)
         latents = self.encoders.latents(clip, generator)
         if mode == "loop":
-            latents = closed(latents)
+            latents = palindrome(latents)
         frame = condition_frame(mode, latents.shape[1], generator)
         concat = concat_latents(latents, mode, frame)
         if concat is not None and settings.cil_noise:

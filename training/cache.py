@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .saving import write_whole
+from .files import write_whole
 
 ENTRY = "value"
 

@@ -58,8 +58,8 @@ def condition_frame(mode: ConcatMode, num_frames: int, generator: torch.Generato
 def concat_latents(latents: Tensor, mode: ConcatMode, frame: int) -> Tensor | None:
     """What joins the noise. latents: `[C, T, H, W]` of the clip itself; returns the same shape.
 
-    "interpolate" takes the clip's two ends, "loop" its first frame twice (the target clip must
-    then close, see `closed`). "none" returns None: a text-to-video model has no such input.
+    "interpolate" takes the clip's two ends, "loop" its first frame twice (the target clip
+    must then be a `palindrome`). "none" returns None: a text-to-video model has no such input.
     """
     if mode == "none":
         return None
@@ -72,7 +72,7 @@ def concat_latents(latents: Tensor, mode: ConcatMode, frame: int) -> Tensor | No
     return vdg.animate(first, num_frames)[0]
 
 
-def closed(latents: Tensor) -> Tensor:
+def palindrome(latents: Tensor) -> Tensor:
     """A clip that returns: forward on even frames, then backward. `[C, T, H, W]`, T even or odd.
 
     Real loops are rare in data; playing a clip to its middle and back makes one.

@@ -7,6 +7,13 @@ from pathlib import Path
 
 import torch
 
+from dc_model.build import (
+    build_networks,
+    build_towers,
+    build_vae,
+    lend_encoders,
+    missing_encoders,
+)
 from dc_model.checkpoint.detect import (
     CheckpointError,
     Detection,
@@ -17,13 +24,6 @@ from dc_model.checkpoint.detect import (
 from dc_model.checkpoint.inspect import naming, read_checkpoint
 from dc_model.checkpoint.layout import CheckpointParts, split_checkpoint
 from dc_model.encoders.tokenizer import Tokenize, clip_tokenizer
-from dc_model.pipeline import (
-    build_networks,
-    build_towers,
-    build_vae,
-    lend_encoders,
-    missing_encoders,
-)
 from dc_model.preprocess import clip_preprocess
 from dc_model.shown import shown
 from dc_model.variants import VARIANTS
@@ -62,7 +62,7 @@ def load_parts(config: ModelConfig, stage: Stage = STAGES["full"]) -> Checkpoint
 
 
 def build_model(parts: CheckpointParts, dropout: float) -> VideoModel:
-    """The networks of `pipeline.build_networks`, to be trained."""
+    """The networks of `build.build_networks`, to be trained."""
     return VideoModel(*build_networks(parts, dropout=dropout))
 
 

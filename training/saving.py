@@ -1,7 +1,6 @@
 """Run states for exact resume, and checkpoints that the pack's loader opens."""
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,27 +25,13 @@ from dc_model.shown import shown
 
 from .config import ConfigError
 from .distributed import gathered
+from .files import write_whole
 from .model import VideoModel
 
 if TYPE_CHECKING:
     from .encoders import Encoders
 
 STATE_FILE = "state.pt"
-
-
-def write_whole(path: Path, write: Any) -> None:
-    """Call `write` on a temporary name beside `path`, then rename: never a half-written file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        # Safetensors' writer makes files that only their owner reads; ComfyUI may run as another.
-        temporary.touch()
-        mode = temporary.stat().st_mode & 0o777
-        write(temporary)
-        temporary.chmod(mode)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_state(folder: Path, state: Mapping[str, Any]) -> None:

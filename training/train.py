@@ -20,8 +20,8 @@ from .config import ConfigError, TrainConfig, load_config
 from .data.clip import ClipSource
 from .data.sources import VideoSource, open_source
 from .distributed import make_accelerator
-from .grow import grow_image_stream
 from .identity import contents_of
+from .image_stream import add_image_stream
 from .load import (
     build_encoders,
     build_model,
@@ -64,7 +64,7 @@ def make_trainer(
     parts = load_parts(config.model, STAGES[config.stage])
     stated = parts.evidence()
     if config.model.new_image_stream:
-        grow_image_stream(parts, NEW_STREAM_FRAMES, config.run.seed)
+        add_image_stream(parts, NEW_STREAM_FRAMES, config.run.seed)
     model = build_model(parts, config.run.dropout)
     stage = fitting_stage(config.stage, model, config.model)
     name = training_variant(config.model, stated)

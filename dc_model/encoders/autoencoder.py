@@ -11,9 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..unet.ops import sdpa
-from .vae_blocks import Encoder, LayerFactory, SpatialResBlock, middle
-
-LATENT_SCALE = 0.18215
+from .vae_blocks import (
+    LATENT_SCALE,
+    Encoder,
+    LayerFactory,
+    Posterior,
+    SpatialResBlock,
+    decoder_levels,
+    middle,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,18 +62,8 @@ class Decoder(nn.Module):
         channels = arch.widths[-1]
         self.conv_in = make.conv(arch.z_channels, channels)
         self.mid = middle(SpatialResBlock, channels, make)
-        levels: list[nn.Module] = []
-        for level, width in reversed(list(enumerate(arch.widths))):
-            stage = nn.Module()
-            stage.block = nn.ModuleList()
-            for _ in range(arch.num_res_blocks + 1):
-                stage.block.append(SpatialResBlock(channels, width, make))
-                channels = width
-            if level:
-                stage.upsample = nn.Module()
-                stage.upsample.conv = make.conv(channels, channels)
-            levels.insert(0, stage)
-        self.up = nn.ModuleList(levels)
+        self.up = decoder_levels(SpatialResBlock, arch.widths, arch.num_res_blocks, make)
+        channels = arch.widths[0]
         self.norm_out = make.norm(channels)
         self.conv_out = make.conv(channels, 3)
 
@@ -83,7 +79,7 @@ class Decoder(nn.Module):
         return self.conv_out(F.silu(self.norm_out(h)))
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(Posterior):
     """Images in [-1, 1] to unscaled latents at an eighth of the size, and back."""
 
     def __init__(self, arch: AutoencoderArch | None = None):
@@ -97,20 +93,9 @@ class Autoencoder(nn.Module):
         self.quant_conv = nn.Conv2d(2 * z, 2 * z, 1)
         self.post_quant_conv = nn.Conv2d(z, z, 1)
 
-    def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """images: `[B, 3, H, W]`. Returns the posterior's mean and log-variance, `[B, 4, h, w]`."""
-        mean, logvar = self.quant_conv(self.encoder(images)).chunk(2, dim=1)
-        return mean, logvar.clamp(-30.0, 20.0)
-
     def encode(self, images: Tensor) -> Tensor:
-        """The posterior's mean times 0.18215, as the U-Net sees it. `[B, 4, h, w]`."""
-        return self.moments(images)[0] * LATENT_SCALE
-
-    def sample(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """A posterior sample times 0.18215; the noise is drawn on the CPU, as published."""
-        mean, logvar = self.moments(images)
-        noise = torch.randn(mean.shape, generator=generator).to(mean)
-        return (mean + torch.exp(0.5 * logvar) * noise) * LATENT_SCALE
+        """The posterior's mean as the U-Net sees it, `scaled_mean`."""
+        return self.scaled_mean(images)
 
     def decode(self, latents: Tensor) -> Tensor:
         """latents: `[B, 4, h, w]`, scaled by 0.18215. Returns images `[B, 3, H, W]`."""

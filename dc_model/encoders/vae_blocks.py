@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from ..unet.ops import Attention, Operations
 
+# Times it, latents have about unit variance; the U-Net sees them so.
+LATENT_SCALE = 0.18215
+
 
 class LayerFactory:
     """Layers in the host's operations, dtype and device."""
@@ -92,6 +95,25 @@ def middle(block: type[SpatialResBlock], channels: int, make: LayerFactory) -> n
     return parts
 
 
+def decoder_levels(
+    block: type[SpatialResBlock], widths: Sequence[int], num_blocks: int, make: LayerFactory
+) -> nn.ModuleList:
+    """A decoder's levels, finest first as in its keys; widths: of the levels in that order."""
+    channels = widths[-1]
+    levels: list[nn.Module] = []
+    for level, width in reversed(list(enumerate(widths))):
+        stage = nn.Module()
+        stage.block = nn.ModuleList()
+        for _ in range(num_blocks + 1):
+            stage.block.append(block(channels, width, make))
+            channels = width
+        if level:
+            stage.upsample = nn.Module()
+            stage.upsample.conv = make.conv(channels, channels)
+        levels.insert(0, stage)
+    return nn.ModuleList(levels)
+
+
 class Encoder(nn.Module):
     """Images to the moments of latents. base, widths: channels at first and of each level."""
 
@@ -134,3 +156,25 @@ class Encoder(nn.Module):
         h = self.hidden_states(x)[-2]
         h = self.mid.block_2(self.mid.attn_1(self.mid.block_1(h)))  # type: ignore[operator]
         return self.conv_out(F.silu(self.norm_out(h)))
+
+
+class Posterior(nn.Module):
+    """What both VAEs make of images `[B, 3, H, W]` in [-1, 1]."""
+
+    encoder: Any
+    quant_conv: Any
+
+    def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The posterior's mean and log-variance, unscaled, `[B, 4, H/8, W/8]` each."""
+        mean, logvar = self.quant_conv(self.encoder(images)).chunk(2, dim=1)
+        return mean, logvar.clamp(-30.0, 20.0)
+
+    def scaled_mean(self, images: Tensor) -> Tensor:
+        """The posterior's mean times 0.18215, as the U-Net sees it."""
+        return self.moments(images)[0] * LATENT_SCALE
+
+    def sample(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """A posterior sample times 0.18215; the noise is drawn on the CPU, as published."""
+        mean, logvar = self.moments(images)
+        noise = torch.randn(mean.shape, generator=generator).to(mean)
+        return (mean + torch.exp(0.5 * logvar) * noise) * LATENT_SCALE

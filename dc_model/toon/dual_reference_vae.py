@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..encoders.vae_blocks import Encoder, LayerFactory, middle
+from ..encoders.vae_blocks import Encoder, LayerFactory, Posterior, decoder_levels, middle
 from ..unet.ops import Attention, Operations, sdpa
 from ..variants import MAX_LAYERS
 from .pieces import Pieces, per_frame
@@ -82,18 +82,8 @@ class Decoder(nn.Module):
         channels = arch.widths[-1]
         self.conv_in = make.conv(arch.z_channels, channels)
         self.mid = middle(VideoResBlock, channels, make)
-        stages: list[nn.Module] = []
-        for level, width in reversed(list(enumerate(arch.widths))):
-            stage = nn.Module()
-            stage.block = nn.ModuleList()
-            for _ in range(arch.num_res_blocks + 1):
-                stage.block.append(VideoResBlock(channels, width, make))
-                channels = width
-            if level:
-                stage.upsample = nn.Module()
-                stage.upsample.conv = make.conv(channels, channels)
-            stages.insert(0, stage)
-        self.up = nn.ModuleList(stages)
+        self.up = decoder_levels(VideoResBlock, arch.widths, arch.num_res_blocks, make)
+        channels = arch.widths[0]
         refinements: list[nn.Module] = [
             ReferenceAttention(width, arch.fusion_head_dim, make)
             if attends
@@ -148,7 +138,7 @@ def _double(conv: nn.Module, h: Tensor) -> Tensor:
     return conv(F.interpolate(h, scale_factor=2.0, mode="nearest"))
 
 
-class DualReferenceVAE(nn.Module):
+class DualReferenceVAE(Posterior):
     """Images to latents, and latents with two reference frames to a video.
 
     operations and attention come from the host or the trainer (`dc_model.unet.ops`).

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from ..checkpoint.detect import CheckpointError, encoder_levels
 from ..frames import fold_frames, frame_indices
 from ..unet.attention import Conditions
-from ..unet.blocks import Downsample, ResBlock
+from ..unet.blocks import ResBlock
+from ..unet.factory import BlockFactory
 from ..unet.ops import Attention, Operations, sdpa, timestep_embedding
 from ..unet.transformers import SpatialTransformer
-from ..variants import Shapes
+from ..variants import Shapes, UNetArch
 
 # The published default of the residuals' weight.
 STRENGTH = 0.6
@@ -38,6 +39,22 @@ class SketchControlArch:
     attention_levels: tuple[bool, ...] = (True, True, True, False)
     head_dim: int = 64
     context_dim: int = 1024
+
+    @property
+    def unet(self) -> UNetArch:
+        """The U-Net whose encoder this is, without layers along time and image attention."""
+        return UNetArch(
+            in_channels=self.in_channels,
+            model_channels=self.model_channels,
+            channel_mult=self.channel_mult,
+            num_res_blocks=self.num_res_blocks,
+            attention_levels=self.attention_levels,
+            head_dim=self.head_dim,
+            context_dim=self.context_dim,
+            temporal_conv=False,
+            image_cross_attention=False,
+            dropout=0.0,
+        )
 
 
 def detect_sketch_control_arch(shapes: Shapes, head_dim: int = 64) -> SketchControlArch:
@@ -94,21 +111,14 @@ class SketchControlNet(nn.Module):
         super().__init__()
         self.arch = arch
         self.dtype = dtype or torch.float32
-        parts = _Parts(arch, operations, attention, {"dtype": dtype, "device": device})
-        self.time_embed = parts.embedding()
-        self.input_hint_block = parts.hint()
-        blocks, widths = parts.encoder()
-        self.input_blocks = nn.ModuleList(blocks)
-        self.zero_convs = nn.ModuleList(nn.ModuleList([parts.conv(w, w, 1)]) for w in widths)
+        make = BlockFactory(arch.unet, operations, attention, dtype, device, temporal=False)
+        self.time_embed = make.embedding()
+        self.input_hint_block = _hint_layers(arch, make)
+        self.input_blocks, widths = make.encoder()
+        self.zero_convs = nn.ModuleList(nn.ModuleList([make.conv(w, w, 1)]) for w in widths)
         channels = widths[-1]
-        self.middle_block = nn.ModuleList(
-            [
-                parts.res(channels, channels),
-                parts.transformer(channels),
-                parts.res(channels, channels),
-            ]
-        )
-        self.middle_block_out = nn.ModuleList([parts.conv(channels, channels, 1)])
+        self.middle_block = make.middle(channels)
+        self.middle_block_out = nn.ModuleList([make.conv(channels, channels, 1)])
 
     def forward(self, x: Tensor, hint: Tensor, timesteps: Tensor, text: Tensor) -> list[Tensor]:
         """Residuals in the order of the encoder's blocks, the middle block's last.
@@ -131,82 +141,13 @@ class SketchControlNet(nn.Module):
         return [*residuals, _run(self.middle_block_out, h, conditions)]
 
 
-class _Parts:
-    """Builds the network's blocks from its architecture."""
-
-    def __init__(
-        self,
-        arch: SketchControlArch,
-        operations: Operations,
-        attention: Attention,
-        tensor: dict[str, Any],
-    ):
-        self.arch, self.operations = arch, operations
-        self.attention, self.tensor = attention, tensor
-
-    def conv(self, inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Module:
-        return self.operations.Conv2d(inputs, outputs, size, stride, size // 2, **self.tensor)
-
-    def embedding(self) -> nn.Sequential:
-        linear, width = self.operations.Linear, self.arch.model_channels
-        return nn.Sequential(
-            linear(width, width * 4, **self.tensor),
-            nn.SiLU(),
-            linear(width * 4, width * 4, **self.tensor),
-        )
-
-    def hint(self) -> nn.Sequential:
-        layers: list[nn.Module] = []
-        inputs = self.arch.hint_channels
-        for outputs, stride in HINT_WIDTHS:
-            layers += [self.conv(inputs, outputs, stride=stride), nn.SiLU()]
-            inputs = outputs
-        return nn.Sequential(*layers, self.conv(inputs, self.arch.model_channels))
-
-    def encoder(self) -> tuple[list[nn.ModuleList], list[int]]:
-        """Blocks and their output widths."""
-        arch, channels = self.arch, self.arch.model_channels
-        blocks = [nn.ModuleList([self.conv(arch.in_channels, channels)])]
-        widths = [channels]
-        for level, mult in enumerate(arch.channel_mult):
-            if level:
-                down = Downsample(channels, operations=self.operations, **self.tensor)
-                blocks.append(nn.ModuleList([down]))
-                widths.append(channels)
-            for _ in range(arch.num_res_blocks):
-                layers: list[nn.Module] = [self.res(channels, mult * arch.model_channels)]
-                channels = mult * arch.model_channels
-                if arch.attention_levels[level]:
-                    layers.append(self.transformer(channels))
-                blocks.append(nn.ModuleList(layers))
-                widths.append(channels)
-        return blocks, widths
-
-    def res(self, inputs: int, outputs: int) -> ResBlock:
-        return ResBlock(
-            inputs,
-            outputs,
-            self.arch.model_channels * 4,
-            temporal_conv=False,
-            dropout=0.0,
-            operations=self.operations,
-            **self.tensor,
-        )
-
-    def transformer(self, channels: int) -> SpatialTransformer:
-        return SpatialTransformer(
-            channels,
-            self.arch.context_dim,
-            channels // self.arch.head_dim,
-            self.arch.head_dim,
-            depth=1,
-            image_attention=False,
-            learnable_image_scale=False,
-            dropout=0.0,
-            operations=self.operations,
-            attention=self.attention,
-            **self.tensor,
-        )
+def _hint_layers(arch: SketchControlArch, make: BlockFactory) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    inputs = arch.hint_channels
+    for outputs, stride in HINT_WIDTHS:
+        layers += [make.conv(inputs, outputs, stride=stride), nn.SiLU()]
+        inputs = outputs
+    return nn.Sequential(*layers, make.conv(inputs, arch.model_channels))
 
 
 def _run(block: Any, h: Tensor, conditions: Conditions) -> Tensor:

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..frames import QUERIES_PER_FRAME, fold_frames, unfold_frames
-from ..variants import INIT_ATTENTION_HEADS, UNetArch
+from ..variants import UNetArch
 from .attention import Conditions
-from .blocks import Downsample, ResBlock, Upsample
+from .blocks import ResBlock, Upsample
+from .factory import BlockFactory
 from .ops import Attention, Operations, sdpa, timestep_embedding
 from .patches import Control, TransformerOptions, add_control, apply_each, patches
 from .transformers import SpatialTransformer, TemporalTransformer
@@ -64,52 +65,32 @@ class DynamiCrafterUNet(nn.Module):
         self.arch = arch
         self.dtype = dtype or torch.float32
         self.gradient_checkpointing = False
-        factory: dict[str, Any] = {"operations": operations, "dtype": dtype, "device": device}
-        parts = _Parts(arch, {**factory, "attention": attention}, factory)
+        make = BlockFactory(arch, operations, attention, dtype, device)
 
-        self.time_embed = parts.embedding()
+        self.time_embed = make.embedding()
         if arch.speed_condition:
-            self.fps_embedding = parts.embedding()
-        channels = arch.model_channels
-        self.input_blocks = nn.ModuleList([nn.ModuleList([parts.conv(arch.in_channels, channels)])])
+            self.fps_embedding = make.embedding()
+        self.input_blocks, skips = make.encoder()
         if arch.init_attention:
-            self.init_attn = nn.ModuleList([parts.init_attention()])
-
-        skips = [channels]
-        last = len(arch.channel_mult) - 1
-        for level, mult in enumerate(arch.channel_mult):
-            for _ in range(arch.num_res_blocks):
-                width = mult * arch.model_channels
-                self.input_blocks.append(parts.stage(channels, width, arch.attention_levels[level]))
-                channels = width
-                skips.append(channels)
-            if level != last:
-                self.input_blocks.append(nn.ModuleList([Downsample(channels, **factory)]))
-                skips.append(channels)
-
-        self.middle_block = nn.ModuleList(
-            [
-                parts.res(channels, channels),
-                *parts.transformers(channels),
-                parts.res(channels, channels),
-            ]
-        )
+            self.init_attn = nn.ModuleList([make.init_attention()])
+        channels = skips[-1]
+        self.middle_block = make.middle(channels)
 
         self.output_blocks = nn.ModuleList()
         for level, mult in reversed(list(enumerate(arch.channel_mult))):
             for i in range(arch.num_res_blocks + 1):
                 width = mult * arch.model_channels
                 attention_here = arch.attention_levels[level]
-                stage = parts.stage(channels + skips.pop(), width, attention_here)
+                stage = make.stage(channels + skips.pop(), width, attention_here)
                 channels = width
                 if level and i == arch.num_res_blocks:
-                    stage.append(Upsample(channels, **factory))
+                    stage.append(make.upsample(channels))
                 self.output_blocks.append(stage)
 
         self.out = nn.Sequential(
             operations.GroupNorm(32, channels, dtype=dtype, device=device),
             nn.SiLU(),
-            parts.conv(channels, arch.out_channels),
+            make.conv(channels, arch.out_channels),
         )
 
     def forward(
@@ -241,72 +222,3 @@ class DynamiCrafterUNet(nn.Module):
 
 def _mlp(layers: nn.Sequential, x: Tensor) -> Tensor:
     return layers(x)
-
-
-class _Parts:
-    """Builds the U-Net's blocks from its architecture."""
-
-    def __init__(self, arch: UNetArch, attending: dict[str, Any], factory: dict[str, Any]):
-        self.arch, self.attending, self.factory = arch, attending, factory
-        self.operations: Operations = factory["operations"]
-        self.tensor = {"dtype": factory["dtype"], "device": factory["device"]}
-
-    def embedding(self) -> nn.Sequential:
-        width = self.arch.model_channels
-        linear = self.operations.Linear
-        return nn.Sequential(
-            linear(width, width * 4, **self.tensor),
-            nn.SiLU(),
-            linear(width * 4, width * 4, **self.tensor),
-        )
-
-    def conv(self, in_channels: int, out_channels: int) -> nn.Module:
-        return self.operations.Conv2d(in_channels, out_channels, 3, padding=1, **self.tensor)
-
-    def res(self, in_channels: int, out_channels: int) -> ResBlock:
-        return ResBlock(
-            in_channels,
-            out_channels,
-            self.arch.model_channels * 4,
-            temporal_conv=self.arch.temporal_conv,
-            dropout=self.arch.dropout,
-            **self.factory,
-        )
-
-    def stage(self, in_channels: int, out_channels: int, attention: bool) -> nn.ModuleList:
-        layers: list[nn.Module] = [self.res(in_channels, out_channels)]
-        if attention:
-            layers += self.transformers(out_channels)
-        return nn.ModuleList(layers)
-
-    def transformers(self, channels: int) -> list[nn.Module]:
-        arch = self.arch
-        heads = channels // arch.head_dim
-        spatial = SpatialTransformer(
-            channels,
-            arch.context_dim,
-            heads,
-            arch.head_dim,
-            depth=arch.transformer_depth,
-            image_attention=arch.image_cross_attention,
-            learnable_image_scale=arch.learnable_image_scale,
-            dropout=0.0,
-            **self.attending,
-        )
-        return [spatial, self._temporal(channels, heads, use_linear=True)]
-
-    def init_attention(self) -> TemporalTransformer:
-        return self._temporal(self.arch.model_channels, INIT_ATTENTION_HEADS, use_linear=False)
-
-    def _temporal(self, channels: int, heads: int, *, use_linear: bool) -> TemporalTransformer:
-        arch = self.arch
-        return TemporalTransformer(
-            channels,
-            heads,
-            arch.head_dim,
-            depth=arch.transformer_depth,
-            use_linear=use_linear,
-            max_distance=arch.temporal_length if arch.relative_position else None,
-            dropout=0.0,
-            **self.attending,
-        )

@@ -22,7 +22,7 @@ from .base import Maker, SystemSection, SystemStopped, require_file
 from .places import Prompt, find_places, set_places
 
 if TYPE_CHECKING:
-    from comfyui.client import ComfyClient
+    from scripts.comfyui.client import ComfyClient
 
 Place = Annotated[str, Field(pattern=r"^[^.]+(:[^.]+)*\..+$")]
 
@@ -61,8 +61,8 @@ class WorkflowSystem(SystemSection):
     @contextmanager
     def open(self, device: str, protocol: Protocol) -> Iterator[Maker]:
         del device
-        from comfyui.client import ServerError
-        from comfyui.workflow_api import WorkflowError
+        from scripts.comfyui.client import ServerError
+        from scripts.comfyui.workflow_api import WorkflowError
 
         workflow = read_workflow(require_file(self.workflow, f"{self.name}.workflow"))
         with ExitStack() as stack:
@@ -75,9 +75,9 @@ class WorkflowSystem(SystemSection):
             yield lambda item: self._make(client, prompt, places, item, protocol)
 
     def _connect(self, stack: ExitStack) -> "ComfyClient":
-        from comfyui.client import ComfyClient
-        from comfyui.server import ComfyServer
-        from comfyui.setup import PACK, find_host
+        from scripts.comfyui.client import ComfyClient
+        from scripts.comfyui.server import ComfyServer
+        from scripts.comfyui.setup import PACK, find_host
 
         if self.server:
             host, _, port = self.server.rpartition(":")
@@ -101,7 +101,7 @@ class WorkflowSystem(SystemSection):
         item: Item,
         protocol: Protocol,
     ) -> Tensor:
-        from comfyui.client import (
+        from scripts.comfyui.client import (
             InterruptedPromptError,
             PromptError,
             PromptTimeoutError,
@@ -141,7 +141,7 @@ def read_workflow(path: Path) -> Mapping[str, Any]:
 
 def prompt_of(workflow: Mapping[str, Any], object_info: Callable[[], Mapping[str, Any]]) -> Prompt:
     """The API form of a workflow in either form."""
-    from comfyui.workflow_api import to_api
+    from scripts.comfyui.workflow_api import to_api
 
     nodes = list(workflow.values())
     if nodes and all(isinstance(node, dict) and "class_type" in node for node in nodes):

@@ -5,10 +5,12 @@ two models with learned gates would be merged with the gates of the first.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import comfy.patcher_extension
+import torch
 from torch import nn
+
+from .protocols import Patcher
 
 CALLBACK_KEY = "dynamicrafter_bare_parameters"
 
@@ -22,7 +24,7 @@ def bare_parameters(model: nn.Module) -> Iterator[str]:
             yield f"{name}.{parameter}"
 
 
-def patch_bare_parameters(patcher: Any, device_to: Any, *_: Any) -> None:
+def patch_bare_parameters(patcher: Patcher, device_to: torch.device | None, *_: object) -> None:
     """Called by the host after it loaded a model, wholly or in part."""
     for key in bare_parameters(patcher.model):
         # What has a backup is patched already; DynamicVRAM keeps one of unpatched values, too.
@@ -30,7 +32,7 @@ def patch_bare_parameters(patcher: Any, device_to: Any, *_: Any) -> None:
             patcher.patch_weight_to_device(key, device_to=device_to)
 
 
-def patch_on_load(patcher: Any) -> None:
+def patch_on_load(patcher: Patcher) -> None:
     """Make the host call `patch_bare_parameters` for this patcher and its clones."""
     patcher.add_callback_with_key(
         comfy.patcher_extension.CallbacksMP.ON_LOAD, CALLBACK_KEY, patch_bare_parameters

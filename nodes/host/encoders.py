@@ -21,18 +21,22 @@ import comfy.supported_models
 import comfy.utils
 import folder_paths
 import torch
+from torch import nn
 
 from ...dc_model.checkpoint.detect import CheckpointError, count_heads, fitting
 from ...dc_model.checkpoint.layout import StateDict, shapes
 from ...dc_model.projection import Resampler, detect_projection_arch
 from ...dc_model.shown import shown
 from ...dc_model.variants import MAX_LAYERS
+from .protocols import VAE, Clip, ClipVision, Patcher
 from .toon_vae import ToonVAE, is_dual_reference
 
 logger = logging.getLogger(__name__)
 
 
-def core_patcher(model: Any, load_device: Any, offload_device: Any, disable_dynamic: bool) -> Any:
+def core_patcher(
+    model: nn.Module, load_device: torch.device, offload_device: torch.device, disable_dynamic: bool
+) -> Patcher:
     """The host's current patcher class, chosen when the server starts."""
     patchers = comfy.model_patcher
     patcher_class = patchers.ModelPatcher if disable_dynamic else patchers.CoreModelPatcher
@@ -42,7 +46,7 @@ def core_patcher(model: Any, load_device: Any, offload_device: Any, disable_dyna
 @fitting("text encoder")
 def load_text_encoder(
     state_dict: StateDict, head_dim: int = 64, disable_dynamic: bool = False
-) -> Any:
+) -> Clip | None:
     """CLIP from open_clip text keys (`model.` prefix), or None for an empty part."""
     if not state_dict:
         return None
@@ -72,7 +76,7 @@ def load_text_encoder(
 
 
 @fitting("image encoder")
-def load_image_encoder(state_dict: StateDict, head_dim: int = 80) -> Any:
+def load_image_encoder(state_dict: StateDict, head_dim: int = 80) -> ClipVision | None:
     """CLIP_VISION from open_clip image keys (`model.visual.` prefix), or None for an empty part."""
     prefix = "model.visual."
     visual = {k: v for k, v in state_dict.items() if k.startswith(prefix)}
@@ -90,7 +94,7 @@ def load_image_encoder(state_dict: StateDict, head_dim: int = 80) -> Any:
     return encoder
 
 
-def _vision_config(visual: StateDict, prefix: str, head_dim: int) -> dict[str, Any]:
+def _vision_config(visual: StateDict, prefix: str, head_dim: int) -> dict[str, object]:
     patch = visual[prefix + "conv1.weight"]
     if patch.ndim != 4:
         raise ValueError(f"conv1.weight has shape {list(patch.shape)}")
@@ -110,7 +114,7 @@ def _vision_config(visual: StateDict, prefix: str, head_dim: int) -> dict[str, A
     }
 
 
-def _clip_vision_model(config: dict[str, Any]) -> Any:
+def _clip_vision_model(config: dict[str, object]) -> Any:
     # ComfyUI before 0.19 reads the config from a file only.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.json"
@@ -119,7 +123,7 @@ def _clip_vision_model(config: dict[str, Any]) -> Any:
 
 
 @fitting("VAE")
-def load_vae(state_dict: StateDict) -> Any:
+def load_vae(state_dict: StateDict) -> VAE | None:
     """VAE of Stable Diffusion's layout or of ToonCrafter's, or None for an empty part."""
     if not state_dict:
         return None
@@ -135,7 +139,7 @@ def load_vae(state_dict: StateDict) -> Any:
     return comfy.sd.VAE(sd=dict(state_dict), config=config)
 
 
-def _vae_config(shape: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+def _vae_config(shape: dict[str, tuple[int, ...]]) -> dict[str, object]:
     levels = _count_layers(shape, "encoder.down.")
     base = shape["encoder.conv_in.weight"][0]
     widths = [shape[f"encoder.down.{i}.block.0.conv2.weight"][0] for i in range(levels)]
@@ -155,7 +159,9 @@ def _vae_config(shape: dict[str, tuple[int, ...]]) -> dict[str, Any]:
     return {"params": {"embed_dim": shape["post_quant_conv.weight"][1], "ddconfig": ddconfig}}
 
 
-def load_projector(state_dict: StateDict, head_dim: int = 64, disable_dynamic: bool = False) -> Any:
+def load_projector(
+    state_dict: StateDict, head_dim: int = 64, disable_dynamic: bool = False
+) -> Patcher | None:
     """Patcher of the query transformer, or None for an empty part."""
     if not state_dict:
         return None
@@ -189,7 +195,7 @@ def load_strictly(model: torch.nn.Module, tensors: StateDict, part: str) -> None
         )
 
 
-def _count_layers(state_dict: Mapping[str, Any], prefix: str) -> int:
+def _count_layers(state_dict: Mapping[str, object], prefix: str) -> int:
     """Layers under `prefix`; ValueError when their numbers have gaps or are too many to build."""
     numbers = {
         int(k.removeprefix(prefix).split(".")[0]) for k in state_dict if k.startswith(prefix)

@@ -19,6 +19,7 @@ from ..checks import InputError
 from . import keys
 from .held_frames import entries, is_last_stage
 from .model import resize_latents
+from .protocols import Executor, Guider, Options
 
 
 class Followed(NamedTuple):
@@ -34,10 +35,10 @@ class Followed(NamedTuple):
 
 
 def follow_reference(
-    executor: Any,
-    guider: Any,
+    executor: Executor,
+    guider: Guider,
     sigmas: Tensor,
-    extra_args: dict[str, Any],
+    extra_args: Options,
     callback: Any,
     noise: Tensor,
     latent_image: Tensor | None = None,
@@ -88,7 +89,7 @@ def follow_reference(
     return torch.where(begun & (release <= 0), kept, samples)
 
 
-def _laid_out(guider: Any, followed: Followed, noise: Tensor) -> tuple[Tensor, Tensor]:
+def _laid_out(guider: Guider, followed: Followed, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Latents in the model's scale `[N*T, 4, h, w]` and releases `[N*T, 1, h, w]`."""
     rows = noise.shape[0]
     frames = next((c["num_video_frames"].cond for _, c in entries(guider.conds)), rows)

@@ -11,6 +11,7 @@ from ...dc_model.shown import shown
 from ..checks import InputError
 from . import keys
 from .latents import warn_of_squeeze
+from .protocols import Executor, Model, Patcher
 
 # Guidances that compare one number for the whole batch, the input that rules them, and the value
 # at which they do not.
@@ -47,7 +48,7 @@ def refuse_call() -> NoReturn:
     )
 
 
-def refuse_flow(sampling: Any) -> None:
+def refuse_flow(sampling: object) -> None:
     """InputError when a node put a flow model's sampling in place of ours."""
     flows = (comfy.model_sampling.CONST, comfy.model_sampling.COSMOS_RFLOW)
     if isinstance(sampling, flows):
@@ -57,7 +58,7 @@ def refuse_flow(sampling: Any) -> None:
         )
 
 
-def refuse_patches(patcher: Any, rows: int) -> None:
+def refuse_patches(patcher: Patcher | None, rows: int) -> None:
     """InputError where a node's patch cannot work on a batch of `rows` frames of a U-Net."""
     if patcher is None:
         return
@@ -99,7 +100,7 @@ def _refuse_single_image(options: Mapping[str, Any], rows: int) -> None:
 
 
 def check_conditions(
-    executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any
+    executor: Executor, model: Model, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any
 ) -> Any:
     """The host's PREPARE_SAMPLING wrapper: conditions for other models end before this one loads.
 

@@ -5,7 +5,6 @@ Source: docs/method.md#guidance.
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import comfy.model_patcher
 import comfy.samplers
@@ -16,6 +15,7 @@ from ...dc_model.sampling.guidance import classifier_free, rescale_guidance, two
 from ..checks import InputError
 from .conditionings import Conditionings
 from .model import DynamiCrafterModel, DynamiCrafterSampling
+from .protocols import Conditioning, Model, Options
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Guidance:
     rescale: float = -1.0
 
 
-def require_model(patcher: Any) -> DynamiCrafterModel:
+def require_model(patcher: object) -> DynamiCrafterModel:
     """The model behind a MODEL wire; InputError when it is of another family."""
     model = getattr(patcher, "model", None)
     if not isinstance(model, DynamiCrafterModel):
@@ -53,7 +53,12 @@ class DualGuider(comfy.samplers.CFGGuider):
         own = require_model(self.model_patcher).variant.guidance_rescale
         self.guidance_rescale = own if guidance.rescale < 0 else guidance.rescale
 
-    def set_all_conds(self, positive: Any, negative: Any, image_only: Any = None) -> None:
+    def set_all_conds(
+        self,
+        positive: Conditioning,
+        negative: Conditioning,
+        image_only: Conditioning | None = None,
+    ) -> None:
         """image_only may be None."""
         conds = {"positive": positive, "negative": negative}
         if image_only is not None:
@@ -64,7 +69,7 @@ class DualGuider(comfy.samplers.CFGGuider):
         self,
         x: Tensor,
         timestep: Tensor,
-        model_options: dict[str, Any] | None = None,
+        model_options: Options | None = None,
         seed: int | None = None,
     ) -> Tensor:
         """The guided clean latent at `x` (`[N*T, 4, h, w]`), in the host's state."""
@@ -100,11 +105,11 @@ class DualGuider(comfy.samplers.CFGGuider):
             uncond=conds["negative"],
         )
 
-    def _with_guidance(self, options: dict[str, Any], image_only: Tensor | None) -> dict[str, Any]:
+    def _with_guidance(self, options: Options, image_only: Tensor | None) -> Options:
         if "sampler_cfg_function" in options and image_only is None:
             return options
 
-        def guide(args: dict[str, Any]) -> Tensor:
+        def guide(args: Options) -> Tensor:
             x, cond = args["input"], args["cond_denoised"]
             guided = self._guide(x, args["sigma"], cond, args["uncond_denoised"], image_only)
             return x - guided  # the host wants what it subtracts from x
@@ -142,7 +147,7 @@ class DualGuider(comfy.samplers.CFGGuider):
         return schedule.denoised(sigma, fold_frames(rescaled), x)
 
 
-def build_guider(model: Any, conditionings: Conditionings, guidance: Guidance) -> DualGuider:
+def build_guider(model: Model, conditionings: Conditionings, guidance: Guidance) -> DualGuider:
     """A `DualGuider` ready to sample.
 
     Raises InputError when the model is of another family or a conditioning lacks what it needs.

@@ -15,6 +15,7 @@ from ...dc_model.sampling.schedule import is_published_ending
 from ..checks import InputError
 from . import keys
 from .model import DynamiCrafterSampling, resize_latents
+from .protocols import Callback, Conds, Executor, Guider, Options
 
 # Modes in which a frame's latent is an image for that very frame; in the others the first frame's.
 PLACED = ("interpolate", "loop", "keyframes")
@@ -28,11 +29,11 @@ class Known(NamedTuple):
 
 
 def hold_frames(
-    executor: Any,
-    guider: Any,
+    executor: Executor,
+    guider: Guider,
     sigmas: Tensor,
-    extra_args: dict[str, Any],
-    callback: Any,
+    extra_args: Options,
+    callback: Callback,
     noise: Tensor,
     latent_image: Tensor | None = None,
     denoise_mask: Tensor | None = None,
@@ -78,7 +79,7 @@ def nothing_known(noise: Tensor) -> Known:
     return Known(torch.zeros_like(noise), rows)
 
 
-def extended_rows(guider: Any, noise: Tensor) -> Known:
+def extended_rows(guider: Guider, noise: Tensor) -> Known:
     """The first frames of an extended video, as Extend left them in the conditioning."""
     for entry, conds in entries(guider.conds):
         frames = conds["num_video_frames"].cond
@@ -94,7 +95,7 @@ def extended_rows(guider: Any, noise: Tensor) -> Known:
     return nothing_known(noise)
 
 
-def pinned_rows(conds: dict[str, Any], noise: Tensor, mask: Tensor, frames: str) -> Known:
+def pinned_rows(conds: Conds, noise: Tensor, mask: Tensor, frames: str) -> Known:
     """The images of Visual Detail Guidance for the frames to pin: `first` or `given`.
 
     What `mask` holds already, such as an extended video's start, stays as it is. Raises InputError
@@ -125,7 +126,7 @@ def given_rows(concat: Tensor, num_frames: int, frames: str, mode: str) -> Tenso
     return given.flatten()
 
 
-def entries(conds: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def entries(conds: Conds) -> Iterator[tuple[Options, Options]]:
     """Every conditioning's entries, each with the network's arguments that became of it."""
     for conditioning in conds.values():
         for entry in conditioning or ():

@@ -1,7 +1,6 @@
 """LATENTs of videos: rows `[N*T, 4, h, w]`, and how many of them make a video."""
 
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 import comfy.model_management
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from . import keys
+from .protocols import Conditioning, Latent
 
 logger = logging.getLogger(__name__)
 
@@ -16,14 +16,14 @@ logger = logging.getLogger(__name__)
 SQUEEZE = 1.1
 
 
-def empty_latent(videos: int, length: int, height: int, width: int) -> dict[str, Any]:
+def empty_latent(videos: int, length: int, height: int, width: int) -> Latent:
     """LATENT of zeros, `[N*T, 4, h, w]`, with its number of frames; height and width in pixels."""
     device = comfy.model_management.intermediate_device()
     samples = torch.zeros(videos * length, 4, height // 8, width // 8, device=device)
     return {"samples": samples, "num_frames": length}
 
 
-def continued_latent(known: Tensor, length: int) -> dict[str, Any]:
+def continued_latent(known: Tensor, length: int) -> Latent:
     """LATENT of `length` frames that starts with `known`, held by its mask; the rest is sampled."""
     device = comfy.model_management.intermediate_device()
     frames, *shape = known.shape
@@ -34,7 +34,7 @@ def continued_latent(known: Tensor, length: int) -> dict[str, Any]:
     return {"samples": latents, "num_frames": length, "noise_mask": mask}
 
 
-def frames_per_video(latent: Mapping[str, Any]) -> int:
+def frames_per_video(latent: Latent) -> int:
     """T of a LATENT `[N*T, 4, h, w]`; all of its rows where its `num_frames` does not divide them.
 
     Stock nodes that pick or join frames leave the number as it was.
@@ -44,7 +44,7 @@ def frames_per_video(latent: Mapping[str, Any]) -> int:
     return frames if isinstance(frames, int) and frames > 0 and rows % frames == 0 else rows
 
 
-def with_length(latent: dict[str, Any], conditioning: Any) -> dict[str, Any]:
+def with_length(latent: Latent, conditioning: Conditioning) -> Latent:
     """The LATENT with the conditioning's number of frames where it has none of its own.
 
     A saved and loaded latent has lost it.
@@ -55,7 +55,7 @@ def with_length(latent: dict[str, Any], conditioning: Any) -> dict[str, Any]:
     return {**latent, "num_frames": length}
 
 
-def has_fixed_seed(latent: Mapping[str, Any]) -> bool:
+def has_fixed_seed(latent: Latent) -> bool:
     """Whether Latent Batch Seed Behavior asks for the same noise in every row."""
     rows, index = latent["samples"].shape[0], latent.get("batch_index")
     return isinstance(index, list) and len(index) == rows > 1 and index.count(index[0]) == rows

@@ -16,6 +16,7 @@ from ..checks import InputError
 from . import keys
 from .conditionings import Conditionings
 from .guider import DualGuider, Guidance, require_model
+from .protocols import Conditioning, Model, Options
 
 KEY = "dynamicrafter_prior"
 # What a text-to-video model must not see of an image's conditioning. The speed is the model's own.
@@ -32,7 +33,7 @@ class PriorGuider(DualGuider):
     strength = 0.0
     prior_conds: Any = ()
 
-    def set_prior(self, prior: Any, conditioning: Any, strength: float) -> None:
+    def set_prior(self, prior: Any, conditioning: Conditioning, strength: float) -> None:
         """Load `prior` beside the model; conditioning: its unconditional text."""
         self.strength = strength
         self.prior_conditioning = comfy.sampler_helpers.convert_cond(conditioning)
@@ -77,7 +78,7 @@ class PriorGuider(DualGuider):
         self,
         x: Tensor,
         timestep: Tensor,
-        model_options: dict[str, Any] | None = None,
+        model_options: Options | None = None,
         seed: int | None = None,
     ) -> Tensor:
         """The guided clean latent at `x` (`[N*T, 4, h, w]`), in the host's state."""
@@ -114,7 +115,12 @@ def _beyond(prior: Any, sigma: Tensor) -> bool:
 
 
 def build_prior_guider(
-    model: Any, prior: Any, positive: Any, negative: Any, guidance: Guidance, strength: float
+    model: Model,
+    prior: Any,
+    positive: Conditioning,
+    negative: Conditioning,
+    guidance: Guidance,
+    strength: float,
 ) -> PriorGuider:
     """A `PriorGuider` ready to sample.
 
@@ -137,7 +143,7 @@ def build_prior_guider(
     return guider
 
 
-def _without_image(conditioning: Any) -> Any:
+def _without_image(conditioning: Conditioning) -> Any:
     dropped = (*_OF_THE_IMAGE, keys.SPEED)
     return [
         [text, {name: v for name, v in values.items() if name not in dropped}]

@@ -27,6 +27,7 @@ from ...dc_model.toon.dual_reference_vae import (
 from ..checks import InputError, require_count
 from .model import attend
 from .pictures import fit_pictures
+from .protocols import VAE
 
 log = logging.getLogger(__name__)
 
@@ -254,7 +255,7 @@ def _say_one_clip(rows: int) -> None:
         )
 
 
-def require_dual_reference(vae: Any) -> ToonVAE:
+def require_dual_reference(vae: VAE) -> ToonVAE:
     """The VAE, or InputError when its decoder takes no reference images."""
     if not isinstance(vae, ToonVAE):
         raise InputError(

@@ -4,32 +4,34 @@ The host's windows slice conditions, but every window would see the hints of the
 """
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
+from .protocols import Control, Executor, Options
 from .windows import window_indices
 
 WRAPPER_KEY = "dynamicrafter_window_hints"
 
 
 def slice_hints(
-    executor: Any,
-    model: Any,
-    conds: list[Any],
+    executor: Executor,
+    model: object,
+    conds: Sequence[Sequence[Options] | None],
     x_in: Tensor,
     timestep: Tensor,
-    model_options: dict[str, Any],
-) -> Any:
+    model_options: Options,
+) -> list[Tensor]:
     """The host's CALC_COND_BATCH wrapper: within a context window every control sees its frames."""
     window = model_options.get("transformer_options", {}).get("context_window")
     indices = [] if window is None else window_indices(window)
     if len(indices) != x_in.shape[0]:
         return executor(model, conds, x_in, timestep, model_options)
     # The host batches only those conditions that share one control object.
-    cut: dict[int, Any] = {}
+    cut: dict[int, Control] = {}
 
-    def in_window(entry: dict[str, Any]) -> dict[str, Any]:
+    def in_window(entry: Options) -> Options:
         control = entry.get("control")
         if control is None:
             return entry
@@ -41,7 +43,7 @@ def slice_hints(
     return executor(model, windowed, x_in, timestep, model_options)
 
 
-def control_for_frames(control: Any, indices: list[int]) -> Any:
+def control_for_frames(control: Control, indices: list[int]) -> Control:
     """A copy of a control and of those chained to it, with the hints of the frames `indices`."""
     clone = copy.copy(control)
     # Prepared for the whole video, so the copy has to prepare its own.

@@ -3,6 +3,7 @@
 A window is treated as a video of its own length: docs/comfyui.md#context-windows.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import comfy.conds
@@ -13,9 +14,12 @@ from torch import Tensor
 from ...dc_model.frames import QUERIES_PER_FRAME
 from ..checks import InputError
 from .conds import PerVideo, PerVideoTokens
+from .protocols import Executor, Window
 
 
-def check_overlap(executor: Any, model: Any, noise_shape: Any, *args: Any, **kwargs: Any) -> Any:
+def check_overlap(
+    executor: Executor, model: object, noise_shape: Sequence[int], *args: Any, **kwargs: Any
+) -> Any:
     """The host's PREPARE_SAMPLING wrapper: windows that never move on end before the model loads.
 
     Raises InputError, where the host would divide by nothing or sample no window at all.
@@ -33,7 +37,7 @@ def check_overlap(executor: Any, model: Any, noise_shape: Any, *args: Any, **kwa
     return executor(model, noise_shape, *args, **kwargs)
 
 
-def window_indices(window: Any) -> list[int]:
+def window_indices(window: Window) -> list[int]:
     """Frames that the network sees: the window's own, after the anchor frame if there is one.
 
     The host's `causal_window_fix` puts the frame before a window in front of it and drops the
@@ -46,8 +50,13 @@ def window_indices(window: Any) -> list[int]:
 
 
 def resize_for_window(
-    key: str, value: Any, window: Any, x_in: Tensor, device: Any, retain_index_list: Any
-) -> Any:
+    key: str,
+    value: Any,
+    window: Window,
+    x_in: Tensor,
+    device: torch.device,
+    retain_index_list: Iterable[int],
+) -> comfy.conds.CONDRegular | None:
     """Condition `key` for `window`, or None where the host's own slicing is right.
 
     Raises InputError when the windows do not run over the frames of one video.
@@ -72,7 +81,7 @@ def resize_for_window(
     return None
 
 
-def _check_one_video(num_frames: int, window: Any, x_in: Tensor) -> None:
+def _check_one_video(num_frames: int, window: Window, x_in: Tensor) -> None:
     if window.dim != 0:
         raise InputError(
             f"Context windows run along dimension {window.dim} of the latent, but the frames of a "

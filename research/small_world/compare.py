@@ -11,11 +11,11 @@ import csv
 import io
 from pathlib import Path
 
-from evaluation.__main__ import compare_systems, find_scripts
+from evaluation.__main__ import compare_systems
 from evaluation.command import run
 from evaluation.comparison import Comparison, load_comparison
-from evaluation.store import write_text, write_whole
 from evaluation.videos import write_video
+from training.files import write_text, write_whole
 
 from .train.extractor import export, load_extractor
 from .world.dataset import SmallWorld
@@ -51,7 +51,6 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--part", help="I/N: make every N-th clip only, from the I-th on")
     arguments = parser.parse_args()
-    find_scripts()
     comparison = prepare(load_comparison(CONFIG), arguments.output / "data")
     compare_systems(comparison, arguments.output, part=arguments.part)
 

@@ -23,8 +23,8 @@ from dc_model.motion.drag import drag
 from dc_model.pipeline import Pipeline, Settings, load
 
 from .intervals import mean_interval
-from .judge.kinds import kinds_of, load_classifier
 from .judge.pairs import held_out, is_near_middle
+from .judge.shapes import load_classifier, shapes_of
 from .judge.tracker import change, follow
 from .world.render import object_mask, render_frame
 from .world.scenes import DIRECTIONS, NUM_FRAMES, OPPOSITE, SIZE, Scene
@@ -123,7 +123,7 @@ def judge_drag(pipeline: Pipeline, clocks: Clocks, count: int) -> Figures:
         for scene, video in zip(some, videos, strict=True):
             trail = follow(video, picture_of(scene))
             away = np.linalg.norm(trail.middle - _box_path(scene), axis=1)
-            kinds = [kind == scene.kind for kind in kinds_of(classifier, video)]
+            kinds = [kind == scene.shape for kind in shapes_of(classifier, video)]
             _note(found, on_path=float(np.mean(away <= NEAR)), kind=float(np.mean(kinds)))
             _note(found, away=np.nanmean(away), ground=trail.ground.mean())
     return found
@@ -155,7 +155,7 @@ def judge_camera(pipeline: Pipeline, clocks: Clocks, count: int) -> Figures:
             axes = slice(2, 3) if move.startswith("zoom") else slice(0, 2)
             a, b = np.array(wanted[axes]), np.array(got[axes])
             share = float(a @ b / (a @ a))
-            kinds = [kind == scene.kind for kind in kinds_of(classifier, video)]
+            kinds = [kind == scene.shape for kind in shapes_of(classifier, video)]
             _note(found, share=share, within=abs(share - 1) <= SAME, kind=float(np.mean(kinds)))
     return found
 

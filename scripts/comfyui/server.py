@@ -226,3 +226,16 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     finally:
         send(getattr(signal, "SIGKILL", signal.SIGTERM))
         process.wait()
+
+
+def link_checkpoint(checkpoint: Path, folder: Path) -> None:
+    """Puts the checkpoint where the server looks for it, without a copy where that can be."""
+    target = folder / checkpoint.name
+    for place in (os.symlink, os.link, shutil.copyfile):
+        try:
+            place(checkpoint.resolve(), target)
+        except OSError as error:  # A file system without links, or links across two of them.
+            problem = error
+        else:
+            return
+    raise ServerError(f"The checkpoint {checkpoint} cannot be read: {problem}.")

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from comfyui.workflow_api import WorkflowError
-
 from converter.packs import CORE, FOREIGN
 from converter.specimens import listed, specimen, widgets
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from comfyui.workflow_widgets import input_type, is_widget
-
 from shipped.files import BY_NAME
 
 PACK_ID = "dynamicrafter-nodes"

@@ -1,13 +1,15 @@
 """The published pipeline in plain PyTorch, case by case."""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import small_checkpoint
 import torch
-from safetensors.torch import load_file
-from tiny_checkpoint import write
+from safetensors.torch import load_file, save_file
+from tiny_checkpoint import UNET_PROJECTOR_VAE, state_dict, write
 from torch import Tensor
 
 from dc_model import vdg
@@ -97,8 +99,10 @@ def test_every_mode_makes_a_video(case: Any, pipeline: Pipeline) -> None:
 
 def test_a_missing_encoder_is_named_and_lent(golden: Path, tmp_path: Path) -> None:
     described = golden / "pipeline" / "512_frames8.json"
-    whole = write(described, tmp_path / "whole.safetensors")
-    pruned = write(described, tmp_path / "pruned.safetensors", prune=True)
+    whole, pruned = tmp_path / "whole.safetensors", tmp_path / "pruned.safetensors"
+    tensors = state_dict(described)
+    save_file(tensors, whole)
+    save_file({k: v for k, v in tensors.items() if k.startswith(UNET_PROJECTOR_VAE)}, pruned)
 
     def tokenize(captions: list[str]) -> Tensor:
         return torch.zeros(len(captions), 77, dtype=torch.long)
@@ -112,3 +116,57 @@ def test_a_missing_encoder_is_named_and_lent(golden: Path, tmp_path: Path) -> No
 def test_a_folder_without_vocabulary_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no vocab\.json.*sd1_tokenizer"):
         load("any.ckpt", tokenizer=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def small(golden: Path, comfyui: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Pipelines of small random models, by variant."""
+    folder, lender = tmp_path_factory.mktemp("small"), golden / "pipeline" / "512_frames8.json"
+
+    @cache
+    def of(variant: str) -> Pipeline:
+        path = small_checkpoint.write(lender, folder / f"{variant}.safetensors", variant)
+        return load(path, tokenizer=comfyui / "comfy" / "sd1_tokenizer")
+
+    return of
+
+
+QUICK = Settings(num_frames=4, steps=1, cfg=1.0)
+PICTURE = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(5)) * 2 - 1
+
+
+def test_tooncrafter_draws_its_ends_from_both_images(small: Any) -> None:
+    pipeline: Pipeline = small("toon_512")
+    video = pipeline.interpolate(PICTURE, -PICTURE, "a cloud", QUICK)
+    assert video.shape == (1, 3, 4, 64, 64)
+    assert video.isfinite().all()
+    latents = torch.randn(1, 4, 4, 8, 8, generator=torch.Generator().manual_seed(6))
+    plain = pipeline.decode(latents)
+    detailed = pipeline.decode(latents, (PICTURE, -PICTURE))
+    other_end = pipeline.decode(latents, (PICTURE, PICTURE))
+    assert relative_error(detailed, plain) > 0.01
+    # The last image acts on the last frame; convolutions along time carry it to the one before.
+    changed = (detailed - other_end).abs().mean(dim=(0, 1, 3, 4))
+    assert changed[-2:].min() > 10 * changed[:-2].max()
+    moments = pipeline.vae.encode(PICTURE)  # type: ignore[operator]
+    assert torch.equal(pipeline.encode(PICTURE), moments[:, :4] * 0.18215)
+
+
+def test_text_alone_makes_a_video(small: Any) -> None:
+    pipeline: Pipeline = small("videocrafter2")
+    videos = [pipeline.generate(text, (64, 48), QUICK) for text in ("a boat", "a red cat")]
+    assert videos[0].shape == (1, 3, 4, 64, 48)
+    assert relative_error(videos[1], videos[0]) > 1e-3
+    with pytest.raises(ValueError, match="call `generate`"):
+        pipeline.animate(PICTURE, "a boat")
+    with pytest.raises(ValueError, match="call `animate`"):
+        small("toon_512").generate("a boat")
+
+
+def test_an_image_may_act_by_its_context_alone(small: Any) -> None:
+    pipeline: Pipeline = small("videocrafter1_i2v")
+    videos = [pipeline.animate(image, "a boat", QUICK) for image in (PICTURE, -PICTURE)]
+    assert videos[0].shape == (1, 3, 4, 64, 64)
+    assert relative_error(videos[1], videos[0]) > 1e-3
+    with pytest.raises(ValueError, match="no visual detail guidance"):
+        pipeline.loop(PICTURE, "a boat")

@@ -5,3 +5,4 @@ from checkout import import_package
 import_package("evaluation")
 import_package("training")
 import_package("research")
+import_package("scripts")

@@ -5,24 +5,14 @@ import pytest
 import torch
 
 from evaluation.command import EvaluationError, run, take_part
-from evaluation.store import SETTINGS, kept, require_same_settings, write_whole
+from evaluation.store import SETTINGS, cached, require_same_settings
 
 
 def test_values_are_made_once(tmp_path: Path):
     values = torch.tensor([1.5, 2.5])
-    assert kept(tmp_path, "key", lambda: values).tolist() == [1.5, 2.5]
-    assert kept(tmp_path, "key", lambda: values + 1).tolist() == [1.5, 2.5]
-    assert kept(tmp_path, "other", lambda: values + 1).tolist() == [2.5, 3.5]
-
-
-def test_a_break_leaves_nothing_behind(tmp_path: Path):
-    def half(path: Path) -> None:
-        path.write_text("half")
-        raise OSError("no space left")
-
-    with pytest.raises(OSError, match="no space left"):
-        write_whole(tmp_path / "a.mp4", half)
-    assert list(tmp_path.iterdir()) == []
+    assert cached(tmp_path, "key", lambda: values).tolist() == [1.5, 2.5]
+    assert cached(tmp_path, "key", lambda: values + 1).tolist() == [1.5, 2.5]
+    assert cached(tmp_path, "other", lambda: values + 1).tolist() == [2.5, 3.5]
 
 
 def test_settings_stay_those_that_a_folder_was_begun_with(tmp_path: Path):

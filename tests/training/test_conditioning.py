@@ -7,10 +7,10 @@ import torch
 from training.conditioning import (
     choose_mode,
     cil_noise_scale,
-    closed,
     concat_latents,
     condition_frame,
     dropped,
+    palindrome,
 )
 
 
@@ -73,9 +73,9 @@ def test_modes_are_drawn_by_weight():
         choose_mode({"first": 0.0}, generator)
 
 
-def test_closed_clips_return():
-    assert frames(closed(clip())) == [0, 2, 4, 2, 0]
-    even = closed(torch.arange(4.0).view(1, 4, 1, 1))
+def test_a_palindrome_returns():
+    assert frames(palindrome(clip())) == [0, 2, 4, 2, 0]
+    even = palindrome(torch.arange(4.0).view(1, 4, 1, 1))
     assert frames(even) == [0, 3, 3, 0]
 
 

@@ -1,5 +1,6 @@
 """What a run is trained as, and what its model and tokenizer can take."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from small_checkpoint import write
 from training_helpers import tiny_model
 
 from dc_model.checkpoint.layout import split_checkpoint
-from dc_model.variants import VARIANTS
+from dc_model.variants import VARIANTS, Evidence
 from training.config import ConfigError, ModelConfig
 from training.load import (
     aims,
@@ -21,7 +22,12 @@ from training.vocabulary import tokenize
 
 def trained_as(checkpoint: Path, variant: str, **options) -> str:
     config = ModelConfig(checkpoint=str(checkpoint), variant=variant, **options)
-    return training_variant(config, split_checkpoint(load_file(checkpoint)).evidence())
+    return training_variant(config, evidence_of(checkpoint))
+
+
+@cache
+def evidence_of(checkpoint: Path) -> Evidence:
+    return split_checkpoint(load_file(checkpoint)).evidence()
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from training.ema import Ema
 from training.encoders import Encoders
 from training.load import build_encoders, build_model, load_parts
 from training.lora import add_lora, lora_tensors
-from training.saving import checkpoint_tensors, save_checkpoint, write_whole
+from training.saving import checkpoint_tensors, save_checkpoint
 from training.vocabulary import tokenize
 
 
@@ -57,16 +57,6 @@ def test_a_saved_checkpoint_trains_again(checkpoint: Path):
     for (name, p), q in zip(model.named_parameters(), fresh.parameters(), strict=True):
         torch.testing.assert_close(p, q.half().float(), msg=name)
     assert encoders.text(["a red circle grows"]).shape == (1, 77, 64)
-
-
-def test_nothing_half_written_is_left(tmp_path: Path):
-    def fail(path: Path) -> None:
-        path.write_bytes(b"half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_whole(tmp_path / "a.safetensors", fail)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_files_are_as_readable_as_any_other(tmp_path: Path):

@@ -13,7 +13,7 @@ from small_checkpoint import state_dict
 from video_files import write_video
 
 from dc_model.projection import ProjectionArch
-from training import grow, saving, train
+from training import image_stream, saving, train
 from training.config import ConfigError, load_config
 from training.saving import require_space
 
@@ -71,7 +71,7 @@ def test_shipped_configurations_run_once_their_paths_are_there(
     """Made short beside that: fewer steps, pixels and frames, a small new query transformer."""
     monkeypatch.chdir(place)
     small = partial(ProjectionArch, dim=64, depth=1, heads=1)
-    monkeypatch.setattr(grow, "ProjectionArch", small)
+    monkeypatch.setattr(image_stream, "ProjectionArch", small)
     tokenizer = str(comfyui / "comfy" / "sd1_tokenizer")
     path = root / "training" / "configs" / f"{name}.yaml"
     frames = min(4, load_config(path).data.num_frames)

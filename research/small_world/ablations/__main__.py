@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from training.files import write_text
 from training.model import VideoModel
-from training.saving import write_whole
 
 from ..train.extractor import load_extractor
 from ..world.render import render_clip
@@ -76,9 +76,14 @@ class Measuring:
             clips.parent.mkdir(parents=True, exist_ok=True)
             np.save(clips, self._videos(job, trial))
         found = figures(np.load(clips), scenes, trial, self.extractor)
-        text = json.dumps(found)
-        write_whole(self.result_file(job), lambda path: path.write_text(text, encoding="utf-8"))
-        shown = ("direction as told", "size as told", "first frame, dB", "all frames, dB", "FVD")
+        write_text(self.result_file(job), json.dumps(found))
+        shown = (
+            "direction as prompted",
+            "size as prompted",
+            "first frame, dB",
+            "all frames, dB",
+            "FVD",
+        )
         log.info("%s: %s", job.name, {k: found[k]["mean"] for k in shown})
 
     def _videos(self, job: Job, trial: Trial) -> np.ndarray:
@@ -147,7 +152,7 @@ def main() -> None:
         measuring.do(job)
         text = json.dumps(measuring.results(arguments.seeds), indent=1)
         file = arguments.folder / "results.json"
-        write_whole(file, lambda path, text=text: path.write_text(text, encoding="utf-8"))
+        write_text(file, text)
     tables = report(measuring.results(arguments.seeds))
     if arguments.report:
         arguments.report.write_text(tables, encoding="utf-8")

@@ -19,8 +19,8 @@ from .trials import GRID, OUTER
 BLUE, ORANGE, GREY = "#4272b8", "#d97742", "#8c8c96"
 DOTS_PER_INCH = 100
 LAYERS = ("in 1", "in 2", "mid", "out 1", "out 2", "out 3", "out 4")
-HEAT_MAPS = ("as told", "first frame, dB", "all frames, dB", "colour kept")
-PANELS = ("direction as told", "first frame, dB", "all frames, dB", "FVD")
+HEAT_MAPS = ("as prompted", "first frame, dB", "all frames, dB", "colour kept")
+PANELS = ("direction as prompted", "first frame, dB", "all frames, dB", "FVD")
 # A still picture is exact on its first frame, far off the scale.
 OFF_SCALE = 50.0
 

@@ -17,23 +17,23 @@ from .arms import ARMS, BASE, FULL
 from .trials import GRID, lambda_trials
 
 COLUMNS = (
-    "direction as told",
-    "size as told",
-    "direction, made / told",
+    "direction as prompted",
+    "size as prompted",
+    "direction, made / prompted",
     "first frame, dB",
     "all frames, dB",
-    "motion read as told",
-    "kind read as told",
+    "motion read as prompted",
+    "shape read as prompted",
     "FVD",
     "KVD",
 )
 SHARES = (
-    "direction as told",
-    "size as told",
-    "as told",
+    "direction as prompted",
+    "size as prompted",
+    "as prompted",
     "colour kept",
-    "motion read as told",
-    "kind read as told",
+    "motion read as prompted",
+    "shape read as prompted",
 )
 REFERENCES = ("true clips", "autoencoder alone", "still picture", BASE)
 FEWEST_SEEDS = 3  # For an interval over seeds.
@@ -91,11 +91,15 @@ def table(rows: dict[str, Sequence[Figures]], columns: Sequence[str] = COLUMNS) 
 def confusion(runs: Sequence[Figures]) -> str:
     """Prompt against what was seen, in percent of the clips of all runs."""
     motions = ("left", "right", "up", "down", "grow", "shrink")
-    lines = ["| told | " + " | ".join((*motions, "none")) + " |", "|---" * 8 + "|"]
-    for told in motions:
-        counts = [sum(r["seen"].get(told, {}).get(m, 0) for r in runs) for m in (*motions, "none")]
+    lines = ["| prompted | " + " | ".join((*motions, "none")) + " |", "|---" * 8 + "|"]
+    for prompted in motions:
+        counts = [
+            sum(r["seen"].get(prompted, {}).get(m, 0) for r in runs) for m in (*motions, "none")
+        ]
         total = max(1, sum(counts))
-        lines.append(f"| {told} | " + " | ".join(f"{100 * c / total:.0f} %" for c in counts) + " |")
+        lines.append(
+            f"| {prompted} | " + " | ".join(f"{100 * c / total:.0f} %" for c in counts) + " |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -126,10 +130,10 @@ def report(results: dict[str, Any]) -> str:
     )
     words = {name: sampled[name] for name in ("", "opposite words", "no words") if name in sampled}
     parts.append("### Words\n\n" + table({n or "own words": r for n, r in words.items()}))
-    told = [run for name in ("", "opposite words") for run in sampled.get(name, [])]
-    parts.append("### Told and seen\n\n" + confusion(told))
+    prompted = [run for name in ("", "opposite words") for run in sampled.get(name, [])]
+    parts.append("### Prompted and seen\n\n" + confusion(prompted))
     if all(f"cfg {a:g}, image cfg {b:g}" in sampled for a in GRID for b in GRID):
-        for column in ("as told", "first frame, dB", "all frames, dB", "colour kept"):
+        for column in ("as prompted", "first frame, dB", "all frames, dB", "colour kept"):
             parts.append(f"### Guidance: {column}\n\n" + grid(sampled, column))
     return "\n".join(parts)
 

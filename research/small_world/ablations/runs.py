@@ -12,8 +12,9 @@ from training.batch import Batch, BatchMaker
 from training.conditioning import ConcatMode
 from training.data.clip import Clip
 from training.encoders import Encoders
+from training.files import write_whole
 from training.model import VideoModel
-from training.saving import load_tensors, write_whole
+from training.saving import load_tensors
 from training.stages import IMAGE_ATTENTION_KEYS, Stage
 from training.trainer import Trainer
 
@@ -158,7 +159,7 @@ class ContextOnlyBatchMaker(BatchMaker):
 
 @torch.no_grad()
 def start_image_attention(model: VideoModel) -> None:
-    """Keys as the text's, values zero: as `training.grow` adds an image stream."""
+    """Keys as the text's, values zero: as `training.image_stream` adds an image stream."""
     parameters = dict(model.unet.named_parameters())
     for name, parameter in parameters.items():
         if ".to_k_ip." in name:

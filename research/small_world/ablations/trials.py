@@ -42,7 +42,7 @@ class Trial:
     image_cfg: float | None = None
     share: float = 1.0
 
-    def told(self, scene: Scene) -> Scene:
+    def prompted(self, scene: Scene) -> Scene:
         """The scene that the words describe; the picture stays."""
         opposite = replace(scene, motion=OPPOSITE[scene.motion])
         return opposite if self.words == "opposite" else scene
@@ -115,7 +115,7 @@ def _latents(
     if arm.image_tokens:
         tokens = encoders.towers.visual(encoders.preprocess(first)).float()
         null = encoders.null_image_tokens().expand_as(tokens)
-    captions = ["" if trial.words == "none" else trial.told(s).caption for s in scenes]
+    captions = ["" if trial.words == "none" else trial.prompted(s).caption for s in scenes]
     return sample_videos(
         model,
         schedule_of(VARIANTS["512"]),

@@ -17,10 +17,10 @@ from typing import Any
 from . import report
 from .ceiling import load_vae, measure_ceilings
 from .figures import figures
-from .kinds import load_classifier
 from .measures import measure
-from .pairs import SCENES, Counts, ends, told
-from .server import EMBEDDED_SETTINGS, Host, find_host, load_clip, make_videos, version_of
+from .pairs import SCENES, Counts, ends, prompted
+from .server import SETTINGS, Host, find_host, load_clip, make_videos, version_of
+from .shapes import load_classifier
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def judge(
         "checkpoint": checkpoint.name,
         "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
         "comfyui": version_of(host),
-        "settings": {**EMBEDDED_SETTINGS, "steps": steps, "seed": "the pair's number"},
+        "settings": {**SETTINGS, "steps": steps, "seed": "the pair's number"},
         "scenes": SCENES,
     }
     _claim(folder, run)
@@ -54,13 +54,13 @@ def judge(
     classifier = load_classifier()
     records = [measure(job, *load_clip(folder, job), classifier) for job in jobs]
     perfect = [
-        *told(min(counts.told, ceiling_clips)),
+        *prompted(min(counts.prompted, ceiling_clips)),
         *ends("loop", min(counts.ends, ceiling_clips)),
     ]
     ceilings = measure_ceilings(perfect, load_vae(checkpoint), classifier)
     results = {
         **run,
-        "counts": {"told": counts.told, "flipped": counts.flipped, "ends": counts.ends},
+        "counts": {"prompted": counts.prompted, "reversed": counts.reversed, "ends": counts.ends},
         "ceiling_clips": len(perfect),
         "figures": [figure.to_json() for figure in figures(records)],
         "ceilings": {
@@ -97,7 +97,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--flips", type=int, help="of them again with the opposite word; else 3 in 10")
     add("--ends", type=int, help="interpolations, and as many loops; else 1 in 10")
     add("--ceiling", type=int, default=60, help="true clips measured for comparison")
-    add("--steps", type=int, default=EMBEDDED_SETTINGS["steps"])
+    add("--steps", type=int, default=SETTINGS["steps"])
     add("--backwards", action="store_true", help="make the last videos first")
     add("--report", type=Path, metavar="FILE", help="write the table here as Markdown")
     add("--comfyui", type=Path, metavar="DIR", help="the ComfyUI to use")
@@ -108,8 +108,8 @@ def main() -> None:
     options = parse()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     counts = Counts(
-        told=options.clips,
-        flipped=options.clips * 3 // 10 if options.flips is None else options.flips,
+        prompted=options.clips,
+        reversed=options.clips * 3 // 10 if options.flips is None else options.flips,
         ends=options.clips // 10 if options.ends is None else options.ends,
     )
     host = find_host(options.comfyui)

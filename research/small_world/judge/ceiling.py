@@ -7,14 +7,14 @@ import torch
 
 from dc_model.checkpoint.layout import split_checkpoint
 from dc_model.encoders.autoencoder import Autoencoder
-from training.conditioning import closed
+from training.conditioning import palindrome
 from training.saving import load_tensors
 
 from ..train.preset import encoders_of
 from ..world.render import render_clip
-from .kinds import KindClassifier
 from .measures import Record, measure
 from .pairs import Job
+from .shapes import ShapeClassifier
 
 
 def load_vae(checkpoint: Path) -> Autoencoder:
@@ -30,7 +30,7 @@ def true_clip(job: Job) -> np.ndarray:
     """
     clip = (render_clip(job.scene).transpose(0, 2, 3, 1) * 255).round() / 255
     if job.workflow == "loop":
-        return clip[closed(torch.arange(len(clip))[None])[0, :-1].numpy()]
+        return clip[palindrome(torch.arange(len(clip))[None])[0, :-1].numpy()]
     return clip
 
 
@@ -43,7 +43,7 @@ def reconstructed(vae: Autoencoder, clip: np.ndarray) -> np.ndarray:
 
 
 def measure_ceilings(
-    jobs: list[Job], vae: Autoencoder, classifier: KindClassifier
+    jobs: list[Job], vae: Autoencoder, classifier: ShapeClassifier
 ) -> dict[str, list[Record]]:
     """Records as of videos, for "true" clips and for what the "vae" leaves of them."""
     found: dict[str, list[Record]] = {"true": [], "vae": []}

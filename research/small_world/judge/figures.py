@@ -72,36 +72,38 @@ def figures(records: Sequence[Record]) -> list[Figure]:
     """Every figure that the records allow, in the order of the report."""
     sorts = {
         sort: [r for r in records if r["name"].startswith(f"{sort}-")]
-        for sort in ("told", "flipped", "interpolate", "loop")
+        for sort in ("prompted", "reversed", "interpolate", "loop")
     }
     found = [
-        *_motion(sorts["told"], sorts["flipped"]),
-        *_first_frame(sorts["told"]),
-        *_object(sorts["told"]),
+        *_motion(sorts["prompted"], sorts["reversed"]),
+        *_first_frame(sorts["prompted"]),
+        *_object(sorts["prompted"]),
         *_interpolation(sorts["interpolate"]),
         *_loop(sorts["loop"]),
     ]
     return [figure for figure in found if figure is not None]
 
 
-def _motion(told: list[Record], flipped: list[Record]) -> list[Figure | None]:
+def _motion(prompted: list[Record], opposed: list[Record]) -> list[Figure | None]:
     single = [
-        share(f"moves as told: {motion}", [_obeys(r) for r in told if r["told"] == motion])
+        share(
+            f"moves as prompted: {motion}", [_obeys(r) for r in prompted if r["prompted"] == motion]
+        )
         for motion in MOTIONS
     ]
-    near = [_obeys(r) for r in told if r["near_middle"]]
-    gone = [r["distance"] for r in told if r["distance"] is not None]
+    near = [_obeys(r) for r in prompted if r["near_middle"]]
+    gone = [r["distance"] for r in prompted if r["distance"] is not None]
     return [
-        share("moves as told", map(_obeys, told), 0.90),
+        share("moves as prompted", map(_obeys, prompted), 0.90),
         *single,
-        share("moves as told, object near the middle", near),
-        share("opposite word flips the motion", map(_obeys, flipped), 0.85),
-        mean("distance gone / told", gone, ""),
+        share("moves as prompted, object near the middle", near),
+        share("opposite word reverses the motion", map(_obeys, opposed), 0.85),
+        mean("distance gone / prompted", gone, ""),
     ]
 
 
-def _first_frame(told: list[Record]) -> list[Figure | None]:
-    first = [r["first"] for r in told]
+def _first_frame(prompted: list[Record]) -> list[Figure | None]:
+    first = [r["first"] for r in prompted]
     box = [f["box_vae"] - f["box_psnr"] for f in first]
     return [
         mean("first frame, PSNR", [f["psnr"] for f in first], "dB"),
@@ -111,13 +113,13 @@ def _first_frame(told: list[Record]) -> list[Figure | None]:
     ]
 
 
-def _object(told: list[Record]) -> list[Figure | None]:
-    kept = [[name == r["colour"] for name in r["colours"]] for r in told]
-    drift = [r["drift"] for r in told if r["drift"] is not None]
-    kinds = [
+def _object(prompted: list[Record]) -> list[Figure | None]:
+    kept = [[name == r["colour"] for name in r["colours"]] for r in prompted]
+    drift = [r["drift"] for r in prompted if r["drift"] is not None]
+    shapes = [
         share(
-            f"kind recognised, {place} frame",
-            [r["kinds"][place] == r["kind"] for r in told if r["kinds"][place]],
+            f"shape recognised, {place} frame",
+            [r["shapes"][place] == r["shape"] for r in prompted if r["shapes"][place]],
             0.90,
         )
         for place in ("first", "middle", "last")
@@ -128,9 +130,9 @@ def _object(told: list[Record]) -> list[Figure | None]:
         share("colour kept on every frame of the clip", map(all, kept)),
         mean("colour's drift over the clip", drift, "of 1"),
         share(f"drift of at most {STEADY}", [d <= STEADY for d in drift]),
-        *kinds,
-        mean("ground's distance to the picture's", [r["ground"] for r in told], "of 1"),
-        share("nothing else comes up", [r["stray"] <= STRAY for r in told]),
+        *shapes,
+        mean("ground's distance to the picture's", [r["ground"] for r in prompted], "of 1"),
+        share("nothing else comes up", [r["stray"] <= STRAY for r in prompted]),
     ]
 
 
@@ -139,7 +141,7 @@ def _interpolation(records: list[Record]) -> list[Figure | None]:
         mean(f"interpolation, {end} image, below the VAE alone", losses, "dB", 2.0, at_most=True)
         for end in ("first", "last")
         for losses in [[_loss(r[end]) for r in records]]
-    ] + [share("interpolation moves as told", map(_obeys, records))]
+    ] + [share("interpolation moves as prompted", map(_obeys, records))]
 
 
 def _loop(records: list[Record]) -> list[Figure | None]:
@@ -155,7 +157,7 @@ def _loop(records: list[Record]) -> list[Figure | None]:
 
 
 def _obeys(record: Record) -> bool:
-    return record["seen"] == record["told"]
+    return record["seen"] == record["prompted"]
 
 
 def _loss(end: dict[str, float]) -> float:

@@ -6,8 +6,8 @@ import numpy as np
 
 from ..world.render import object_mask
 from ..world.scenes import COLOURS, DIRECTIONS, NUM_FRAMES, Scene
-from .kinds import VISIBLE, KindClassifier, kinds_of, visible_share
 from .pairs import Job, is_near_middle
+from .shapes import VISIBLE, ShapeClassifier, shapes_of, visible_share
 from .tracker import Trail, change, follow, motion_of
 
 # While less than this share of the first object is in view, its colour is not asked for.
@@ -19,7 +19,7 @@ SAME_COLOUR = 0.35
 Record = dict[str, Any]
 
 
-def measure(job: Job, video: np.ndarray, alone: np.ndarray, classifier: KindClassifier) -> Record:
+def measure(job: Job, video: np.ndarray, alone: np.ndarray, classifier: ShapeClassifier) -> Record:
     """Everything that is asked of the job's sort of video.
 
     video: `[T, H, W, 3]`; alone: the job's pictures through the VAE alone, `[K, H, W, 3]`; 0 to 1.
@@ -30,9 +30,9 @@ def measure(job: Job, video: np.ndarray, alone: np.ndarray, classifier: KindClas
     record: Record = {
         "name": job.name,
         "caption": scene.caption,
-        "kind": scene.kind,
+        "shape": scene.shape,
         "colour": scene.colour,
-        "told": scene.motion,
+        "prompted": scene.motion,
         "seen": motion_of(trail),
         "near_middle": is_near_middle(scene),
         "first": _against(video[0], alone[0], pictures[0]),
@@ -48,7 +48,7 @@ def measure(job: Job, video: np.ndarray, alone: np.ndarray, classifier: KindClas
             "drift": _drift(trail),
             "ground": float(trail.ground.mean()),
             "stray": float(trail.stray.max() / follow(pictures[0][None], pictures[0]).area[0]),
-            "kinds": _kinds(video, scene, classifier),
+            "shapes": _shapes(video, scene, classifier),
         }
     return record
 
@@ -67,16 +67,16 @@ def _against(frame: np.ndarray, alone: np.ndarray, picture: np.ndarray) -> dict[
 
 
 def _distance(trail: Trail, scene: Scene) -> float | None:
-    """How far the object went the told way, as a share of how far it was told to go.
+    """How far the object went the prompted way, as a share of how far it was prompted to go.
 
-    None for a change of size, and where it was told to leave the picture.
+    None for a change of size, and where it was prompted to leave the picture.
     """
     if scene.motion not in DIRECTIONS or visible_share(scene, 1.0) < VISIBLE:
         return None
     went = np.array(change(trail)[:2])
     # `change` looks from the first two to the last two frames.
-    told = np.array(scene.displacement) * (NUM_FRAMES - 2) / (NUM_FRAMES - 1)
-    share = float(went @ told / (told @ told))
+    prompted = np.array(scene.displacement) * (NUM_FRAMES - 2) / (NUM_FRAMES - 1)
+    share = float(went @ prompted / (prompted @ prompted))
     return share if np.isfinite(share) else 0.0
 
 
@@ -84,10 +84,11 @@ def _colours(trail: Trail, scene: Scene, frames: int) -> list[str]:
     """The nearest colour's name for each frame where the object should be in view, or "none"."""
     areas = [object_mask(scene, float(t)).sum() for t in np.linspace(0, 1, frames)]
     expected = [i for i, area in enumerate(areas) if area >= ENOUGH * areas[0]]
-    return [_colour_name(trail.colour[i]) for i in expected]
+    return [nearest_colour(trail.colour[i]) for i in expected]
 
 
-def _colour_name(rgb: np.ndarray) -> str:
+def nearest_colour(rgb: np.ndarray) -> str:
+    """The name of the world's colour that an RGB in [0, 1] is, or "none"; none for NaN."""
     distances = {name: float(np.linalg.norm(rgb - value)) for name, value in COLOURS.items()}
     name = min(distances, key=lambda name: distances[name])
     return name if distances[name] < SAME_COLOUR else "none"
@@ -101,11 +102,11 @@ def _drift(trail: Trail) -> float | None:
     return float(np.abs(seen[-3:].mean(axis=0) - seen[:3].mean(axis=0)).mean())
 
 
-def _kinds(video: np.ndarray, scene: Scene, classifier: KindClassifier) -> dict[str, str | None]:
-    """The kind on the first, middle and last frame; None where too little of it should be seen."""
+def _shapes(video: np.ndarray, scene: Scene, classifier: ShapeClassifier) -> dict[str, str | None]:
+    """The shape on the first, middle and last frame; None where too little of it should be seen."""
     last = len(video) - 1
     numbers = {"first": 0, "middle": last // 2 + 1, "last": last}
-    names = kinds_of(classifier, video[list(numbers.values())])
+    names = shapes_of(classifier, video[list(numbers.values())])
     return {
         place: name if visible_share(scene, number / last) >= VISIBLE else None
         for (place, number), name in zip(numbers.items(), names, strict=True)

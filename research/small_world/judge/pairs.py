@@ -46,22 +46,23 @@ def is_near_middle(scene: Scene) -> bool:
 
 
 def held_out(count: int) -> list[Scene]:
-    """The first `count` scenes: combinations of kind, colour and motion that never train."""
+    """The first `count` scenes: combinations of shape, colour and motion that never train."""
     return [make_scene(SCENES, i, "held_out") for i in range(count)]
 
 
-def told(count: int) -> list[Job]:
+def prompted(count: int) -> list[Job]:
     """Pictures and their own prompts."""
     return [
-        Job(f"told-{i:03d}", "animate_image", scene, i) for i, scene in enumerate(held_out(count))
+        Job(f"prompted-{i:03d}", "animate_image", scene, i)
+        for i, scene in enumerate(held_out(count))
     ]
 
 
-def flipped(count: int, told_count: int) -> list[Job]:
-    """The first `count` of the told pictures with room, with the opposite motion's words."""
-    jobs = [job for job in told(told_count) if is_near_middle(job.scene)]
+def reversed_prompts(count: int, prompted_count: int) -> list[Job]:
+    """The first `count` of the prompted pictures with room, with the opposite motion's words."""
+    jobs = [job for job in prompted(prompted_count) if is_near_middle(job.scene)]
     return [
-        replace(job, name=job.name.replace("told", "flipped"), scene=opposite(job.scene))
+        replace(job, name=job.name.replace("prompted", "reversed"), scene=opposite(job.scene))
         for job in jobs[:count]
     ]
 
@@ -72,7 +73,7 @@ def opposite(scene: Scene) -> Scene:
 
 
 def ends(workflow: Workflow, count: int) -> list[Job]:
-    """Held-out scenes for interpolation or loops; other ones than `told` begins with."""
+    """Held-out scenes for interpolation or loops; other ones than `prompted` begins with."""
     scenes = [make_scene(SCENES + 1, i, "held_out") for i in range(count)]
     return [Job(f"{workflow}-{i:03d}", workflow, scene, i) for i, scene in enumerate(scenes)]
 
@@ -81,13 +82,13 @@ def ends(workflow: Workflow, count: int) -> list[Job]:
 class Counts:
     """How many videos of each sort."""
 
-    told: int = 200
-    flipped: int = 60
+    prompted: int = 200
+    reversed: int = 60
     ends: int = 20
 
     def jobs(self) -> Iterator[Job]:
-        """All of them, the told ones first."""
-        yield from told(self.told)
-        yield from flipped(self.flipped, self.told)
+        """All of them, the prompted ones first."""
+        yield from prompted(self.prompted)
+        yield from reversed_prompts(self.reversed, self.prompted)
         yield from ends("interpolate", self.ends)
         yield from ends("loop", self.ends)

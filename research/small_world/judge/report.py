@@ -49,8 +49,8 @@ def _protocol(results: dict[str, Any]) -> str:
         f"`{results['checkpoint']}` (sha256 {results['sha256'][:12]}) through ComfyUI "
         f"{results['comfyui']} with the shipped workflows, frames saved without loss: "
         f"{settings['width']} x {settings['height']}, {settings['steps']} steps, cfg "
-        f"{settings['cfg']:g}, one fixed seed for each video. {counts['told']} held-out pairs of "
-        f"picture and prompt, {counts['flipped']} of them again with the opposite word, "
+        f"{settings['cfg']:g}, one fixed seed for each video. {counts['prompted']} held-out pairs "
+        f"of picture and prompt, {counts['reversed']} of them again with the opposite word, "
         f"{counts['ends']} interpolations, {counts['ends']} loops; the last two columns are "
         f"what {results['ceiling_clips']} perfect videos get."
     )

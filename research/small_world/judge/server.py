@@ -8,9 +8,7 @@ pictures to latents and back beside it, by stock nodes, as the best that any vid
 import io
 import json
 import logging
-import os
 import re
-import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,15 +17,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .pairs import Job
-
-# The demo's own way to a server; a script, so its folder is not a package.
-sys.path.append(str(Path(__file__).resolve().parents[3] / "scripts"))
-
-from comfyui.server import ComfyServer
-from comfyui.setup import PACK, Host, find_host
-from comfyui.workflow_api import to_api
-from comfyui.workflow_settings import (
+from scripts.comfyui.server import ComfyServer, link_checkpoint
+from scripts.comfyui.setup import PACK, Host, find_host
+from scripts.comfyui.workflow_api import to_api
+from scripts.comfyui.workflow_settings import (
     LOADER,
     Prompt,
     pictures,
@@ -36,11 +29,14 @@ from comfyui.workflow_settings import (
     set_value,
     set_words,
 )
-from demo import EMBEDDED_SETTINGS, link_checkpoint
-from shipped.names import file_name
+from scripts.embedded_examples import SETTINGS
+from scripts.shipped.names import file_name
+from training.files import write_whole
+
+from .pairs import Job
 
 __all__ = [
-    "EMBEDDED_SETTINGS",
+    "SETTINGS",
     "Host",
     "clip_file",
     "find_host",
@@ -119,7 +115,7 @@ def _set(
 ) -> None:
     set_value(prompt, "checkpoint", checkpoint)
     own = {"seed": job.seed, "fps": job.scene.fps} | ({"steps": steps} if steps else {})
-    for setting, value in {**EMBEDDED_SETTINGS, **own}.items():
+    for setting, value in {**SETTINGS, **own}.items():
         set_value(prompt, setting, value)
     set_words(prompt, job.scene.caption)
     set_image(prompt, names[0])
@@ -159,7 +155,8 @@ def _fetch(server: ComfyServer, output: dict[str, Any]) -> np.ndarray:
 
 
 def _save(path: Path, video: np.ndarray, reconstructed: np.ndarray) -> None:
-    unfinished = path.with_suffix(f".{os.getpid()}.part")
-    with open(unfinished, "wb") as file:
-        np.savez_compressed(file, video=video, reconstructed=reconstructed)
-    unfinished.replace(path)
+    def write(part: Path) -> None:
+        with part.open("wb") as file:
+            np.savez_compressed(file, video=video, reconstructed=reconstructed)
+
+    write_whole(path, write)

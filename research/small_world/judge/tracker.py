@@ -157,14 +157,17 @@ def change(trail: Trail) -> tuple[float, float, float]:
     return float(dx), float(dy), float(size)
 
 
-def motion_of(trail: Trail) -> str:
-    """The one of the six motions that the object makes, or "none"."""
+def motion_of(trail: Trail, resized: float = RESIZED) -> str:
+    """The one of the six motions that the object makes, or "none".
+
+    resized: the least change of its width and height in pixels.
+    """
     dx, dy, size = change(trail)
     far = max(abs(dx), abs(dy))
     if far > MOVED and far >= abs(size):
         if abs(dx) >= abs(dy):
             return "right" if dx > 0 else "left"
         return "down" if dy > 0 else "up"
-    if abs(size) > RESIZED:
+    if abs(size) > resized:
         return "grow" if size > 0 else "shrink"
     return "none"

@@ -19,8 +19,9 @@ from safetensors.torch import save_file
 from dc_model.checkpoint.layout import split_checkpoint
 from training.batch import BatchMaker
 from training.config import TrainConfig, load_config
+from training.files import write_whole
 from training.model import VideoModel
-from training.saving import load_tensors, write_whole
+from training.saving import load_tensors
 from training.stages import STAGES, StageName
 from training.train import export
 from training.trainer import Trainer
@@ -121,8 +122,8 @@ def train_stages(
 ) -> None:
     """Train stage after stage, each from the averaged weights of the one before.
 
-    The configuration's steps are each stage's. A stage that its time limit stopped is gone on with
-    when this is called again, before the next one begins.
+    The configuration's steps are each stage's. A stage that its time limit stopped continues when
+    this is called again, before the next one begins.
     """
     for number, stage in enumerate(stages, 1):
         name = f"{number}_{stage}"

@@ -1,4 +1,4 @@
-"""A small video network that reads kind, colour and motion off clips of the small world.
+"""A small video network that reads shape, colour and motion off clips of the small world.
 
 Its features serve FVD and KVD there, as I3D's do for real video.
 `python -m research.small_world.train.extractor --output FILE --minutes 8` trains it and
@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..world.render import render_clip
-from ..world.scenes import COLOURS, KINDS, MOTIONS, NUM_FRAMES, SIZE, Scene, Split, make_scene
+from ..world.scenes import COLOURS, MOTIONS, NUM_FRAMES, SHAPES, SIZE, Scene, Split, make_scene
 from .towers import labels
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class SmallExtractor(nn.Module):
             nn.SiLU(),
             nn.Conv3d(FEATURES, FEATURES, 3, stride=2, padding=1),
         )
-        self.kind = nn.Linear(FEATURES, len(KINDS))
+        self.kind = nn.Linear(FEATURES, len(SHAPES))
         self.colour = nn.Linear(FEATURES, len(COLOURS))
         self.motion = nn.Linear(FEATURES, len(MOTIONS))
 
@@ -67,9 +67,9 @@ def _conv(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
 def read_attributes(
     extractor: SmallExtractor, videos: Tensor, scenes: list[Scene]
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Logits `[N, classes]` and targets `[N]` of kind, colour and motion."""
+    """Logits `[N, classes]` and targets `[N]` of shape, colour and motion."""
     features = extractor(videos).float()
-    heads = {"kind": extractor.kind, "colour": extractor.colour, "motion": extractor.motion}
+    heads = {"shape": extractor.kind, "colour": extractor.colour, "motion": extractor.motion}
     targets = labels(scenes)
     return {n: (head(features), t) for (n, head), t in zip(heads.items(), targets, strict=True)}
 
@@ -89,7 +89,7 @@ def measure(
     extractor: SmallExtractor, *, clips: int = 1000, seed: int = 91, split: Split = "held_out"
 ) -> dict[str, float]:
     """Accuracy of each attribute on `clips` true clips of a seed that training did not use."""
-    right: dict[str, float] = {"kind": 0.0, "colour": 0.0, "motion": 0.0}
+    right: dict[str, float] = {"shape": 0.0, "colour": 0.0, "motion": 0.0}
     for start in range(0, clips, 50):
         scenes = [make_scene(seed, i, split) for i in range(start, min(start + 50, clips))]
         for name, (logits, target) in read_attributes(extractor, render(scenes), scenes).items():

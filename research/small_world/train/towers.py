@@ -23,7 +23,7 @@ from dc_model.preprocess import clip_preprocess
 from training.vocabulary import END, known_tokens, tokenize
 
 from ..world.render import render_frame
-from ..world.scenes import COLOURS, KINDS, MOTIONS, Scene, make_scene
+from ..world.scenes import COLOURS, MOTIONS, SHAPES, Scene, make_scene
 
 log = logging.getLogger(__name__)
 
@@ -37,20 +37,20 @@ class AttributeHeads(nn.Module):
 
     def __init__(self, text_width: int, vision_width: int):
         super().__init__()
-        self.text_kind = nn.Linear(text_width, len(KINDS))
+        self.text_kind = nn.Linear(text_width, len(SHAPES))
         self.text_colour = nn.Linear(text_width, len(COLOURS))
         self.text_motion = nn.Linear(text_width, len(MOTIONS))
-        self.image_kind = nn.Linear(vision_width, len(KINDS))
+        self.image_kind = nn.Linear(vision_width, len(SHAPES))
         self.image_colour = nn.Linear(vision_width, len(COLOURS))
         self.first = nn.Linear(text_width, text_width)
         self.change = nn.Linear(text_width, text_width)
 
 
 def labels(scenes: list[Scene]) -> tuple[Tensor, Tensor, Tensor]:
-    """Class numbers of kind, colour and motion."""
+    """Class numbers of shape, colour and motion."""
     colours = list(COLOURS)
     return (
-        torch.tensor([KINDS.index(s.kind) for s in scenes]),
+        torch.tensor([SHAPES.index(s.shape) for s in scenes]),
         torch.tensor([colours.index(s.colour) for s in scenes]),
         torch.tensor([MOTIONS.index(s.motion) for s in scenes]),
     )
@@ -73,7 +73,7 @@ def pair_loss(
     seen = towers.visual(clip_preprocess(torch.from_numpy(frames) * 2 - 1)).float()
     first, last = towers.visual.embed(seen).chunk(2)
     text = said(tokens, towers.text(tokens).float(), generator)
-    kind, colour, _ = labels(scenes)
+    shape, colour, _ = labels(scenes)
     clip = F.normalize(heads.first(first) + heads.change(last - first), dim=-1)
     sentence = F.normalize(text @ towers.text.text_projection, dim=-1)
     logits = towers.text.logit_scale.exp().clamp(max=100) * sentence @ clip.T
@@ -81,7 +81,7 @@ def pair_loss(
     pooled = seen[: len(scenes)].mean(dim=1)
     return (
         0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
-        + F.cross_entropy(heads.image_kind(pooled), kind)
+        + F.cross_entropy(heads.image_kind(pooled), shape)
         + F.cross_entropy(heads.image_colour(pooled), colour)
     )
 
@@ -92,10 +92,10 @@ def caption_loss(
     """The loss of the attributes read off captions, and the motion's accuracy."""
     tokens = tokenize([s.caption for s in scenes])
     text = said(tokens, towers.text(tokens).float(), generator)
-    kind, colour, motion = labels(scenes)
+    shape, colour, motion = labels(scenes)
     said_motion = heads.text_motion(text)
     loss = (
-        F.cross_entropy(heads.text_kind(text), kind)
+        F.cross_entropy(heads.text_kind(text), shape)
         + F.cross_entropy(heads.text_colour(text), colour)
         + F.cross_entropy(said_motion, motion)
     )

@@ -1,4 +1,4 @@
-"""The demo's example scenes: three kinds, colours and motions, in combinations that never train."""
+"""The demo's example scenes: three shapes, colours and motions, never trained in combination."""
 
 from .scenes import Scene
 
@@ -8,7 +8,7 @@ _LIGHT, _SHADE = (0.92, 0.9, 0.86), (0.6, 0.63, 0.66)
 # By the file's name in assets/ (scripts/draw_examples.py); scripts/demo.py repeats the captions.
 EXAMPLES = {
     "small_world_circle": Scene(
-        kind="circle",
+        shape="circle",
         colour="red",
         motion="left",
         x=46,
@@ -20,7 +20,7 @@ EXAMPLES = {
         wording=20,
     ),
     "small_world_square": Scene(
-        kind="square",
+        shape="square",
         colour="blue",
         motion="down",
         x=32,
@@ -32,7 +32,7 @@ EXAMPLES = {
         wording=18,
     ),
     "small_world_cross": Scene(
-        kind="cross",
+        shape="cross",
         colour="yellow",
         motion="grow",
         x=32,

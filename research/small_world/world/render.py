@@ -18,25 +18,25 @@ def _box(x: np.ndarray, y: np.ndarray, half_x: float, half_y: float) -> np.ndarr
     return np.maximum(np.abs(x) - half_x, np.abs(y) - half_y)
 
 
-def signed_distance(kind: str, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
+def signed_distance(shape: str, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
     """Distance to the outline in pixels, negative inside. x, y: from the centre, y downwards.
 
-    Raises KeyError for an unknown kind.
+    Raises KeyError for an unknown shape.
     """
-    if kind == "circle":
+    if shape == "circle":
         return np.hypot(x, y) - radius
-    if kind == "ring":
+    if shape == "ring":
         return np.abs(np.hypot(x, y) - radius * 0.72) - radius * 0.28
-    if kind == "square":
+    if shape == "square":
         return _box(x, y, radius * 0.88, radius * 0.88)
-    if kind == "cross":
+    if shape == "cross":
         arm = radius * 0.34
         return np.minimum(_box(x, y, radius, arm), _box(x, y, arm, radius))
-    if kind == "triangle":
+    if shape == "triangle":
         slope = np.float32(np.sqrt(3) / 2)
         sides = np.abs(x) * slope - (y + radius) * 0.5
         return np.maximum(sides, y - radius * 0.75)
-    raise KeyError(kind)
+    raise KeyError(shape)
 
 
 def gradient(
@@ -63,7 +63,7 @@ def object_mask(scene: Scene, progress: float, size: int = SIZE) -> np.ndarray:
     x = x - (scene.x + dx * progress) * zoom
     y = y - (scene.y + dy * progress) * zoom
     radius = scene.radius * scene.ratio**progress * zoom
-    return np.clip(0.5 - signed_distance(scene.kind, x, y, radius), 0, 1).astype(np.float32)
+    return np.clip(0.5 - signed_distance(scene.shape, x, y, radius), 0, 1).astype(np.float32)
 
 
 def render_frame(scene: Scene, progress: float, size: int = SIZE) -> np.ndarray:

@@ -1,7 +1,7 @@
 """What can happen in the small world: objects, backgrounds, motions, captions.
 
 A scene is a pure function of (seed, index, split), so the set is infinite and any clip can be
-made again. Combinations of kind, colour and motion named by `is_held_out` never occur in the
+made again. Combinations of shape, colour and motion named by `is_held_out` never occur in the
 training split.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 SIZE = 64
 NUM_FRAMES = 16
 
-KINDS = ("circle", "square", "triangle", "cross", "ring")
+SHAPES = ("circle", "square", "triangle", "cross", "ring")
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.90, 0.12, 0.12),
     "green": (0.10, 0.70, 0.15),
@@ -57,7 +57,7 @@ class Scene:
     fps: the clip's frame rate, which sets the distance (`displacement`) or the ratio (`ratio`).
     """
 
-    kind: str
+    shape: str
     colour: str
     motion: str
     x: float
@@ -83,14 +83,16 @@ class Scene:
 
     @property
     def caption(self) -> str:
-        """A sentence that names colour, kind and motion."""
+        """A sentence that names colour, shape and motion."""
         words = MOTION_WORDS[self.motion]
         action = words[self.wording % len(words)]
         size = ("", "small " if self.radius < 13 else "large ")[self.wording // 4 % 2]
         article = ("a", "the")[self.wording // 8 % 2]
         plain = self.background[0] == self.background[1]
         ground = ("", " on a plain background" if plain else " on a gradient background")
-        return f"{article} {size}{self.colour} {self.kind} {action}{ground[self.wording // 16 % 2]}"
+        return (
+            f"{article} {size}{self.colour} {self.shape} {action}{ground[self.wording // 16 % 2]}"
+        )
 
     @property
     def motion_caption(self) -> str:
@@ -102,19 +104,19 @@ class Scene:
 WORDINGS = 32
 
 
-def is_held_out(kind: str, colour: str, motion: str) -> bool:
+def is_held_out(shape: str, colour: str, motion: str) -> bool:
     """True for the one combination in seven that training never sees."""
-    k, c, m = KINDS.index(kind), list(COLOURS).index(colour), MOTIONS.index(motion)
+    k, c, m = SHAPES.index(shape), list(COLOURS).index(colour), MOTIONS.index(motion)
     return (k + 2 * c + 3 * m) % 7 == 0
 
 
 def _combination(random: np.random.Generator, split: Split) -> tuple[str, str, str]:
     while True:
-        kind = str(random.choice(KINDS))
+        shape = str(random.choice(SHAPES))
         colour = str(random.choice(list(COLOURS)))
         motion = str(random.choice(MOTIONS))
-        if split == "all" or is_held_out(kind, colour, motion) == (split == "held_out"):
-            return kind, colour, motion
+        if split == "all" or is_held_out(shape, colour, motion) == (split == "held_out"):
+            return shape, colour, motion
 
 
 def draw_background(random: np.random.Generator) -> tuple[Colour, Colour]:
@@ -144,14 +146,14 @@ def make_scene(seed: int, index: int, split: Split = "train") -> Scene:
     """The scene number `index` of the set `seed`."""
     codes = {"train": 0, "held_out": 1, "all": 2}
     random = np.random.default_rng((seed, codes[split], index))
-    kind, colour, motion = _combination(random, split)
+    shape, colour, motion = _combination(random, split)
     radius = float(random.uniform(10, 16))
     fps = int(random.choice(SPEEDS))
     first, second = draw_background(random)
     dx, dy = DIRECTIONS.get(motion, (0, 0))
     distance = 40.0 - 0.8 * fps
     return Scene(
-        kind=kind,
+        shape=shape,
         colour=colour,
         motion=motion,
         x=_start(random, dx * distance, radius),

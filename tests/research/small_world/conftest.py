@@ -5,6 +5,7 @@ from checkout import ROOT, import_file, import_package
 
 import_package("training")
 import_package("research")
+import_package("scripts")
 pytest.importorskip("accelerate", reason="the training extra is not installed")
 # Test modules import the shared helpers by this name.
 import_file("training_helpers", ROOT / "tests" / "training" / "helpers.py")

@@ -64,7 +64,7 @@ def test_a_job_is_measured_once_and_in_the_results(runs: Runs):
     assert measuring.result_file(job).stat().st_mtime_ns == written
     results = measuring.results(1)
     (found,) = results["figures"][FULL]["opposite words"]
-    assert found["as told"]["n"] == QUICK.clips
+    assert found["as prompted"]["n"] == QUICK.clips
     assert len(results["gates"][0]) == NUM_GATES
 
 
@@ -85,18 +85,18 @@ def test_figures_of_true_clips_of_still_ones_and_of_the_opposite():
     true = np.stack([(render_clip(s) * 255).round().astype(np.uint8) for s in scenes])
     extractor = SmallExtractor().eval().requires_grad_(False)
     found = figures.figures(true, scenes, trials.Trial(), extractor)
-    assert found["as told"]["mean"] == found["colour kept"]["mean"] == 1
-    assert found["direction, made / told"]["mean"] == pytest.approx(0.95, abs=0.1)
-    assert found["size, made / told"]["mean"] == pytest.approx(1, abs=0.05)
+    assert found["as prompted"]["mean"] == found["colour kept"]["mean"] == 1
+    assert found["direction, made / prompted"]["mean"] == pytest.approx(0.95, abs=0.1)
+    assert found["size, made / prompted"]["mean"] == pytest.approx(1, abs=0.05)
     assert found["FVD"]["mean"] == pytest.approx(0, abs=1e-3)
     assert found["KVD"]["mean"] == pytest.approx(0, abs=1e-3)
     assert found["seen"]["left"] == {"left": 2}
     against = figures.figures(true, scenes, trials.Trial(words="opposite"), extractor)
-    assert against["as told"]["mean"] == 0
-    assert against["direction, made / told"]["mean"] < -0.8
+    assert against["as prompted"]["mean"] == 0
+    assert against["direction, made / prompted"]["mean"] < -0.8
     still = np.repeat(true[:, :1], true.shape[1], axis=1)
     moved = figures.figures(still, scenes, trials.Trial(), extractor)
-    assert moved["as told"]["mean"] == 0
+    assert moved["as prompted"]["mean"] == 0
     assert moved["first frame, dB"]["mean"] > 50 > moved["all frames, dB"]["mean"]
     assert moved["FVD"]["mean"] > 0
 
@@ -107,7 +107,7 @@ def test_attributes_are_read_in_the_order_of_their_names():
     extractor.motion.bias.copy_(torch.tensor([0.0, 0, 0, 1, 0, 0]))
     read = figures.read_attributes(extractor, torch.zeros(2, 64))
     assert read["motion"] == ["down", "down"]
-    assert len(read["kind"]) == 2
+    assert len(read["shape"]) == 2
 
 
 def run(value: float, error: float = 0.1) -> dict[str, Any]:
@@ -118,8 +118,8 @@ def test_intervals_by_value():
     assert report.interval([run(1.0)], "FVD") == (1.0, None)
     assert report.interval([run(1.0)], "first frame, dB") == (1.0, pytest.approx(0.1959964))
     # 36 of 36: Wilson's interval is from 36 / (36 + z^2) to 1.
-    every = {"as told": {"mean": 1.0, "error": 0.0, "n": 36}}
-    assert report.interval([every], "as told") == (1.0, pytest.approx(0.0964, abs=1e-4))
+    every = {"as prompted": {"mean": 1.0, "error": 0.0, "n": 36}}
+    assert report.interval([every], "as prompted") == (1.0, pytest.approx(0.0964, abs=1e-4))
     # Standard deviation 1, three values: 4.30265 / sqrt(3).
     mean, half = report.interval([run(1.0), run(2.0), run(3.0)], "FVD")
     assert (mean, half) == (2.0, pytest.approx(2.48414, abs=1e-5))
@@ -148,7 +148,7 @@ def test_charts_show_the_values():
     cell = {"mean": 0.5, "error": 0.1, "n": 9}
     figure = {name: cell for name in (*charts.PANELS, *charts.HEAT_MAPS)}
     drawn = charts.arms_chart({FULL: {"": [figure] * 3}, "all layers": {"": [figure]}})
-    assert drawn.axes[0].get_title() == "direction as told, %"
+    assert drawn.axes[0].get_title() == "direction as prompted, %"
     assert [label.get_text() for label in drawn.axes[0].get_yticklabels()] == [FULL, "all layers"]
     maps = charts.grid_chart({name: [figure] for name in trials.guidance_grid()}).axes
     assert [text.get_text() for text in maps[0].texts] == ["50"] * 9

@@ -1,5 +1,8 @@
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -7,9 +10,18 @@ from safetensors.torch import load_file, save_file
 from dc_model.encoders.autoencoder import Autoencoder
 from dc_model.encoders.clip import Towers
 from research.small_world.train import chain
+from research.small_world.train.preset import UNET, new_model
 from training.stages import StageName
 
-QUICK = {"run.steps": 1, "data.pool": 4, "run.batch_size": 2}
+QUICK = {"run.steps": 1, "data.pool": 2, "run.batch_size": 1, "data.num_frames": 4}
+# Half as wide, with attention on the inner level alone.
+SMALL = replace(UNET, model_channels=32, attention_levels=(False, True))
+
+
+@pytest.fixture(autouse=True)
+def small_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of the stages and what is written do not hang on the model's size."""
+    monkeypatch.setattr(chain, "new_model", partial(new_model, unet=SMALL))
 
 
 def untrained_encoders(folder: Path) -> None:
@@ -19,13 +31,12 @@ def untrained_encoders(folder: Path) -> None:
         save_file(state, folder / f"{name}.safetensors")
 
 
-def test_chain_trains_exports_and_goes_on_from_its_export(tmp_path: Path):
+def test_chain_trains_exports_and_continues_from_its_export(tmp_path: Path):
     folder, second = tmp_path / "first", tmp_path / "second"
     second.mkdir()
     untrained_encoders(folder)
     chain.train_video(folder, chain.DEFAULT_CONFIG, QUICK)
     exported = folder / "demo.safetensors"
-    assert exported.stat().st_size < 32e6
     with safe_open(exported, "pt") as file:
         assert '"variant": "512"' in file.metadata()["dynamicrafter"]
 
@@ -59,8 +70,8 @@ def test_the_papers_stages_follow_one_another(tmp_path: Path):
         unet_of(folder / name) for name in ("1_text_to_video", "2_projector", "3_adapt")
     )
     image_stream = {k for k in video if ".to_k_ip." in k or ".to_v_ip." in k}
-    temporal = "unet.input_blocks.1.2.transformer_blocks.0.attn1.to_q.weight"
-    spatial = "unet.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"
+    temporal = "unet.input_blocks.3.2.transformer_blocks.0.attn1.to_q.weight"
+    spatial = "unet.input_blocks.3.1.transformer_blocks.0.attn1.to_q.weight"
     changed = {k for k, v in video.items() if not torch.allclose(projector[k], v, atol=1e-7)}
     assert changed
     assert changed <= image_stream
@@ -68,7 +79,7 @@ def test_the_papers_stages_follow_one_another(tmp_path: Path):
     assert not torch.equal(adapted[spatial], projector[spatial])
 
 
-def test_a_stopped_stage_is_gone_on_with(tmp_path: Path):
+def test_a_stopped_stage_continues(tmp_path: Path):
     folder = tmp_path / "stopped"
     untrained_encoders(folder)
     slow = {**QUICK, "run.steps": 2, "run.time_limit": 1e-9}

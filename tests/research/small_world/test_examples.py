@@ -25,7 +25,7 @@ def test_the_files_are_the_scenes_first_frames(root: Path):
 
 def test_the_examples_differ_and_never_train():
     scenes = EXAMPLES.values()
-    assert [len({getattr(s, what) for s in scenes}) for what in ("kind", "colour", "motion")] == [
+    assert [len({getattr(s, what) for s in scenes}) for what in ("shape", "colour", "motion")] == [
         3
     ] * 3
-    assert all(is_held_out(s.kind, s.colour, s.motion) for s in scenes)
+    assert all(is_held_out(s.shape, s.colour, s.motion) for s in scenes)

@@ -12,19 +12,19 @@ from research.small_world.judge import report
 from research.small_world.judge.__main__ import judge, parse
 from research.small_world.judge.ceiling import load_vae, reconstructed, true_clip
 from research.small_world.judge.figures import figures, mean, share
-from research.small_world.judge.kinds import WEIGHTS, kinds_of, load_classifier, visible_share
 from research.small_world.judge.measures import measure, psnr
 from research.small_world.judge.pairs import (
     Counts,
     Job,
     ends,
-    flipped,
     held_out,
     is_near_middle,
     picture,
-    told,
+    prompted,
+    reversed_prompts,
 )
 from research.small_world.judge.server import load_clip, save_frames
+from research.small_world.judge.shapes import WEIGHTS, load_classifier, shapes_of, visible_share
 from research.small_world.judge.tracker import change, follow, ground_of, motion_of
 from research.small_world.world.render import background, render_clip
 from research.small_world.world.scenes import is_held_out, make_scene
@@ -49,14 +49,16 @@ def test_pairs_are_held_out_and_always_the_same():
     jobs = list(Counts(20, 5, 3).jobs())
     assert [j.name for j in jobs] == [j.name for j in Counts(20, 5, 3).jobs()]
     assert len({j.name for j in jobs}) == len(jobs) == 20 + 5 + 3 + 3
-    assert all(is_held_out(j.scene.kind, j.scene.colour, j.scene.motion) for j in jobs[:20])
-    assert told(4) == told(20)[:4] and flipped(2, 20) == flipped(5, 20)[:2]
+    assert all(is_held_out(j.scene.shape, j.scene.colour, j.scene.motion) for j in jobs[:20])
+    assert (
+        prompted(4) == prompted(20)[:4] and reversed_prompts(2, 20) == reversed_prompts(5, 20)[:2]
+    )
 
 
-def test_flipped_pairs_have_the_same_picture_noise_and_other_words():
-    by_name = {j.name: j for j in told(20)}
-    for job in flipped(5, 20):
-        twin = by_name[job.name.replace("flipped", "told")]
+def test_reversed_prompts_have_the_same_picture_noise_and_other_words():
+    by_name = {j.name: j for j in prompted(20)}
+    for job in reversed_prompts(5, 20):
+        twin = by_name[job.name.replace("reversed", "prompted")]
         assert np.array_equal(job.pictures[0], twin.pictures[0]) and job.seed == twin.seed
         assert job.scene.motion != twin.scene.motion and job.scene.caption != twin.scene.caption
         assert is_near_middle(twin.scene)
@@ -74,7 +76,7 @@ def test_interpolation_has_both_ends_of_a_clip():
 
 
 def test_the_tracker_is_right_on_every_true_clip():
-    jobs = told(40) + flipped(20, 100)
+    jobs = prompted(40) + reversed_prompts(20, 100)
     clips = [true_clip(job) for job in jobs]
     seen = [motion_of(follow(clip, clip[0])) for clip in clips]
     assert seen == [job.scene.motion for job in jobs]
@@ -103,19 +105,19 @@ def test_a_lost_object_is_no_motion():
     assert motion_of(trail) == "none" and trail.area.sum() == 0 and np.isnan(trail.colour).all()
 
 
-# -- kinds ----------------------------------------------------------------------------------------
+# -- shapes ----------------------------------------------------------------------------------------
 
 
 def test_kinds_are_recognised_on_true_frames(classifier):
     assert WEIGHTS.stat().st_size < 200_000
     scenes = [s for i in range(80) if visible_share(s := make_scene(909, i, "held_out"), 0.5) > 0.6]
     frames = np.stack([render_clip(s, 3)[1].transpose(1, 2, 0) for s in scenes])
-    right = [a == s.kind for a, s in zip(kinds_of(classifier, frames), scenes, strict=True)]
+    right = [a == s.shape for a, s in zip(shapes_of(classifier, frames), scenes, strict=True)]
     assert np.mean(right) >= 0.98
 
 
 def test_visible_share_of_an_object():
-    scene = replace(held_out(1)[0], kind="square", motion="grow", x=32.0, y=32.0, radius=10.0)
+    scene = replace(held_out(1)[0], shape="square", motion="grow", x=32.0, y=32.0, radius=10.0)
     assert visible_share(scene, 0.0) == pytest.approx(1)
     assert visible_share(replace(scene, x=0.0), 0.0) == pytest.approx(0.5, abs=0.01)
 
@@ -124,33 +126,33 @@ def test_visible_share_of_an_object():
 
 
 def test_a_true_clip_has_nothing_to_blame(classifier):
-    job = told(1)[0]
+    job = prompted(1)[0]
     found = record(job, true_clip(job), classifier)
-    assert found["seen"] == found["told"] == job.scene.motion
+    assert found["seen"] == found["prompted"] == job.scene.motion
     assert set(found["colours"]) == {job.scene.colour}
     assert found["drift"] < 0.005
     assert found["ground"] < 0.005 and found["stray"] == 0
-    assert found["kinds"]["first"] == job.scene.kind
+    assert found["shapes"]["first"] == job.scene.shape
     assert found["first"]["psnr"] == 100 and found["first"]["vae"] == 100
     json.dumps(found)
 
 
 def test_faults_are_found(classifier):
-    scene = replace(held_out(1)[0], kind="circle", colour="red", motion="left", x=44.0, y=32.0)
-    job = Job("told-000", "animate_image", scene, 0)
-    blue = true_clip(replace(job, scene=replace(scene, colour="blue", kind="square")))
+    scene = replace(held_out(1)[0], shape="circle", colour="red", motion="left", x=44.0, y=32.0)
+    job = Job("prompted-000", "animate_image", scene, 0)
+    blue = true_clip(replace(job, scene=replace(scene, colour="blue", shape="square")))
     clip = np.concatenate([true_clip(job)[:12], blue[12:]])
     found = record(job, clip, classifier)
     assert found["colours"] == ["red"] * 12 + ["blue"] * 4
     assert found["drift"] > 0.3
-    assert found["kinds"] == {"first": "circle", "middle": "circle", "last": "square"}
+    assert found["shapes"] == {"first": "circle", "middle": "circle", "last": "square"}
     twice = clip.copy()
     twice[9, 4:14, 50:60] = (0.1, 0.7, 0.15)
     assert record(job, twice, classifier)["stray"] == pytest.approx(
         100 / (np.pi * scene.radius**2), rel=0.1
     )
     right = record(job, clip[::-1], classifier)
-    assert (right["told"], right["seen"]) == ("left", "right")
+    assert (right["prompted"], right["seen"]) == ("left", "right")
     assert right["first"]["psnr"] < 25 < right["first"]["vae"]
     assert right["first"]["box_psnr"] < right["first"]["psnr"]
 
@@ -189,28 +191,28 @@ def test_intervals_by_value():
 
 
 def test_figures_count_what_was_measured(classifier):
-    jobs = [*told(6), *flipped(1, 6), *ends("interpolate", 1)]
+    jobs = [*prompted(6), *reversed_prompts(1, 6), *ends("interpolate", 1)]
     clips = [true_clip(job) for job in jobs]
     clips[0] = clips[0][::-1]
     records = [record(j, c, classifier) for j, c in zip(jobs, clips, strict=True)]
     found = {figure.name: figure for figure in figures(records)}
-    assert found["moves as told"].value == pytest.approx(5 / 6)
-    assert found["moves as told"].count == 6 and found["moves as told"].reached is False
-    assert found["opposite word flips the motion"].value == 1
+    assert found["moves as prompted"].value == pytest.approx(5 / 6)
+    assert found["moves as prompted"].count == 6 and found["moves as prompted"].reached is False
+    assert found["opposite word reverses the motion"].value == 1
     assert found["colour kept on every frame of the clip"].value == 1
     assert found["interpolation, last image, below the VAE alone"].value == 0
     assert not [name for name in found if name.startswith("loop")]
 
 
 def results() -> dict:
-    figure = share("moves as told", [True] * 9 + [False], 0.95)
+    figure = share("moves as prompted", [True] * 9 + [False], 0.95)
     assert figure is not None
     return {
         "checkpoint": "a.safetensors",
         "sha256": "0" * 64,
         "comfyui": "0.30.0",
         "settings": {"width": 64, "height": 64, "steps": 25, "cfg": 2.0},
-        "counts": {"told": 10, "flipped": 3, "ends": 1},
+        "counts": {"prompted": 10, "reversed": 3, "ends": 1},
         "ceiling_clips": 5,
         "figures": [figure.to_json()],
         "ceilings": {"true": [figure.to_json()], "vae": []},
@@ -218,7 +220,9 @@ def results() -> dict:
 
 
 def test_the_report_fills_its_place_in_a_page(tmp_path: Path):
-    row = "| moves as told | 90.0 % | 59.6 % to 98.2 % | 10 | ≥ 95 % (not reached) | 90.0 % |  |"
+    row = (
+        "| moves as prompted | 90.0 % | 59.6 % to 98.2 % | 10 | ≥ 95 % (not reached) | 90.0 % |  |"
+    )
     text = report.table(results())
     assert row in text.splitlines() and "cfg 2," in text
     page = tmp_path / "page.md"
@@ -263,9 +267,9 @@ def test_a_command_line():
 def test_judges_through_the_server_and_goes_on(tmp_path: Path, comfyui: Path):
     host = find_host(comfyui)
     weights = CHECKPOINT / "small_world.safetensors"
-    counts = Counts(told=1, flipped=0, ends=1)
+    counts = Counts(prompted=1, reversed=0, ends=1)
     found = judge(weights, tmp_path, counts, host, steps=1, ceiling_clips=1)
-    assert [r["name"] for r in found["clips"]] == ["told-000", "interpolate-000", "loop-000"]
+    assert [r["name"] for r in found["clips"]] == ["prompted-000", "interpolate-000", "loop-000"]
     assert json.loads((tmp_path / "results.json").read_text())["figures"] == found["figures"]
     jobs = list(counts.jobs())
     lengths = [load_clip(tmp_path, job)[0].shape for job in jobs]

@@ -4,13 +4,12 @@ import torch
 
 from dc_model.encoders.autoencoder import Autoencoder, AutoencoderArch, detect_autoencoder
 from dc_model.encoders.clip import Towers, detect_towers
-from research.small_world.ablations.tracker import motion_of, nearest_colour, track
 from research.small_world.world.dataset import SmallWorld
-from research.small_world.world.render import background, render_clip, signed_distance
+from research.small_world.world.render import signed_distance
 from research.small_world.world.scenes import (
     COLOURS,
-    KINDS,
     MOTIONS,
+    SHAPES,
     WORDINGS,
     is_held_out,
     make_scene,
@@ -27,17 +26,17 @@ def test_scenes_are_functions_of_their_number():
 def test_held_out_combinations_never_train():
     train = [make_scene(0, i, "train") for i in range(400)]
     held = [make_scene(0, i, "held_out") for i in range(100)]
-    assert not any(is_held_out(s.kind, s.colour, s.motion) for s in train)
-    assert all(is_held_out(s.kind, s.colour, s.motion) for s in held)
-    share = np.mean([is_held_out(k, c, m) for k in KINDS for c in COLOURS for m in MOTIONS])
+    assert not any(is_held_out(s.shape, s.colour, s.motion) for s in train)
+    assert all(is_held_out(s.shape, s.colour, s.motion) for s in held)
+    share = np.mean([is_held_out(k, c, m) for k in SHAPES for c in COLOURS for m in MOTIONS])
     assert share == pytest.approx(1 / 7, abs=0.02)
-    assert {s.kind for s in held} == set(KINDS) and {s.motion for s in held} == set(MOTIONS)
+    assert {s.shape for s in held} == set(SHAPES) and {s.motion for s in held} == set(MOTIONS)
 
 
 def test_captions_name_colour_kind_and_motion_and_fit_the_vocabulary():
     scenes = [make_scene(0, i, "all") for i in range(WORDINGS * 6)]
     for scene in scenes:
-        assert scene.colour in scene.caption and scene.kind in scene.caption
+        assert scene.colour in scene.caption and scene.shape in scene.caption
         assert scene.motion_caption in scene.caption
     tokens = tokenize([s.caption for s in scenes])
     assert tokens.shape == (len(scenes), 77)
@@ -56,29 +55,14 @@ def test_tokens_are_clips_own():
         tokenize(["a dog runs"])
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_shapes_are_closed_and_reach_their_radius(kind: str):
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shapes_are_closed_and_reach_their_radius(shape: str):
     axis = np.linspace(-30, 30, 121)
     x, y = np.meshgrid(axis, axis)
-    inside = signed_distance(kind, x, y, 10.0) < 0
+    inside = signed_distance(shape, x, y, 10.0) < 0
     assert inside.any()
     assert np.hypot(x, y)[inside].max() < 14
     assert np.hypot(x, y)[inside].max() > 9
-
-
-def test_tracker_is_right_on_true_clips():
-    scenes = [make_scene(11, i, "all") for i in range(120)]
-    right = [motion_of(track(render_clip(s), s)) == s.motion for s in scenes]
-    assert np.mean(right) >= 0.97
-
-
-def test_tracker_measures_displacement_and_colour():
-    scene = next(s for i in range(99) if (s := make_scene(5, i)).motion == "left" and s.x < 58)
-    found = track(render_clip(scene), scene)
-    assert found.x[4] - found.x[0] == pytest.approx(scene.displacement[0] * 4 / 15, abs=0.8)
-    assert nearest_colour(found.colour[0]) == scene.colour
-    assert motion_of(track(np.stack([background(scene)] * 4), scene)) == "none"
-    assert motion_of(track(np.stack([render_clip(scene)[0]] * 4), scene)) == "none"
 
 
 def test_dataset_yields_captioned_clips():

@@ -1,10 +1,10 @@
-"""A small classifier that names the kind of object on a single frame.
+"""A small classifier that names the shape of object on a single frame.
 
 It learned on true frames alone, roughened so that it does not hang on crisp edges, and has never
 seen a generated one. Its weights are in the repository, so every judgement is by the same
 eyes; this makes them again, in about 80 s of a core:
 
-`python -m research.small_world.judge.kinds --output kinds.safetensors`
+`python -m research.small_world.judge.shapes --output shapes.safetensors`
 """
 
 import argparse
@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..world.render import object_mask, render_frame
-from ..world.scenes import KINDS, SIZE, Scene, make_scene
+from ..world.scenes import SHAPES, SIZE, Scene, make_scene
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +30,12 @@ SCENES = 515
 STEPS = 800
 BATCH = 48
 PEAK_RATE = 3e-3
-# Less of an object in view may be any kind.
+# Less of an object in view may be any shape.
 VISIBLE = 0.6
 
 
-class KindClassifier(nn.Module):
-    """Frames `[N, 3, H, W]` in [0, 1] to logits `[N, 5]` in the order of KINDS."""
+class ShapeClassifier(nn.Module):
+    """Frames `[N, 3, H, W]` in [0, 1] to logits `[N, 5]` in the order of SHAPES."""
 
     def __init__(self):
         super().__init__()
@@ -45,7 +45,7 @@ class KindClassifier(nn.Module):
             *_layer(24, 32, stride=2),
             *_layer(32, 48, stride=2),
         )
-        self.head = nn.Linear(48, len(KINDS))
+        self.head = nn.Linear(48, len(SHAPES))
 
     def forward(self, frames: Tensor) -> Tensor:
         h = self.layers(frames * 2 - 1)  # [N, 48, H/8, W/8]
@@ -58,24 +58,24 @@ def _layer(in_channels: int, out_channels: int, stride: int) -> tuple[nn.Module,
 
 
 @torch.no_grad()
-def kinds_of(classifier: KindClassifier, frames: np.ndarray) -> list[str]:
-    """The kind on each frame of `[N, H, W, 3]` in [0, 1]."""
+def shapes_of(classifier: ShapeClassifier, frames: np.ndarray) -> list[str]:
+    """The shape on each frame of `[N, H, W, 3]` in [0, 1]."""
     batch = torch.from_numpy(frames.astype(np.float32)).permute(0, 3, 1, 2)  # [N, 3, H, W]
-    return [KINDS[i] for i in classifier(batch).argmax(dim=1).tolist()]
+    return [SHAPES[i] for i in classifier(batch).argmax(dim=1).tolist()]
 
 
 def frame_batch(step: int, count: int) -> tuple[Tensor, Tensor]:
-    """True frames `[N, 3, H, W]` with most of the object in view, and their kinds `[N]`."""
+    """True frames `[N, 3, H, W]` with most of the object in view, and their shapes `[N]`."""
     random = np.random.default_rng((SCENES, step))
-    frames, kinds = [], []
+    frames, shapes = [], []
     number = step * 10 * count
     while len(frames) < count:
         scene, progress = make_scene(SCENES, number, "all"), float(random.random())
         number += 1
         if visible_share(scene, progress) > VISIBLE:
             frames.append(render_frame(scene, progress))
-            kinds.append(KINDS.index(scene.kind))
-    return torch.from_numpy(np.stack(frames)), torch.tensor(kinds)
+            shapes.append(SHAPES.index(scene.shape))
+    return torch.from_numpy(np.stack(frames)), torch.tensor(shapes)
 
 
 def visible_share(scene: Scene, progress: float) -> float:
@@ -106,14 +106,14 @@ def train(output: Path, steps: int = STEPS) -> None:
     with torch.random.fork_rng(devices=[]):
         # PyTorch's layers draw their start from the global state.
         set_seed(SCENES)
-        classifier = KindClassifier()
+        classifier = ShapeClassifier()
     generator = torch.Generator().manual_seed(SCENES)
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=PEAK_RATE)
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = PEAK_RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
-        frames, kinds = frame_batch(step, BATCH)
-        loss = F.cross_entropy(classifier(roughened(frames, generator)), kinds)
+        frames, shapes = frame_batch(step, BATCH)
+        loss = F.cross_entropy(classifier(roughened(frames, generator)), shapes)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -122,9 +122,9 @@ def train(output: Path, steps: int = STEPS) -> None:
     save_file({k: v.half() for k, v in classifier.state_dict().items()}, output)
 
 
-def load_classifier(path: Path = WEIGHTS) -> KindClassifier:
+def load_classifier(path: Path = WEIGHTS) -> ShapeClassifier:
     """The classifier in eval mode, frozen."""
-    classifier = KindClassifier()
+    classifier = ShapeClassifier()
     classifier.load_state_dict({k: v.float() for k, v in load_file(path).items()})
     return classifier.eval().requires_grad_(False)
 

@@ -1,5 +1,6 @@
 """A new image stream for a text-to-video model: it changes nothing at first."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ import torch
 from small_checkpoint import write
 from training_helpers import small_trainer, tiny_config
 
+from dc_model.projection import ProjectionArch
+from training import image_stream
 from training.config import ConfigError, ModelConfig
 from training.load import build_model, load_parts
 from training.stages import STAGES
@@ -23,6 +26,12 @@ def files(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
         write(lender, folder / "text.safetensors", "videocrafter2"),
         write(lender, folder / "full.safetensors", "512"),
     )
+
+
+@pytest.fixture(autouse=True)
+def small_query_transformer(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = partial(ProjectionArch, dim=64, depth=1, heads=1)
+    monkeypatch.setattr(image_stream, "ProjectionArch", small)
 
 
 def config(files: tuple[Path, Path], output: Path, stage: str, **model):
@@ -71,7 +80,7 @@ def test_the_first_stage_begins_as_the_text_to_video_model(files, tmp_path: Path
     small_trainer(config(files, tmp_path / "next", "joint", **model))
 
 
-def test_the_same_seed_grows_the_same_stream(files, tmp_path: Path):
+def test_the_same_seed_gives_the_same_stream(files, tmp_path: Path):
     whole = config(
         files, tmp_path, "projector", encoders=str(files[1]), new_image_stream=True, variant="512"
     )
@@ -93,8 +102,8 @@ def test_text_stages_need_no_image_tower(files, tmp_path: Path):
 
 def test_a_missing_stream_or_tower_is_named(files, tmp_path: Path):
     with pytest.raises(ConfigError, match="lacks the image tower"):
-        grown = config(files, tmp_path, "projector", **NEW_STREAM)
-        small_trainer(grown)
+        whole = config(files, tmp_path, "projector", **NEW_STREAM)
+        small_trainer(whole)
     with pytest.raises(ConfigError, match=r"query transformer.*new_image_stream: true"):
         small_trainer(config(files, tmp_path, "adapt"))
 

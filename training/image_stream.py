@@ -1,6 +1,6 @@
 """An image stream for a text-to-video model: what the stages of the recipe then train.
 
-At first the grown model predicts what the model did before: the new values of the image attention
+At first the model predicts what it did before: the new values of the image attention
 and the new input channels are zero. Source: paper sections 3.2 and 3.3.
 """
 
@@ -21,7 +21,7 @@ FIRST_CONVOLUTION = "input_blocks.0.0.weight"
 CONCAT_CHANNELS = 4
 
 
-def grow_image_stream(parts: CheckpointParts, num_frames: int, seed: int) -> None:
+def add_image_stream(parts: CheckpointParts, num_frames: int, seed: int) -> None:
     """Add to the U-Net and the query transformer what they lack, in place.
 
     num_frames: frames that get image tokens of their own. The image tower must be there.

@@ -1,0 +1,110 @@
+"""Networks in float32 from the parts of a checkpoint, whose shapes say how large they are."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from .checkpoint.detect import (
+    CheckpointError,
+    HeadDims,
+    detect_unet_arch,
+    fitting,
+)
+from .checkpoint.inspect import naming, read_checkpoint
+from .checkpoint.layout import (
+    TEXT_PREFIX,
+    VAE_PREFIX,
+    VISION_PREFIX,
+    CheckpointParts,
+    shapes,
+)
+from .encoders.autoencoder import Autoencoder, detect_autoencoder
+from .encoders.clip import Towers, detect_towers
+from .projection import Resampler, detect_projection_arch
+from .toon.dual_reference_vae import DualReferenceVAE, detect_dual_reference_arch
+from .unet.ops import eager_attention_on_cpu
+from .unet.unet import DynamiCrafterUNet
+
+# Attributes of `CheckpointParts`.
+_ENCODERS = {
+    "vae": VAE_PREFIX,
+    "text_encoder": TEXT_PREFIX,
+    "image_encoder": VISION_PREFIX,
+}
+
+
+def lend_encoders(parts: CheckpointParts, path: str | Path) -> None:
+    """Fill in the encoders that `parts` lacks from another file, by the published prefixes."""
+    with naming(path):
+        tensors = read_checkpoint(path).tensors
+    for name, prefix in _ENCODERS.items():
+        lent = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        setattr(parts, name, getattr(parts, name) or lent)
+
+
+def missing_encoders(parts: CheckpointParts, *, image_tower: bool) -> str:
+    """The encoders that are not there, in words; image_tower: whether that one is needed."""
+    lacking = {
+        "the VAE (first_stage_model)": not parts.vae,
+        "the text tower (cond_stage_model)": not parts.text_encoder,
+        "the image tower (embedder)": image_tower and not parts.image_encoder,
+    }
+    return ", ".join(name for name, lacks in lacking.items() if lacks)
+
+
+@fitting("U-Net or query transformer")
+def build_networks(
+    parts: CheckpointParts, *, dropout: float = 0.0, heads: HeadDims | None = None
+) -> tuple[DynamiCrafterUNet, Resampler | None]:
+    """U-Net and query transformer from their shapes, in float32."""
+    heads = heads or HeadDims()
+    arch = replace(detect_unet_arch(shapes(parts.unet), heads.unet), dropout=dropout)
+    unet = _filled(DynamiCrafterUNet(arch, attention=eager_attention_on_cpu), parts.unet)
+    if not parts.projector:
+        return unet, None
+    projection = detect_projection_arch(shapes(parts.projector), heads.projector)
+    return unet, _filled(Resampler(projection), parts.projector)
+
+
+@fitting("VAE")
+def build_vae(parts: CheckpointParts) -> Autoencoder:
+    """Stable Diffusion's VAE from its shapes, in float32. CheckpointError for ToonCrafter's."""
+    if is_toon(parts):
+        raise CheckpointError(
+            "Its VAE is ToonCrafter's, which decodes with reference frames; choose a checkpoint "
+            "with Stable Diffusion's."
+        )
+    return _filled(Autoencoder(detect_autoencoder(shapes(parts.vae))), parts.vae)
+
+
+@fitting("VAE")
+def build_toon_vae(parts: CheckpointParts) -> DualReferenceVAE:
+    """ToonCrafter's VAE from its shapes, in float32."""
+    return _filled(DualReferenceVAE(detect_dual_reference_arch(shapes(parts.vae))), parts.vae)
+
+
+def is_toon(parts: CheckpointParts) -> bool:
+    """Whether the VAE is ToonCrafter's."""
+    return any("attn_refinement" in key for key in parts.vae)
+
+
+@fitting("text or image encoder")
+def build_towers(parts: CheckpointParts, heads: HeadDims | None = None) -> Towers:
+    """CLIP's towers from their shapes, in float32; without an image tower where there is none.
+
+    The image tower's dead text keys are left out.
+    """
+    heads = heads or HeadDims()
+    text = {f"text.{k.removeprefix('model.')}": v for k, v in parts.text_encoder.items()}
+    image = {k.removeprefix("model."): v for k, v in parts.image_encoder.items()}
+    image = {k: v for k, v in image.items() if k.startswith("visual.")}
+    arch = detect_towers(shapes(text | image), heads.text_encoder, heads.image_encoder)
+    return _filled(Towers(arch, vision=bool(image)), text | image)
+
+
+def _filled(module: Any, state: Mapping[str, Tensor]) -> Any:
+    module.load_state_dict({key: value.float() for key, value in state.items()})
+    return module

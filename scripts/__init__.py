@@ -1,0 +1,1 @@
+"""Commands; `scripts.comfyui` is what they and others share."""
