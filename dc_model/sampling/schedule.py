@@ -219,7 +219,8 @@ class NoiseSchedule:
         Linear in log sigma between timesteps, exact on them, constant outside.
         """
         sigma = sigma.float()
-        table, scale = self._tables_on(sigma.device)
+        # Kept nowhere: a table on a card would stay there when the model leaves it.
+        table, scale = (t.to(sigma.device, non_blocking=True) for t in (self.sigmas, self.scale))
         sigma = sigma.clamp(table[0], table[-1])
         low = (torch.searchsorted(table, sigma.contiguous(), right=True) - 1).clamp(
             0, len(table) - 2
@@ -228,17 +229,6 @@ class NoiseSchedule:
         start, end = table.take(low).log(), table.take(low + 1).log()
         weight = (sigma.log() - start) / (end - start)
         return torch.lerp(scale.take(low), scale.take(low + 1), weight)
-
-    def _tables_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """(sigmas, scale) on `device`, brought there once: a copy in each step stops the device."""
-        if device not in self._tables:
-            with torch.inference_mode(False):  # a trainer may use them later
-                self._tables[device] = self.sigmas.to(device), self.scale.to(device)
-        return self._tables[device]
-
-    @cached_property
-    def _tables(self) -> dict[torch.device, tuple[Tensor, Tensor]]:
-        return {}
 
     def timestep_of(self, sigma: Tensor | float) -> tuple[int, bool]:
         """Nearest timestep in log sigma, and whether `sigma` is on the table (relative 1e-4)."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from browser import Browser, find_chromium
+from comfyui.browser import Browser, find_chromium
 
 from evaluation.report import strips_of, write_report
 

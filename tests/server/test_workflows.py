@@ -49,6 +49,8 @@ WIDE = {
 PICTURES = ("first.png", "second.png")
 SMALL: dict[str, dict[str, Any]] = {
     "DynamiCrafterVisualDetailGuidance": {"width": SIZE, "height": SIZE, "length": LENGTH},
+    "DynamiCrafterDragMotion": {"width": SIZE, "height": SIZE, "length": LENGTH, "path": "9, 9"},
+    "DynamiCrafterCameraMotion": {"width": SIZE, "height": SIZE, "length": LENGTH},
     "DynamiCrafterEmptyVideo": {"width": SIZE, "height": SIZE, "length": LENGTH},
     "DynamiCrafterSampler": {"steps": 2},
     "KSampler": {"steps": 2},

@@ -21,7 +21,9 @@ class Crossings(TorchDispatchMode):
         given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor) and x.ndim]
         devices = {x.device for x in [*given, *tree_leaves(out)] if isinstance(x, Tensor)}
         if name in ("_local_scalar_dense", "nonzero") or (
-            name in ("_to_copy", "copy_") and len(devices) > 1
+            name in ("_to_copy", "copy_")
+            and len(devices) > 1
+            and not (kwargs or {}).get("non_blocking")
         ):
             self.found.append(name)
         return out
