@@ -90,19 +90,31 @@ class DualGuider(comfy.samplers.CFGGuider):
                 seed=seed,
             )
         entries = [conds["positive"], conds["negative"], image_only]
-        predictions = comfy.samplers.calc_cond_batch(
+        cond, uncond, image = comfy.samplers.calc_cond_batch(
             self.inner_model, entries, x, timestep, options
         )
+        return self._combined(x, timestep, options, cond, uncond, image)
+
+    def _combined(
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        options: Options,
+        cond: Tensor,
+        uncond: Tensor,
+        image_only: Tensor | None = None,
+    ) -> Tensor:
+        """Guidance through the host's function, whose hooks then see the predictions."""
         return comfy.samplers.cfg_function(
             self.inner_model,
-            predictions[0],
-            predictions[1],
+            cond,
+            uncond,
             self.cfg,
             x,
             timestep,
-            model_options=self._with_guidance(options, predictions[2]),
-            cond=conds["positive"],
-            uncond=conds["negative"],
+            model_options=self._with_guidance(options, image_only),
+            cond=self.conds["positive"],
+            uncond=self.conds["negative"],
         )
 
     def _with_guidance(self, options: Options, image_only: Tensor | None) -> Options:

@@ -95,17 +95,7 @@ class PriorGuider(DualGuider):
         )
         if len(own) > 1:
             uncond = torch.lerp(own[1], uncond, self.strength)
-        return comfy.samplers.cfg_function(
-            self.inner_model,
-            own[0],
-            uncond,
-            self.cfg,
-            x,
-            timestep,
-            model_options=self._with_guidance(options, None),
-            cond=positive,
-            uncond=negative,
-        )
+        return self._combined(x, timestep, options, own[0], uncond)
 
 
 def _beyond(prior: Any, sigma: Tensor) -> bool:
