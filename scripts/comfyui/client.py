@@ -152,7 +152,7 @@ class ComfyClient:
         return self._request("/system_stats")
 
     def free_memory(self) -> None:
-        """Unloads the models and forgets cached results before the next prompt."""
+        """Asks for models to be unloaded and results forgotten; one more prompt may run first."""
         self._request("/free", {"unload_models": True, "free_memory": True})
 
     def upload_image(self, path: str | Path, name: str | None = None) -> str:

@@ -13,7 +13,6 @@ from shipped.names import TITLES
 
 # Which picture a workflow's frame must show. A circle elsewhere misses it by more than NEAR.
 SHOWN = {
-    "animate": {0: CIRCLE},
     "keyframes": {0: CIRCLE, 8: HALF_WAY, -1: ARRIVED},
     "loop": {0: CIRCLE},
     "box": {0: CIRCLE},

@@ -1,4 +1,4 @@
-"""Across the pack: 18 prompts in a row keep memory flat and equal a fresh server's results.
+"""Across the pack: 13 prompts in a row keep memory flat and equal a fresh server's results.
 
 What a process takes of the system says little: the C library keeps holes, oneDNN keeps code for
 every shape. Here it is what is in use that must stay, oneDNN apart (`docs/memory.md`).
@@ -16,12 +16,12 @@ from torch import Tensor
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-PROMPTS = 18
+PROMPTS = 13
 WARM_UP = 3
 SIZES, LENGTHS = (64, 72), (4, 3, 5)
 # Prompts until a size and a length come back together.
 PERIOD = len(SIZES) * len(LENGTHS)
-# Over the 15 prompts, beside tensors. Measured: 0.1 MB in 13, the host's history of prompts.
+# Over the 10 prompts, beside tensors. Measured: 0.1 MB in 13, the host's history of prompts.
 HEAP_GROWTH = 2**20
 # Objects of each prompt that stay: the host's history, about 55 on a graph of this size.
 OBJECTS_PER_PROMPT = 150
@@ -64,7 +64,7 @@ class Record:
 @pytest.fixture(scope="module")
 def record(fresh_studio: Studio) -> Record:
     found = Record()
-    with without_one_dnn(fresh_studio.server):
+    with without_one_dnn(fresh_studio):
         for number in range(PROMPTS):
             found.results.append(run(fresh_studio, number))
             found.in_use.append(in_use(fresh_studio.server))
@@ -105,8 +105,8 @@ def test_every_result_equals_a_fresh_servers(studio: Studio, record: Record) -> 
 
     It forgets everything before the first and every fifth.
     """
-    with without_one_dnn(studio.server):
+    with without_one_dnn(studio):
         for number in reversed(range(PROMPTS)):
             if (PROMPTS - 1 - number) % 5 == 0:
-                studio.server.free_memory()
+                studio.forget()
             assert torch.equal(record.results[number], run(studio, number)), number

@@ -243,5 +243,5 @@ def test_the_server_still_gives_the_same_video(studio: Studio) -> None:
         graph = Graph()
         scene = Scene(studio, graph)
         results.append(runs(studio, graph, latent=scene.sample(steps=2))["latent"])
-        studio.server.free_memory()
+        studio.forget()
     assert torch.equal(results[0]["value.samples"], results[1]["value.samples"])

@@ -155,10 +155,8 @@ def test_every_stage_of_the_published_pipeline(studio: Studio, graph: Graph, nam
         assert not concat[1:-1].any()
 
 
-# One of each: objective, mode, stochastic, two scales.
-@pytest.mark.parametrize(
-    "name", ["256_animate", "512_animate_eta1", "512_interp", "512_two_scales"]
-)
+# The other objective and modes: `test_family`.
+@pytest.mark.parametrize("name", ["512_animate_eta1", "512_two_scales"])
 def test_custom_sampling_with_our_guider_scheduler_and_ddim(
     studio: Studio, graph: Graph, name: str
 ) -> None:

