@@ -32,12 +32,12 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join([_protocol(results), "", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
     """Puts the text between a page's two marks, or makes it the whole file."""
     page = path.read_text(encoding="utf-8") if path.exists() else ""
-    if BEGIN in page and END in page:
-        before, after = page.split(BEGIN)[0], page.split(END)[1]
-        text = f"{before}{BEGIN}\n{text}\n{END}{after}"
+    if begin in page and end in page:
+        before, after = page.split(begin)[0], page.split(end)[1]
+        text = f"{before}{begin}\n{text}\n{end}{after}"
     else:
         text += "\n"
     path.write_text(text, encoding="utf-8")

@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,13 @@ from training.files import write_whole
 from .pairs import Job
 
 __all__ = [
+    "FRAMES",
     "SETTINGS",
     "Host",
     "clip_file",
+    "fetch_frames",
     "find_host",
+    "job_prompt",
     "load_clip",
     "make_videos",
     "save_frames",
@@ -67,13 +70,25 @@ def make_videos(
         for number, job in enumerate(wanted, 1):
             if clip_file(folder, job).exists():
                 continue  # From an earlier start, or from another process on the same folder.
-            prompt = to_api(_workflow(job), info)
-            _set(prompt, job, checkpoint.name, _upload(server, job), steps)
-            save_frames(prompt)
+            prompt = job_prompt(job, checkpoint, server, info, steps)
             outputs = server.prompt(prompt)
-            video, alone = (_fetch(server, outputs[key]) for key in (FRAMES, RECONSTRUCTED))
+            video, alone = (fetch_frames(server, outputs[k]) for k in (FRAMES, RECONSTRUCTED))
             _save(clip_file(folder, job), video, alone)
             log.info("%s, %d of %d: %s", job.name, number, len(wanted), job.scene.caption)
+
+
+def job_prompt(
+    job: Job,
+    checkpoint: Path,
+    server: ComfyServer,
+    info: Mapping[str, Any],
+    steps: int | None = None,
+) -> Prompt:
+    """The job's workflow as a prompt that saves lossless frames, its pictures uploaded."""
+    prompt = to_api(_workflow(job), info)
+    _set(prompt, job, checkpoint.name, _upload(server, job), steps)
+    save_frames(prompt)
+    return prompt
 
 
 def clip_file(folder: Path, job: Job) -> Path:
@@ -149,7 +164,8 @@ def _add(prompt: Prompt, key: str, node: str, **inputs: Any) -> None:
     prompt[key] = {"class_type": node, "inputs": inputs, "_meta": {"title": key}}
 
 
-def _fetch(server: ComfyServer, output: dict[str, Any]) -> np.ndarray:
+def fetch_frames(server: ComfyServer, output: Mapping[str, Any]) -> np.ndarray:
+    """The images that a SaveImage node has saved, uint8 `[T, H, W, 3]`."""
     files = [server.view(**entry) for entry in output["images"]]
     return np.stack([np.asarray(Image.open(io.BytesIO(f)).convert("RGB")) for f in files])
 
