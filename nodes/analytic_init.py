@@ -30,7 +30,7 @@ from .sampling import VideoNoise, schedule_of
 BUILT_IN = "built-in"
 
 # Checkpoints lie in the same folders; an init file has a few megabytes.
-LARGEST_INIT_FILE = 64 * 1024**2
+MAX_INIT_FILE = 64 * 1024**2
 
 
 def init_files() -> list[str]:
@@ -39,7 +39,7 @@ def init_files() -> list[str]:
     for folder in FOLDERS:
         for name in folder_paths.get_filename_list(folder):
             path = folder_paths.get_full_path(folder, name)
-            if path is not None and os.path.getsize(path) <= LARGEST_INIT_FILE:
+            if path is not None and os.path.getsize(path) <= MAX_INIT_FILE:
                 names.append(name)
     return list(dict.fromkeys(names))
 

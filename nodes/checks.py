@@ -16,8 +16,8 @@ from .host.protocols import Conditioning
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # Light beyond white is common, 255 is another scale.
-LARGEST_PIXEL = 16.0
-LARGEST_LATENT = 1e4
+MAX_PIXEL = 16.0
+MAX_LATENT = 1e4
 
 # What usually made a stage's numbers overflow, and the setting to change.
 DECODING = (
@@ -119,7 +119,7 @@ def require_images(image: Any, name: str) -> Tensor:
             f"{name} has pixels that are not finite (NaN or infinite), {_where(image)}; look at "
             "the node that made it, often a decoder in half precision."
         )
-    if max(-low, high) > LARGEST_PIXEL:
+    if max(-low, high) > MAX_PIXEL:
         raise InputError(
             f"{name} has pixels from {low:.3g} to {high:.3g}; expected 0 to 1: divide those of 0 "
             "to 255 by 255, clamp others."
@@ -159,7 +159,7 @@ def require_latent_samples(latent: Any, name: str = "The latent") -> Tensor:
     if samples.ndim != 4 or samples.numel() == 0:
         _refuse_latent(samples, name)
     low, high = _extent(require_finite(samples, f"{name} input", LATENTS))
-    if max(-low, high) > LARGEST_LATENT:
+    if max(-low, high) > MAX_LATENT:
         raise InputError(
             f"{name} has numbers from {low:.3g} to {high:.3g}, where a VAE's lie within "
             f"100; {source}."

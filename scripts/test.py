@@ -22,7 +22,9 @@ from comfyui.cache import SetupError
 from comfyui.setup import PACK, find_host, install_tools
 
 # Each starts a server of its own, of about 1.5 GB.
-MOST_WORKERS = 4
+MAX_WORKERS = 4
+
+BY_FILE = ("--dist", "loadfile", "--no-loadscope-reorder")
 
 # `python -m pytest` would put the checkout on sys.path, where its `nodes` hides ComfyUI's. A job in
 # a shell's background ignores SIGINT, which here has to end the tests in order.
@@ -48,8 +50,8 @@ def main() -> int:
         return 130
     paths = [str(tools), *filter(None, [os.environ.get("PYTHONPATH")])]
     cores = os.cpu_count() or 1
-    workers = min(cores, MOST_WORKERS)
-    arguments = sys.argv[1:] or ["-n", str(workers), "--dist", "loadfile"]
+    workers = min(cores, MAX_WORKERS)
+    arguments = sys.argv[1:] or ["-n", str(workers), *BY_FILE]
     process = subprocess.Popen(
         [str(host.python), "-c", _RUN_PYTEST, *arguments],
         cwd=PACK,

@@ -16,6 +16,15 @@ from servers import pack_server
 import_package("dc_model")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow files first where several processes share them: none is left alone with one at the end.
+
+    With `--no-loadscope-reorder`, files are handed out in this order.
+    """
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The checkout."""

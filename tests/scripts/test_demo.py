@@ -185,6 +185,7 @@ def test_a_picture_without_words_gets_its_own(root: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.server
+@pytest.mark.slow
 @pytest.mark.skipif("COMFYUI_PATH" not in os.environ, reason="COMFYUI_PATH is not set")
 class TestRun:
     @pytest.fixture

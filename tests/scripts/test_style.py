@@ -13,6 +13,7 @@ CHECKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
 def test_clean(check: str, root: Path):
     command = [sys.executable, "-m", *CHECKS[check]]

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from studio import Animation, Studio, relative_error
 from torch import Tensor
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 # Latents and frames; text, image tokens and contexts.
 TOLERANCE, ENCODER_TOLERANCE = 1e-3, 1e-4

@@ -19,7 +19,7 @@ from scene import Scene
 from studio import Studio, relative_error
 from torch import Tensor
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "stock_nodes.md"
 EXACT, SAMPLES = 1e-5, "value.samples"

@@ -13,7 +13,7 @@ import hostile_files
 
 ROOT = Path(__file__).parents[3]
 SEEDS = 480
-MOST_SECONDS, MOST_MEGABYTES = 30, 1000
+MAX_SECONDS, MAX_MEGABYTES = 30, 1000
 
 
 def test_any_file_is_read_or_refused(tmp_path: Path) -> None:
@@ -35,6 +35,6 @@ def test_any_file_is_read_or_refused(tmp_path: Path) -> None:
     wrong = [
         line
         for line in ends
-        if line["wrong"] or line["seconds"] > MOST_SECONDS or line["megabytes"] > MOST_MEGABYTES
+        if line["wrong"] or line["seconds"] > MAX_SECONDS or line["megabytes"] > MAX_MEGABYTES
     ]
     assert not wrong, wrong[:10]
