@@ -122,10 +122,10 @@ def _without_diagonal(matrix: Tensor) -> Tensor:
 
 def studentized(whole: KernelDraws, draws: KernelDraws, confidence: float) -> Estimate:
     """The bootstrap-t interval: draws are measured in their own standard errors, as KVD's tail is
-    long to one side. whole: of the clips as they are, R = 1."""
+    long to one side. whole: of the clips as they are, R = 1. Its tails are widened, too."""
     value, error = float(whole.values), float(whole.errors())
     spread = (draws.values - value) / draws.errors()
-    tail = (1 - confidence) / 2
+    tail = _widened_tail(confidence, int(whole.counts.sum()))
     high, low = np.nanquantile(spread.numpy(), (tail, 1 - tail))
     return Estimate(value, float(value - low * error), float(value - high * error))
 
@@ -137,17 +137,19 @@ def fvd_has_interval(features: Tensor) -> bool:
 
 
 def reflected(value: float, draws: Tensor, clips: int, confidence: float) -> Estimate:
-    """The basic bootstrap interval around a figure of so many clips.
+    """The basic bootstrap interval around a figure of so many clips, with widened tails."""
+    tail = _widened_tail(confidence, clips)
+    low, high = np.quantile(draws.numpy(), (1 - tail, tail))
+    return Estimate(value, float(2 * value - low), float(2 * value - high))
 
-    Its tails are widened as Student's are, since draws of few clips spread too little (Hesterberg
-    2015, "What Teachers Should Know About the Bootstrap").
-    """
+
+def _widened_tail(confidence: float, clips: int) -> float:
+    """The share to cut off at each end. As with Student's tails it is less for few clips, whose
+    draws spread too little (Hesterberg 2015, "What Teachers Should Know About the Bootstrap")."""
     from scipy import stats
 
     widened = stats.t.ppf((1 - confidence) / 2, clips - 1) * (clips / (clips - 1)) ** 0.5
-    tail = float(stats.norm.cdf(widened))
-    low, high = np.quantile(draws.numpy(), (1 - tail, tail))
-    return Estimate(value, float(2 * value - low), float(2 * value - high))
+    return float(stats.norm.cdf(widened))
 
 
 def of_mean(values: Sequence[float], confidence: float) -> Estimate:

@@ -98,10 +98,13 @@ LIKENESS = (0.6, 0.97)
 CASES = ((3, 60, 0.5, 1.3), (4, 40, 1.0, 1.5), (8, 100, 0.5, 1.3), (16, 30, 0.5, 1.5))
 
 
+KEYS = ("fvd", "kvd", "mean", "kvd's difference")
+
+
 def test_intervals_hold_the_truth_of_gaussians():
     """True and made clips of a number depend on one another, as a clip and its animation do."""
     hits: dict[tuple[str, float], list[bool]] = {
-        (key, alike): [] for key in ("fvd", "kvd", "mean") for alike in LIKENESS
+        (key, alike): [] for key in KEYS for alike in LIKENESS
     }
     generator = torch.Generator().manual_seed(0)
     for dimensions, clips, shift, scale in CASES:
@@ -110,26 +113,30 @@ def test_intervals_hold_the_truth_of_gaussians():
             "kvd": kernel_truth(dimensions, scale, shift),
             "mean": shift,
         }
+        truths[KEYS[3]] = truths["kvd"] - kernel_truth(dimensions, 0.9 * scale, 0.8 * shift)
         counts = draw_counts(clips, 300, seed=1)
         whole = torch.ones(1, clips, dtype=torch.float64)
         for turn in range(76):
             alike = LIKENESS[turn % 2]
-            both = torch.randn(2, clips, dimensions, generator=generator, dtype=torch.float64)
-            real, made = (
-                both[0],
-                scale * (alike * both[0] + (1 - alike**2) ** 0.5 * both[1]) + shift,
-            )
+            true = torch.randn(3, clips, dimensions, generator=generator, dtype=torch.float64)
+            real, *rest = true
+            follows, other = (alike * real + (1 - alike**2) ** 0.5 * own for own in rest)
+            made = scale * follows + shift
+            unit = (follows + other) / (2 + 2 * alike**2) ** 0.5
+            other = 0.9 * scale * unit + 0.8 * shift
             kernel, kernels = (kernel_of_draws(real, made, rows) for rows in (whole, counts))
+            against, others = (kernel_of_draws(real, other, rows) for rows in (whole, counts))
             fvd = float(frechet_of_draws(real, made, whole))
             found = {
                 "fvd": reflected(fvd, frechet_of_draws(real, made, counts), clips, 0.95),
                 "kvd": studentized(kernel, kernels, 0.95),
                 "mean": of_mean(made[:, 0].tolist(), 0.95),
+                KEYS[3]: studentized(kernel - against, kernels - others, 0.95),
             }
             for key, estimate in found.items():
                 assert estimate.low is not None and estimate.high is not None
                 hits[key, alike].append(estimate.low <= truths[key] <= estimate.high)
-    shares = {key: np.mean([hits[key, a] for a in LIKENESS]) for key in ("fvd", "kvd", "mean")}
+    shares = {key: np.mean([hits[key, a] for a in LIKENESS]) for key in KEYS}
     shares["kvd of like clips"] = np.mean(hits["kvd", LIKENESS[1]])
     assert all(share >= 0.93 for share in shares.values()), shares
 
