@@ -35,7 +35,8 @@ Where to change what:
 - a node: CONTRIBUTING.md#add-a-node.
 """
 
-from .checkpoint.detect import CheckpointError, detect_unet_arch, detect_variant
+from .checkpoint.detect import detect_unet_arch, detect_variant
+from .checkpoint.errors import CheckpointError
 from .checkpoint.layout import CheckpointParts, split_checkpoint
 from .projection import Resampler
 from .sampling.schedule import NoiseSchedule

@@ -7,20 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from .checkpoint.detect import (
-    CheckpointError,
-    HeadDims,
-    detect_unet_arch,
-    fitting,
-)
-from .checkpoint.inspect import naming, read_checkpoint
-from .checkpoint.layout import (
-    TEXT_PREFIX,
-    VAE_PREFIX,
-    VISION_PREFIX,
-    CheckpointParts,
-    shapes,
-)
+from .checkpoint.detect import HeadDims, detect_unet_arch
+from .checkpoint.errors import CheckpointError, fitting, naming
+from .checkpoint.inspect import read_checkpoint
+from .checkpoint.layout import ENCODERS, CheckpointParts, shapes
 from .encoders.autoencoder import Autoencoder, detect_autoencoder
 from .encoders.clip import Towers, detect_towers
 from .projection import Resampler, detect_projection_arch
@@ -28,19 +18,12 @@ from .toon.dual_reference_vae import DualReferenceVAE, detect_dual_reference_arc
 from .unet.ops import eager_attention_on_cpu
 from .unet.unet import DynamiCrafterUNet
 
-# Attributes of `CheckpointParts`.
-_ENCODERS = {
-    "vae": VAE_PREFIX,
-    "text_encoder": TEXT_PREFIX,
-    "image_encoder": VISION_PREFIX,
-}
-
 
 def lend_encoders(parts: CheckpointParts, path: str | Path) -> None:
     """Fill in the encoders that `parts` lacks from another file, by the published prefixes."""
     with naming(path):
         tensors = read_checkpoint(path).tensors
-    for name, prefix in _ENCODERS.items():
+    for name, prefix, _ in ENCODERS:
         lent = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         setattr(parts, name, getattr(parts, name) or lent)
 

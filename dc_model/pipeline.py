@@ -27,14 +27,9 @@ from .build import (
     lend_encoders,
     missing_encoders,
 )
-from .checkpoint.detect import (
-    CheckpointError,
-    check_channels,
-    detect_variant,
-    head_dims,
-    read_metadata,
-)
-from .checkpoint.inspect import naming, read_checkpoint
+from .checkpoint.detect import check_channels, detect_variant, head_dims, read_metadata
+from .checkpoint.errors import CheckpointError, naming
+from .checkpoint.inspect import read_checkpoint
 from .checkpoint.layout import (
     CheckpointParts,
     split_checkpoint,

@@ -9,7 +9,7 @@ import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..dc_model.checkpoint.detect import CheckpointError
+from ..dc_model.checkpoint.errors import CheckpointError
 from ..dc_model.projection import Resampler
 from ..dc_model.shown import shown
 from .checks import (

@@ -13,14 +13,13 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..dc_model.checkpoint.detect import (
-    CheckpointError,
     check_channels,
     detect_unet_arch,
     detect_variant,
     head_dims,
     read_metadata,
 )
-from ..dc_model.checkpoint.inspect import naming
+from ..dc_model.checkpoint.errors import CheckpointError, naming
 from ..dc_model.checkpoint.layout import (
     CheckpointParts,
     StateDict,

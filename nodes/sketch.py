@@ -17,7 +17,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..dc_model.checkpoint.inspect import naming
+from ..dc_model.checkpoint.errors import naming
 from ..dc_model.checkpoint.layout import StateDict, require_floating, shapes
 from ..dc_model.frames import unfold_frames
 from ..dc_model.shown import shown
@@ -33,7 +33,7 @@ from .door import checked
 from .host import keys
 from .host.conditionings import Conditionings
 from .host.encoders import core_patcher, fitting, load_strictly
-from .host.files import read_tensors
+from .host.files import read_checkpoint
 from .host.model import DynamiCrafterModel, attend
 from .host.pictures import fit_pictures
 from .host.protocols import Conditioning, Options, Patcher
@@ -49,7 +49,8 @@ TEXT_TOKENS = 77
 @fitting("sketch ControlNet")
 def load_sketch_network(path: str, disable_dynamic: bool = False) -> Patcher:
     """Patcher of the network in a file; CheckpointError when it is not a sketch ControlNet."""
-    tensors: StateDict = {k.removeprefix(PREFIX): v for k, v in read_tensors(path).items()}
+    found = read_checkpoint(path, check=None).tensors
+    tensors: StateDict = {k.removeprefix(PREFIX): v for k, v in found.items()}
     require_floating(tensors, "sketch ControlNet")
     arch = detect_sketch_control_arch(shapes(tensors))
     load_device = comfy.model_management.get_torch_device()

@@ -18,7 +18,13 @@ REMEDY_PIECES = re.compile(r"remed|advice|again|source|same|cause|REMEDIES|error
 # Messages that are a part of a sentence, whose remedy stands where the sentence is made.
 QUOTED = re.compile(r"dc_model/checkpoint/(pickles|torch_file|detect)|training/(data/video|yaml12)")
 # Sentences that were made elsewhere.
-PASSED_ON = ("str(error)", "_reason(error)", "loaded.fault", r"'\n'.join(dict.fromkeys(faults))")
+PASSED_ON = (
+    "found",
+    "str(error)",
+    "_reason(error)",
+    "loaded.fault",
+    r"'\n'.join(dict.fromkeys(faults))",
+)
 # Programming errors, which no user of the nodes meets.
 INTERNAL = {"AssertionError", "NotImplementedError", "StopIteration", "RuntimeError", "TypeError"}
 # What holds text from outside: names of files and keys, what a file says, what a person typed.

@@ -14,14 +14,9 @@ from dc_model.build import (
     lend_encoders,
     missing_encoders,
 )
-from dc_model.checkpoint.detect import (
-    CheckpointError,
-    Detection,
-    Evidence,
-    detect_variant,
-    read_metadata,
-)
-from dc_model.checkpoint.inspect import naming, read_checkpoint
+from dc_model.checkpoint.detect import Detection, Evidence, detect_variant, read_metadata
+from dc_model.checkpoint.errors import CheckpointError, naming
+from dc_model.checkpoint.inspect import read_checkpoint
 from dc_model.checkpoint.layout import CheckpointParts, split_checkpoint
 from dc_model.encoders.tokenizer import Tokenize, clip_tokenizer
 from dc_model.preprocess import clip_preprocess

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dc_model.checkpoint.detect import METADATA_KEY
-from dc_model.checkpoint.inspect import naming, read_checkpoint
+from dc_model.checkpoint.errors import naming
+from dc_model.checkpoint.inspect import read_checkpoint
 from dc_model.checkpoint.layout import (
     PROJECTOR_PREFIX,
     TEXT_PREFIX,

@@ -12,7 +12,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from dc_model.checkpoint.layout import CheckpointError
+from dc_model.checkpoint.errors import CheckpointError
 from dc_model.shown import shown
 
 from .batch import BatchMaker

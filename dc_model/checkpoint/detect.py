@@ -5,39 +5,18 @@ read. Facts about each relative: `variants`. Source: docs/method.md#recognising-
 """
 
 import json
-from collections.abc import Container, Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from ..shown import shown
 from ..variants import INIT_ATTENTION_HEADS, VARIANTS, Evidence, Shapes, UNetArch
+from .errors import CheckpointError
 
 METADATA_KEY = "dynamicrafter"
 # Of a U-Net's encoder, levels times blocks times depth; published: 8.
 MAX_BLOCKS = 256
-
-
-class CheckpointError(ValueError):
-    """A file that is not what it should be; the message says what to do."""
-
-
-@contextmanager
-def fitting(part: str) -> Iterator[None]:
-    """Turns what building a part from a file's shapes raises into a CheckpointError."""
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except (LookupError, ValueError, ArithmeticError, RuntimeError) as error:
-        if "memory" in str(error):
-            raise
-        # PyTorch lists every tensor of another shape.
-        one = str(error).rpartition("size mismatch for ")[2].partition("\n")[0]
-        raise CheckpointError(
-            f"The file's {part} has an unknown layout ({shown(one)}); download the file again, "
-            "or choose another."
-        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +36,7 @@ def detect_unet_arch(shapes: Shapes, head_dim: int | None = None) -> UNetArch:
     """
     try:
         return _unet_arch(shapes, head_dim)
-    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+    except (LookupError, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(
             f"The U-Net's tensors do not have DynamiCrafter's layout ({shown(error)}); choose "
             "a DynamiCrafter, ToonCrafter, ViewCrafter or VideoCrafter checkpoint."
@@ -68,14 +47,9 @@ def _unet_arch(shapes: Shapes, head_dim: int | None) -> UNetArch:
     shown_by = Evidence(shapes)
     channels, in_channels = shapes["input_blocks.0.0.weight"][:2]
     widths, attends = encoder_levels(shapes)
-    context = shapes[_first(shapes, ".1.transformer_blocks.0.attn2.to_k.weight")][1]
-    depth = len(
-        {
-            k.split(".transformer_blocks.")[1].split(".")[0]
-            for k in shapes
-            if ".transformer_blocks." in k
-        }
-    )
+    text_key = ".1.transformer_blocks.0.attn2.to_k.weight"
+    context = shapes[next((key for key in shapes if key.endswith(text_key)), text_key)][1]
+    depth = len(set(re.findall(r"\.transformer_blocks\.([^.\n]*)", "\n".join(shapes))))
     if len(widths) * len(widths[0]) * depth > MAX_BLOCKS:
         raise ValueError(f"its encoder has more than {MAX_BLOCKS} transformer blocks")
     tables = [k for k in shapes if k.endswith("relative_position_k.embeddings_table")]
@@ -130,13 +104,6 @@ def count_heads(width: int, head_dim: int) -> int:
     if head_dim < 1 or width < 1 or width % head_dim:
         raise ValueError(f"its width of {width} is not made of heads of {head_dim}")
     return width // head_dim
-
-
-def _first(shapes: Shapes, ending: str) -> str:
-    for key in shapes:
-        if key.endswith(ending):
-            return key
-    raise KeyError(ending)
 
 
 def read_metadata(metadata: Mapping[str, str] | None) -> dict[str, Any]:
@@ -224,8 +191,7 @@ def check_channels(variant: str, evidence: Evidence, origin: str) -> None:
     if evidence.unet and evidence.in_channels != expected:
         raise CheckpointError(
             f"The U-Net has {evidence.in_channels} input channels, but {shown(variant)} has "
-            f"{expected} "
-            f"({origin}); set `variant` to one that has {evidence.in_channels}."
+            f"{expected} ({origin}); set `variant` to one that has {evidence.in_channels}."
         )
 
 

@@ -1,8 +1,8 @@
 """Files of other families, named and refused, so none is half-loaded.
 
-Works on keys and shapes alone. Detection is data: another family is one `ForeignFamily`, another
-kind of fork one `Fork`. Source: docs/method.md#checkpoint-layouts
-for what is ours; the key layouts of the others as their public files have them.
+Works on keys and shapes alone. Detection is data: another family or another kind of fork is one
+`Other`. Source: docs/method.md#checkpoint-layouts for what is ours; the key layouts of the others
+as their public files have them.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,8 @@ import torch
 from ..shown import shown
 from ..unet.unet import DynamiCrafterUNet
 from ..variants import VARIANTS, Shapes
-from .detect import CheckpointError, detect_unet_arch, fitting
+from .detect import detect_unet_arch
+from .errors import CheckpointError, fitting
 
 FIRST_CONV = "input_blocks.0.0.weight"
 FAMILY = "a DynamiCrafter, ToonCrafter, ViewCrafter or VideoCrafter checkpoint"
@@ -25,10 +26,6 @@ class Header(NamedTuple):
 
     shapes: Shapes
     unet: Shapes
-
-    def holds(self, fragments: str) -> bool:
-        """Whether each of the fragments, between commas, occurs in some key."""
-        return all(any(part in key for key in self.shapes) for part in fragments.split(", "))
 
     @property
     def in_channels(self) -> int:
@@ -47,132 +44,125 @@ def _second(shape: tuple[int, ...]) -> int:
     return shape[1] if len(shape) > 1 else 0
 
 
-class ForeignFamily(NamedTuple):
+class Other(NamedTuple):
     """What a file is instead, and what to do with it.
 
-    keys: any of them shows it, each a part of a key's name, or several between commas. beside_unet:
-    also in a file that has a whole U-Net.
+    parts: of keys' names, separated by spaces; any of them shows it, and where parts are joined by
+    a `+`, all of those. beside_unet: also in a file that has a whole U-Net.
     """
 
     name: str
-    keys: tuple[str, ...]
+    parts: str
     advice: str
     beside_unet: bool = False
 
-
-class Fork(NamedTuple):
-    """A kind of extension of this family, parts of the key names that it adds, and what to do."""
-
-    name: str
-    fragments: tuple[str, ...]
-    advice: str
+    def shown_by(self, keys: Iterable[str]) -> bool:
+        """Whether these are keys of it."""
+        return any(
+            all(any(part in key for key in keys) for part in joined.split("+"))
+            for joined in self.parts.split()
+        )
 
 
 _DIFFUSION_MODEL = "load it with Load Diffusion Model and use that model's own workflow"
 _CHECKPOINT = "load it with Load Checkpoint, for images"
+_OWN_CODE = f"use the code that it came with, or choose {FAMILY}"
 
-SKETCH_CONTROLNET = ForeignFamily(
+SKETCH_CONTROLNET = Other(
     "ToonCrafter's sketch ControlNet",
-    ("input_hint_block.",),
+    "input_hint_block.",
     "put it into models/controlnet and use it with the sketch control node",
 )
 # The first match wins, so special cases come before general ones.
 FOREIGN_FAMILIES = (
-    ForeignFamily(
+    Other(
         "a LoRA without a base model",
-        ("lora_up", "lora_down", "lora_A", "lora_B", ".lora.", ".hada_w", ".lokr_w"),
+        "lora_up lora_down lora_A lora_B .lora. .hada_w .lokr_w",
         "load the checkpoint that it was trained on here and the LoRA with Load LoRA after it",
     ),
-    ForeignFamily(
+    Other(
         "a ControlNet",
-        ("input_hint_block.", "controlnet_cond_embedding.", "controlnet_blocks."),
+        "input_hint_block. controlnet_cond_embedding. controlnet_blocks.",
         "load it with Load ControlNet Model and connect it to this model's conditioning",
     ),
-    ForeignFamily(
+    Other(
         "an IP-Adapter",
-        ("ip_adapter.",),
+        "ip_adapter.",
         "DynamiCrafter has an image attention of its own and takes none",
     ),
-    ForeignFamily(
+    Other(
         "AnimateDiff motion modules",
-        (".motion_modules.",),
+        ".motion_modules.",
         "use the AnimateDiff nodes with an SD 1.5 checkpoint",
     ),
-    ForeignFamily(
+    Other(
         "Stable Video Diffusion",
-        (".time_mixer.", "temporal_transformer_blocks."),
+        ".time_mixer. temporal_transformer_blocks.",
         "load it with Image Only Checkpoint Loader (img2vid model)",
         beside_unet=True,
     ),
-    ForeignFamily("Wan video", ("head.modulation",), _DIFFUSION_MODEL),
-    ForeignFamily("HunyuanVideo", ("individual_token_refiner.",), _DIFFUSION_MODEL),
-    ForeignFamily("LTX-Video", ("adaln_single., patchify_proj.",), _DIFFUSION_MODEL),
-    ForeignFamily("Mochi video", ("t5_yproj.",), _DIFFUSION_MODEL),
-    ForeignFamily("Cosmos video", ("blocks.block0.blocks.",), _DIFFUSION_MODEL),
-    ForeignFamily(
+    Other("Wan video", "head.modulation", _DIFFUSION_MODEL),
+    Other("HunyuanVideo", "individual_token_refiner.", _DIFFUSION_MODEL),
+    Other("LTX-Video", "adaln_single.+patchify_proj.", _DIFFUSION_MODEL),
+    Other("Mochi video", "t5_yproj.", _DIFFUSION_MODEL),
+    Other("Cosmos video", "blocks.block0.blocks.", _DIFFUSION_MODEL),
+    Other(
         "CogVideoX",
-        ("mixins.patch_embed.", "blocks.0.norm1.linear.weight, patch_embed."),
+        "mixins.patch_embed. blocks.0.norm1.linear.weight+patch_embed.",
         _DIFFUSION_MODEL,
     ),
-    ForeignFamily("Flux", ("double_blocks.0.img_attn.", "single_transformer_blocks."), _CHECKPOINT),
-    ForeignFamily("Stable Diffusion 3", ("joint_blocks.",), _CHECKPOINT),
-    ForeignFamily("Qwen-Image", ("txt_norm.",), _DIFFUSION_MODEL),
-    ForeignFamily(
+    Other("Flux", "double_blocks.0.img_attn. single_transformer_blocks.", _CHECKPOINT),
+    Other("Stable Diffusion 3", "joint_blocks.", _CHECKPOINT),
+    Other("Qwen-Image", "txt_norm.", _DIFFUSION_MODEL),
+    Other(
         "a ModelScope-like video model (ModelScope, ZeroScope, I2VGen-XL)",
-        ("input_blocks.0.1.", "local_image_concat."),
+        "input_blocks.0.1. local_image_concat.",
         f"choose {FAMILY}",
         beside_unet=True,
     ),
-    ForeignFamily(
+    Other(
         "a model in Diffusers layout",
-        ("down_blocks.0.resnets.0.conv1.", "down_blocks.0.attentions.0."),
+        "down_blocks.0.resnets.0.conv1. down_blocks.0.attentions.0.",
         f"choose {FAMILY} in its original layout",
     ),
-    ForeignFamily(
-        "an Analytic-Init statistic", ("Expectation_X0",), "load it with the Analytic Init node"
-    ),
-    ForeignFamily(
+    Other("an Analytic-Init statistic", "Expectation_X0", "load it with the Analytic Init node"),
+    Other(
         "a query transformer without its U-Net",
-        ("image_proj_model.", "latents, layers.0.0.to_kv."),
+        "image_proj_model. latents+layers.0.0.to_kv.",
         f"choose {FAMILY} with its U-Net",
     ),
-    ForeignFamily(
+    Other(
         "a VAE",
-        ("decoder.conv_in.", "decoder.conv1.", "decoder.up.", "decoder.up_blocks."),
+        "decoder.conv_in. decoder.conv1. decoder.up. decoder.up_blocks.",
         "load it with Load VAE",
     ),
-    ForeignFamily(
+    Other(
         "a text encoder",
-        ("text_model.", "token_embedding.", ".SelfAttention.", "embed_tokens."),
+        "text_model. token_embedding. .SelfAttention. embed_tokens.",
         "load it with Load CLIP",
     ),
-    ForeignFamily(
-        "an image encoder", ("vision_model.", "visual."), "load it with Load CLIP Vision"
-    ),
+    Other("an image encoder", "vision_model. visual.", "load it with Load CLIP Vision"),
 )
-
-_OWN_CODE = f"use the code that it came with, or choose {FAMILY}"
-
 FORKS = (
-    Fork(
+    Other(
         "a camera-controlled fork (such as CamI2V, CameraCtrl or MotionCtrl)",
-        ("pose_encoder", "cc_projection", "plucker", "pluker", "epipolar", "camera"),
+        "pose_encoder cc_projection plucker pluker epipolar camera",
         _OWN_CODE,
     ),
-    Fork("a layered fork (such as LayerAnimate)", ("layer_", "traj"), _OWN_CODE),
-    Fork("an action-conditioned fork", ("action", "act_"), _OWN_CODE),
-    Fork(
+    Other("a layered fork (such as LayerAnimate)", "layer_ traj", _OWN_CODE),
+    Other("an action-conditioned fork", "action act_", _OWN_CODE),
+    Other(
         "a quantized file",
-        ("scale_weight", "scale_input", "weight_scale", "comfy_quant", "scaled_fp8", "absmax"),
+        "scale_weight scale_input weight_scale comfy_quant scaled_fp8 absmax",
         "choose a file in fp32, fp16, bf16 or plain fp8",
     ),
-    Fork(
+    Other(
         "a file with unmerged LoRA weights",
-        ("lora_", "base_layer"),
+        "lora_ base_layer",
         "merge them in the trainer that wrote it",
     ),
-    Fork("an unknown fork", ("",), _OWN_CODE),
 )
+UNKNOWN_FORK = Other("an unknown fork", "", _OWN_CODE)
 
 
 def check_family(header: Header) -> None:
@@ -198,17 +188,17 @@ def check_family(header: Header) -> None:
     _refuse_other_keys(header.unet)
 
 
-def _foreign_family(header: Header) -> ForeignFamily | None:
+def _foreign_family(header: Header) -> Other | None:
     if _second(header.shapes.get("input_hint_block.0.weight", ())) == 1:
         return SKETCH_CONTROLNET
     # A ControlNet has the first half of a U-Net.
     has_unet = any(key.startswith("output_blocks.") for key in header.unet)
     for family in FOREIGN_FAMILIES:
-        if (family.beside_unet or not has_unet) and any(map(header.holds, family.keys)):
+        if (family.beside_unet or not has_unet) and family.shown_by(header.shapes):
             return family
     # Without temporal layers, the middle block ends one layer earlier.
     if FIRST_CONV in header.unet and "middle_block.3.in_layers.0.weight" not in header.unet:
-        return ForeignFamily(_image_model(header), (), _CHECKPOINT)
+        return Other(_image_model(header), "", _CHECKPOINT)
     return None
 
 
@@ -230,7 +220,7 @@ def _refuse_other_keys(unet: Shapes) -> None:
     expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
     unknown = sorted(unet.keys() - expected.keys())
     if unknown:
-        fork = next(f for f in FORKS if any(part in k for k in unknown for part in f.fragments))
+        fork = next((fork for fork in FORKS if fork.shown_by(unknown)), UNKNOWN_FORK)
         raise CheckpointError(
             f"The U-Net has {len(unknown)} tensors that DynamiCrafter does not know "
             f"({some(unknown)}), so this is {fork.name}: {fork.advice}."

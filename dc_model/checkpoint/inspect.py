@@ -1,46 +1,46 @@
 """The one reader of checkpoint files: what a file is, whether it is whole, and its tensors.
 
-A file from the internet may be cut off, a web page under another name, or made to exhaust the
-memory. So its list of tensors is checked before a tensor is read, and whatever goes wrong ends in
-one sentence. Source: the formats of safetensors and of `torch.save`.
+A file may be cut off, a web page under another name, or made to exhaust the memory. So its list of
+tensors is checked before a tensor is read, and whatever goes wrong ends in one sentence.
 """
 
+import io
 import json
 import os
 import re
+import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from ..shown import shown
 from ..variants import Shapes
-from .detect import CheckpointError
+from .errors import DOWNLOAD_AGAIN, TO_SAFETENSORS, CheckpointError, readable, require
 from .layout import StateDict, shapes, unwrap
-from .pickles import TO_SAFETENSORS
-from .torch_file import LEGACY_START, ZIP_MAGIC, read_archive, read_legacy, read_rest
+from .torch_file import LEGACY_START, ZIP_MAGIC, read_archive, read_legacy
 
-DOWNLOAD_AGAIN = "the download is probably incomplete; download the file again"
+CHOOSE = "choose a checkpoint that ends in safetensors or ckpt"
 SAFETENSORS_SUFFIXES = (".safetensors", ".sft")
 # What the first bytes show, and what to do.
 KINDS = (
     (rb"PK", "a zip archive without its records", DOWNLOAD_AGAIN),
     (rb"\x80[\x02-\x05]", "a pickle of another program, which can run code", TO_SAFETENSORS),
-    (rb"GGUF", "a GGUF file", "choose the safetensors or ckpt file"),
-    (rb"\x1f\x8b", "a gzip archive", "unpack it"),
-    (rb"7z\xbc\xaf", "a 7z archive", "unpack it"),
-    (rb"Rar!", "a RAR archive", "unpack it"),
-    (rb"\x89PNG", "a PNG picture", "choose a checkpoint"),
-    (rb"\xff\xd8\xff", "a JPEG picture", "choose a checkpoint"),
-    (rb"\x89HDF", "an HDF5 file", "choose the safetensors or ckpt file"),
+    (rb"GGUF|\x89HDF", "a GGUF or HDF5 file", CHOOSE),
+    (
+        rb"\x1f\x8b|7z\xbc\xaf|\xfd7z|Rar!|\x28\xb5|BZh",
+        "a gzip, 7z, RAR or like archive",
+        "unpack it",
+    ),
+    (rb".{257}ustar", "a tar archive, as of PyTorch before 0.4", TO_SAFETENSORS),
+    (rb"\x89PNG|\xff\xd8\xff|RIFF|.{4}ftyp", "a picture (PNG, JPEG or like) or a video", CHOOSE),
     (rb"version https://git-lfs", "a Git LFS pointer", "download the file that it points to"),
-    (rb"(?i:(\xef\xbb\xbf)?\s*<(!doctype|html|\?xml|head|!--))", "a web page", DOWNLOAD_AGAIN),
+    (rb"(\xef\xbb\xbf)?\s*<[!?\w]", "a web page", DOWNLOAD_AGAIN),
+    (rb'\s*\{.*"weight_map"', "an index of a file in parts", "choose a file in one part"),
     (rb".{8}\{", "cut off in its header, or a text", DOWNLOAD_AGAIN),
     (rb"\Z", "empty", DOWNLOAD_AGAIN),
     (rb"\0+\Z", "a file of zeros", DOWNLOAD_AGAIN),
@@ -49,123 +49,95 @@ KINDS = (
     (rb"", "of an unknown format", DOWNLOAD_AGAIN),
 )
 
-Format = Literal["safetensors", "zip", "legacy"]
 Check = Callable[[Shapes], None]
 Load = Callable[[str], Mapping[str, Tensor]]
 
 
 class FileContent(NamedTuple):
-    """What a file holds.
-
-    tensors: by key, outside of the wrappers that trainers put around them. metadata: free text of
-    safetensors. numbers: plain numbers beside the tensors of a pickle.
-    """
+    """What a file holds: tensors by key, out of the wrappers that trainers put around them."""
 
     tensors: StateDict
-    metadata: Mapping[str, str]
-    numbers: Mapping[str, float]
+    metadata: Mapping[str, str] = {}  # of safetensors
+    numbers: Mapping[str, float] = {}  # beside the tensors of a pickle
 
 
 def read_checkpoint(
-    path: str | Path, *, check: Check | None = None, load: Load | None = None
+    path: str | Path, *, check: Check | None = None, load: Load = load_file
 ) -> FileContent:
     """All tensors of a file, mapped where the format allows, so memory is taken on use.
 
     check: sees key -> shape before a tensor is read and may raise CheckpointError. load: reads the
-    tensors of a safetensors file in place of the library, where a host has a way of its own.
-    The host chooses the format by the name's ending, so content under another name is refused.
-    Raises CheckpointError, which says what was found and what to do, for whatever fails.
+    tensors of a safetensors file, where a host has a way of its own. The host chooses the format by
+    the name's ending, so content under another name is refused. Raises CheckpointError, which says
+    what was found and what to do, for whatever fails.
     """
     path = os.fspath(path)
-    with readable(), open(path, "rb") as file:
+    with readable(), open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         found = find_format(file.read(512), size)
-        safe = found == "safetensors"
-        if path.lower().endswith(SAFETENSORS_SUFFIXES) != safe:
-            suffix = ".safetensors" if safe else ".ckpt"
+        if path.lower().endswith(SAFETENSORS_SUFFIXES) != (found == "safetensors"):
+            suffix = ".safetensors" if found == "safetensors" else ".ckpt"
             raise CheckpointError(
                 f"It has another format than its name: rename it to end in {suffix}."
             )
-        if safe:
+        if found == "safetensors":
             return _read_safetensors(path, file, check, load)
         content, unread = (read_archive if found == "zip" else read_legacy)(file, size)
         tensors = unwrap(content)
         if check is not None:
             check(shapes(tensors))
-        read_rest(file, unread)
+        for data, start in unread:
+            file.seek(start)
+            read = file.readinto(memoryview(data.numpy()))  # type: ignore[arg-type]
+            require(read == len(data), "the file became shorter")
         numbers = {k: float(v) for k, v in content.items() if type(v) in (int, float)}
-        return FileContent(tensors, {}, numbers)
+        return FileContent(tensors, numbers=numbers)
 
 
-@contextmanager
-def readable() -> Iterator[None]:
-    """The boundary to files: any failure inside becomes a CheckpointError.
-
-    Files make Python, PyTorch and safetensors raise anything: by bytes that no writer made, by
-    changes while they are read, by disks that fail.
-    """
-    try:
-        yield
-    except (CheckpointError, torch.OutOfMemoryError):
-        raise
-    except OSError as error:
-        raise CheckpointError(
-            f"It cannot be read ({shown(error.strerror or error)}): check the file, its "
-            "permissions and the disk."
-        ) from error
-    except Exception as error:
-        raise CheckpointError(
-            f"It is damaged ({shown(error) or type(error).__name__}): {DOWNLOAD_AGAIN}."
-        ) from error
+def open_file(path: str | Path) -> io.BufferedReader:
+    """A file to read. Raises CheckpointError for a pipe, which would never end, and the like."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise CheckpointError("It is a folder, a pipe or a device: choose a checkpoint file.")
+    return open(path, "rb")
 
 
-@contextmanager
-def naming(path: str | Path) -> Iterator[None]:
-    """Puts the file's name before the message of a CheckpointError."""
-    try:
-        yield
-    except CheckpointError as error:
-        raise CheckpointError(f"{shown(os.path.basename(path))}: {error}") from error
-
-
-def find_format(start: bytes, size: int) -> Format:
-    """The format of a file of `size` bytes by its first 512; CheckpointError names any other.
+def find_format(start: bytes, size: int) -> str:
+    """safetensors, zip or legacy, by a file's first 512 bytes; CheckpointError names any other.
 
     A number may look like any other format's first bytes, so a safetensors header, which has to fit
-    into the file and to start with a brace, is looked for first.
+    into the file's `size` and to start with a brace, is looked for first.
     """
     if start[8:9] == b"{" and 8 + int.from_bytes(start[:8], "little") <= size:
         return "safetensors"
-    if start.startswith(ZIP_MAGIC):
-        return "zip"
-    if start.startswith(LEGACY_START):
-        return "legacy"
+    if start.startswith((ZIP_MAGIC, LEGACY_START)):
+        return "zip" if start.startswith(ZIP_MAGIC) else "legacy"
     name, advice = next(kind[1:] for kind in KINDS if re.match(kind[0], start, re.S))
     raise CheckpointError(f"It is {name}, not a safetensors or PyTorch checkpoint: {advice}.")
 
 
 def _read_safetensors(
-    path: str, file: IO[bytes], check: Check | None, load: Load | None
+    path: str, file: io.BufferedReader, check: Check | None, load: Load
 ) -> FileContent:
     if any("\ud800" <= letter <= "\udfff" for letter in path):
         raise CheckpointError(
             "Its path has bytes that are not UTF-8, which safetensors cannot open: rename it."
         )
-    # NumPy's way of opening maps no tensors.
-    with safe_open(path, framework="numpy") as opened:
-        metadata = opened.metadata() or {}
-        found = {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
-    file.seek(0)
-    length = int.from_bytes(file.read(8), "little")
-    json.loads(file.read(length), object_pairs_hook=_refuse_doubles)
+    # The library checks types, shapes and places; NumPy's way of opening maps no tensors.
+    with safe_open(path, framework="numpy"):
+        file.seek(0)
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length), object_pairs_hook=_without_doubles)
+    metadata = header.pop("__metadata__", {})
     if check is not None:
-        check(found)
-    return FileContent(unwrap((load or load_file)(path)), metadata, {})
+        check({key: tuple(entry["shape"]) for key, entry in header.items()})
+    tensors = load(path)
+    require(tensors.keys() == header.keys(), "the file changed")
+    return FileContent(unwrap(tensors), metadata)
 
 
-def _refuse_doubles(pairs: list[tuple[str, Any]]) -> None:
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The library takes a name that occurs twice, and another program could take the other one."""
-    names = Counter(name for name, _ in pairs)
-    if len(names) < len(pairs):
-        double = shown(names.most_common(1)[0][0])
-        raise CheckpointError(f"Its header names {double} twice: {DOWNLOAD_AGAIN}.")
+    (name, times), *_ = Counter(name for name, _ in pairs).most_common(1) or [("", 0)]
+    if times > 1:
+        raise CheckpointError(f"Its header names {shown(name)} twice: {DOWNLOAD_AGAIN}.")
+    return dict(pairs)

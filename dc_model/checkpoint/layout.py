@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..shown import shown
 from ..variants import Evidence, Shapes
-from .detect import CheckpointError
+from .errors import CheckpointError
 from .foreign import FIRST_CONV, Header, check_family, some
 
 UNET_PREFIX = "model.diffusion_model."
@@ -20,6 +20,17 @@ VAE_PREFIX = "first_stage_model."
 TEXT_PREFIX = "cond_stage_model."
 VISION_PREFIX = "embedder."
 PROJECTOR_PREFIX = "image_proj_model."
+# Attributes of `CheckpointParts`, their keys' prefixes, and their names in messages.
+ENCODERS = (
+    ("vae", VAE_PREFIX, "VAE"),
+    ("text_encoder", TEXT_PREFIX, "text encoder"),
+    ("image_encoder", VISION_PREFIX, "image encoder"),
+)
+PARTS = (
+    *ENCODERS,
+    ("unet", UNET_PREFIX, "U-Net"),
+    ("projector", PROJECTOR_PREFIX, "query transformer"),
+)
 
 # DeepSpeed engines put this before every key.
 DEEPSPEED_PREFIX = "_forward_module."
@@ -116,19 +127,11 @@ def split_checkpoint(state_dict: Mapping[str, Tensor]) -> CheckpointParts:
     """
     refuse_foreign(shapes(state_dict))
     parts = CheckpointParts()
-    targets = (
-        (UNET_PREFIX, parts.unet),
-        (VAE_PREFIX, parts.vae),
-        (TEXT_PREFIX, parts.text_encoder),
-        (VISION_PREFIX, parts.image_encoder),
-        (PROJECTOR_PREFIX, parts.projector),
-    )
     for original, tensor in state_dict.items():
         key = rename(original)
-        prefix, target = next(((p, t) for p, t in targets if key.startswith(p)), ("", None))
-        if target is None:
-            target = parts.other if "." in key else parts.buffers
-        name = key.removeprefix(prefix)
+        rest = ("other" if "." in key else "buffers", "")
+        part, prefix = next(((part, p) for part, p, _ in PARTS if key.startswith(p)), rest)
+        target, name = getattr(parts, part), key.removeprefix(prefix)
         if name in target:
             raise CheckpointError(
                 f"The file holds {shown(original)} twice, under two spellings; download it again, "
@@ -137,23 +140,13 @@ def split_checkpoint(state_dict: Mapping[str, Tensor]) -> CheckpointParts:
         target[name] = tensor
     if not parts.unet:
         parts.unet, parts.other = parts.other, {}
-    _refuse_other_types(parts)
+    for part, _, name in PARTS:
+        require_floating(getattr(parts, part), name)
+    schedule = {key: parts.buffers[key] for key in SCHEDULE_BUFFERS if key in parts.buffers}
+    require_floating(schedule, "noise schedule")
     # A mapped file may change under the schedule, which is read in every run.
     parts.buffers = {key: buffer.clone() for key, buffer in parts.buffers.items()}
     return parts
-
-
-def _refuse_other_types(parts: CheckpointParts) -> None:
-    named = {
-        "U-Net": parts.unet,
-        "VAE": parts.vae,
-        "text encoder": parts.text_encoder,
-        "image encoder": parts.image_encoder,
-        "query transformer": parts.projector,
-        "noise schedule": {k: v for k, v in parts.buffers.items() if k in SCHEDULE_BUFFERS},
-    }
-    for part, tensors in named.items():
-        require_floating(tensors, part)
 
 
 def require_floating(tensors: Mapping[str, Tensor], part: str) -> None:
@@ -176,8 +169,8 @@ def refuse_foreign(header: Shapes) -> None:
     found = {rename(k): shape for k, shape in header.items()}
     unet = {k.removeprefix(UNET_PREFIX): s for k, s in found.items() if k.startswith(UNET_PREFIX)}
     if not unet and FIRST_CONV in found:
-        parts = (VAE_PREFIX, TEXT_PREFIX, VISION_PREFIX, PROJECTOR_PREFIX)
-        unet = {k: s for k, s in found.items() if "." in k and not k.startswith(parts)}
+        prefixes = tuple(prefix for _, prefix, _ in PARTS)
+        unet = {k: s for k, s in found.items() if "." in k and not k.startswith(prefixes)}
     check_family(Header(found, unet))
 
 

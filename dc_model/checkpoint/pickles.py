@@ -1,8 +1,8 @@
 """What a pickle of PyTorch holds, read without running what it asks for.
 
-A pickle is a program. The few instructions and names that checkpoints of PyTorch 1.6 and later
-consist of are known here, the rest is refused by name. Nothing is imported or decoded. Source:
-Python's `pickletools` for the instructions, `torch._utils` for the arguments of a tensor.
+A pickle is a program. The few instructions and names that checkpoints consist of are known here,
+the rest is refused by name. Nothing is imported or decoded. Source: Python's `pickletools` for the
+instructions, `torch._utils` for the arguments of a tensor.
 """
 
 import pickle
@@ -14,34 +14,22 @@ import torch
 from torch import Tensor
 
 from ..shown import shown
-from .detect import CheckpointError
-
-TO_SAFETENSORS = "convert its state dict to safetensors"
+from .errors import TO_SAFETENSORS, CheckpointError, require
 
 # The largest published listings have less than a megabyte. A byte may become a container.
 MAX_PICKLE = 3 * 1024**2
-MAX_DEPTH = 32
-MAX_DIMENSIONS = 8
+MAX_DEPTH, MAX_DIMENSIONS = 32, 8
 # Keys that are numbers count an optimizer's parameters.
 MAX_KEY = 2**20
 # Tensors' bytes over the file's: weights may be there under two names.
 MAX_SHARING = 2
 
-STORAGES = {
-    "torch.storage UntypedStorage": torch.uint8,
-    "torch DoubleStorage": torch.float64,
-    "torch FloatStorage": torch.float32,
-    "torch HalfStorage": torch.float16,
-    "torch BFloat16Storage": torch.bfloat16,
-    "torch LongStorage": torch.int64,
-    "torch IntStorage": torch.int32,
-    "torch ShortStorage": torch.int16,
-    "torch CharStorage": torch.int8,
-    "torch ByteStorage": torch.uint8,
-    "torch BoolStorage": torch.bool,
-    "torch ComplexFloatStorage": torch.complex64,
-    "torch ComplexDoubleStorage": torch.complex128,
-}
+ELEMENTS = (
+    *(("Double", torch.float64), ("Float", torch.float32), ("Half", torch.float16)),
+    *(("BFloat16", torch.bfloat16), ("Long", torch.int64), ("Int", torch.int32)),
+    *(("Short", torch.int16), ("Char", torch.int8), ("Byte", torch.uint8), ("Bool", torch.bool)),
+    *(("ComplexFloat", torch.complex64), ("ComplexDouble", torch.complex128)),
+)
 # What trainers keep beside the tensors; protocol 2 writes bytes by `_codecs encode`.
 OBJECTS = (
     *("_codecs encode", "torch Size", "torch device"),
@@ -54,23 +42,21 @@ OBJECTS = (
 )
 # Instructions that only put values on the stack, or take them from there.
 PLAIN = (
-    *(pickle.PROTO, pickle.STOP, pickle.MARK, pickle.GLOBAL, pickle.BINPERSID),
-    *(pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE),
-    *(pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.LONG1, pickle.BINFLOAT),
-    *(pickle.BINUNICODE, pickle.SHORT_BINSTRING, pickle.EMPTY_LIST, pickle.EMPTY_DICT),
-    *(pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3),
-    *(pickle.BINPUT, pickle.LONG_BINPUT, pickle.BINGET, pickle.LONG_BINGET),
+    *(pickle.PROTO, pickle.STOP, pickle.MARK, pickle.GLOBAL, pickle.BINPERSID, pickle.NONE),
+    *(pickle.NEWTRUE, pickle.NEWFALSE, pickle.BININT, pickle.BININT1, pickle.BININT2),
+    *(pickle.LONG1, pickle.BINFLOAT, pickle.BINUNICODE, pickle.SHORT_BINSTRING),
+    *(pickle.EMPTY_LIST, pickle.EMPTY_DICT, pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1),
+    *(pickle.TUPLE2, pickle.TUPLE3, pickle.BINPUT, pickle.LONG_BINPUT, pickle.BINGET),
+    pickle.LONG_BINGET,
 )
-
 # A storage's name, elements and bytes of an element -> its bytes, `[N]` uint8.
 FindStorage = Callable[[str, int, int], Tensor]
 
 
 class Storage(NamedTuple):
-    """What tensors are cut from: `[N]` uint8, and the type of the elements."""
+    """What tensors are cut from: `[N]`, of its elements' type."""
 
     data: Tensor
-    dtype: torch.dtype
 
 
 class Bag(dict[Any, Any]):
@@ -80,33 +66,31 @@ class Bag(dict[Any, Any]):
 def read_pickle(file: IO[bytes], find_storage: FindStorage, size: int) -> Any:
     """The content of the pickle at the file's position: texts, numbers, containers, tensors.
 
-    file: of `MAX_PICKLE` bytes at most. find_storage: called once for each storage. size: bytes of
-    the whole file. Raises CheckpointError for what no checkpoint needs, and what broken bytes make
-    Python raise.
+    file: of `MAX_PICKLE` bytes at most. find_storage: called once for each storage. size: of the
+    whole file. Raises CheckpointError, or what broken bytes make Python raise.
     """
     content = _Reader(file, find_storage, size).load()
     level, seen = [content], set[int]()
     for _ in range(MAX_DEPTH):
-        containers = {id(v): v for v in level if isinstance(v, dict | list | tuple)}
-        new = [value for key, value in containers.items() if key not in seen]
-        seen |= containers.keys()
-        level = [item for v in new for item in (v.values() if isinstance(v, dict) else v)]
-    if level:
-        raise refuse(f"containers of more than {MAX_DEPTH} levels")
+        new = {id(v): v for v in level if isinstance(v, dict | list | tuple) and id(v) not in seen}
+        seen |= new.keys()
+        level = [item for v in new.values() for item in (v.values() if isinstance(v, dict) else v)]
+    allow(not level, f"containers of more than {MAX_DEPTH} levels")
     return content
 
 
-def refuse(found: str) -> CheckpointError:
-    """The error for a pickle that holds `found`."""
-    return CheckpointError(
-        f"Its pickle holds {found}, which no checkpoint needs and which can run code or fill the "
-        f"memory: {TO_SAFETENSORS} with the program that wrote it, or choose another file."
-    )
+def allow(known: bool, found: str) -> None:
+    """CheckpointError unless what was `found` in a pickle is known."""
+    if not known:
+        raise CheckpointError(
+            f"Its pickle holds {found}, which no checkpoint needs and which can run code or fill "
+            f"the memory: {TO_SAFETENSORS} with the program that wrote it, or choose another file."
+        )
 
 
 class _Instructions(dict[int, Callable[[Any], None]]):
     def __missing__(self, code: int) -> Any:
-        raise refuse(f"the instruction {shown(bytes([code]))}")
+        allow(False, f"the instruction {shown(bytes([code]))}")
 
 
 class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
@@ -120,9 +104,11 @@ class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
         self.find_storage, self.storages = find_storage, dict[str, Tensor]()
         self.storages_left, self.tensors_left = size, MAX_SHARING * size
         self.known = {
-            **STORAGES,
             **dict.fromkeys(OBJECTS, lambda *_arguments: Bag()),
             "collections OrderedDict": lambda: Bag(),
+            **{f"torch {k}": v for k, v in vars(torch).items() if isinstance(v, torch.dtype)},
+            **{f"torch {name}Storage": dtype for name, dtype in ELEMENTS},
+            "torch.storage UntypedStorage": torch.uint8,
             "torch._utils _rebuild_tensor": self.tensor,
             "torch._utils _rebuild_tensor_v2": self.tensor,
             # Of a type without a storage class, such as fp8.
@@ -132,65 +118,54 @@ class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
         }
 
     def find_class(self, module: str, name: str) -> Any:
-        dtype = getattr(torch, name, None) if module == "torch" else None
-        known = dtype if isinstance(dtype, torch.dtype) else self.known.get(f"{module} {name}")
-        if known is None:
-            raise refuse(shown(f"{module}.{name}"))
-        return known
+        allow(f"{module} {name}" in self.known, shown(f"{module}.{name}"))
+        return self.known[f"{module} {name}"]
 
     def persistent_load(self, pid: Any) -> Storage:
         """A storage is saved as ("storage", class, name, device, elements)."""
         kind, dtype, name, _device, size, *view = list(pid) if type(pid) is tuple else []
-        if (kind, type(name), type(size)) != ("storage", str, int) or size < 0 or any(view):
-            raise ValueError("a storage that PyTorch did not write")
+        written = (kind, type(dtype), type(name), type(size)) == ("storage", torch.dtype, str, int)
+        require(written and size >= 0 and not any(view), "a storage of another kind")
         if name not in self.storages:
             self.storages_left -= size * dtype.itemsize
-            if self.storages_left < 0:
-                raise ValueError("storages of more bytes than the file has")
+            require(self.storages_left >= 0, "storages of more bytes than the file has")
             self.storages[name] = self.find_storage(name, size, dtype.itemsize)
-        return Storage(self.storages[name], dtype)
+        return Storage(self.storages[name].view(dtype))
 
     def tensor(
         self, storage: Storage, offset: int, shape: Any, stride: Any, *_rest: Any, dtype: Any = None
     ) -> Tensor:
         """Arguments as `torch._utils._rebuild_tensor_v2` takes them."""
-        if not isinstance(storage, Storage) or len(shape) > MAX_DIMENSIONS:
-            raise ValueError("a tensor of impossible shape")
-        if not all(type(n) is int and 0 <= n < 2**63 for n in (offset, *shape, *stride)):
-            raise ValueError("a tensor of impossible sizes")
-        dtype = dtype or storage.dtype
-        last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
-        if prod(shape) and (last + 1) * dtype.itemsize > len(storage.data):
-            raise ValueError("a tensor that reaches beyond its data")
-        self.tensors_left -= prod(shape) * dtype.itemsize
-        if self.tensors_left < 0:
-            raise ValueError("tensors of more bytes than the file has")
-        return storage.data.view(dtype).as_strided(shape, stride, offset)
+        sizes = all(type(n) is int and 0 <= n < 2**63 for n in (offset, *shape, *stride))
+        fits = isinstance(storage, Storage) and sizes and len(shape) <= MAX_DIMENSIONS
+        require(fits, "a tensor of impossible shape")
+        data = storage.data.view(dtype or storage.data.dtype)
+        self.tensors_left -= prod(shape) * data.itemsize
+        require(self.tensors_left >= 0, "tensors of more bytes than the file has")
+        return data.as_strided(shape, stride, offset)  # which refuses what lies beyond the data
 
     def load_reduce(self) -> None:
         arguments, call = self.stack.pop(), self.stack.pop()
-        if not callable(call) or type(arguments) is not tuple:
-            raise refuse(f"a call of a {type(call).__name__}")
+        fits = callable(call) and type(arguments) is tuple
+        allow(fits, f"a call of a {type(call).__name__}")
         self.stack.append(call(*arguments))
 
     def load_build(self) -> None:
         self.stack.pop()
-        if not isinstance(self.stack[-1], Bag):
-            raise refuse(f"attributes of a {type(self.stack[-1]).__name__}")
+        found = self.stack[-1]
+        allow(isinstance(found, Bag), f"attributes of a {type(found).__name__}")
 
     def extend(self, items: list[Any]) -> None:
-        if type(self.stack[-1]) is not list:
-            raise ValueError("items of something that is not a list")
+        require(type(self.stack[-1]) is list, "items of something that is not a list")
         self.stack[-1].extend(items)
 
     def update(self, items: list[Any]) -> None:
-        if not isinstance(self.stack[-1], dict):
-            raise ValueError("items of something without keys")
+        require(isinstance(self.stack[-1], dict), "items of something without keys")
         for key, value in zip(items[::2], items[1::2], strict=True):
             number = type(key) is int and abs(key) <= MAX_KEY
             # Classes are keys of a trainer's callbacks.
-            if not number and not isinstance(key, str) and not callable(key):
-                raise refuse(f"a {type(key).__name__} as a key")
+            fits = number or isinstance(key, str) or callable(key)
+            allow(fits, f"a {type(key).__name__} as a key")
             self.stack[-1][key] = value
 
     dispatch = _Instructions(

@@ -1,44 +1,37 @@
 """Files that `torch.save` wrote: a zip archive, or a row of pickles before PyTorch 1.6.
 
 Both are taken apart here, from one open file. Tensors are mapped, not copied, where they lie at an
-address that their type can be read from. Source: `torch.serialization` for both formats.
+address that their type can be read from. Source: `torch.serialization`.
 """
 
 import io
 import mmap
 import struct
 import zipfile
-from collections.abc import Mapping
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import torch
 from torch import Tensor
 
 from ..shown import shown
-from .detect import CheckpointError
-from .pickles import MAX_PICKLE, TO_SAFETENSORS, read_pickle
+from .errors import TO_SAFETENSORS, CheckpointError, require
+from .pickles import MAX_PICKLE, read_pickle
 
 ZIP_MAGIC = b"PK\x03\x04"
 # The first pickle of the older format: protocol 2 and this number. The next ones: the format's
 # version, the machine, the content, the names of the storages.
 LEGACY_START = b"\x80\x02\x8a\x0a" + bytes.fromhex("6cfc9c46f9206aa85019") + b"."
-LEGACY_VERSION = 1001
-MAX_ZIP_VERSION = 10
+LEGACY_VERSION, MAX_ZIP_VERSION = 1001, 10
 # The largest type has 16 bytes; PyTorch aligns to 64.
 ALIGNMENT = 16
 
-_LOCAL_HEADER, _DIRECTORY_ENTRY, _END, _END_64 = 30, 46, 22, 22 + 56 + 20
+_LOCAL_HEADER, _DIRECTORY_ENTRY, _ENDS = 30, 46, (22, 22 + 56 + 20)
 # A checksum and sizes that follow a record's bytes.
 _DATA_DESCRIPTOR = 24
 
 
-class Place(NamedTuple):
-    """Bytes of a file."""
-
-    start: int
-    size: int
-
-
+# Bytes of a file: where they start, and how many there are.
+Place = tuple[int, int]
 # Storages whose bytes are still in the file, and where they start.
 Unread = list[tuple[Tensor, int]]
 
@@ -49,45 +42,48 @@ def read_archive(file: IO[bytes], size: int) -> tuple[Any, Unread]:
     Raises CheckpointError, or what broken bytes make Python raise.
     """
     places = record_places(file, size)
-    pickle = _find_pickle(places)
-    folder = pickle.removesuffix("data.pkl")
-    version = _read(file, places[f"{folder}version"], 16).strip()
-    if not version.isdigit() or int(version) > MAX_ZIP_VERSION:
-        raise ValueError(f"version {shown(version)}, expected up to {MAX_ZIP_VERSION}")
-    order = places.get(f"{folder}byteorder")
-    if order is not None and _read(file, order, 16) != b"little":
-        raise CheckpointError(
-            f"Its byte order is {shown(_read(file, order, 16))}, not little: {TO_SAFETENSORS}."
-        )
+    folder = _folder(places)
+
+    def record(name: str, most: int = 16) -> bytes:
+        start, length = places[folder + name]
+        file.seek(start)
+        return file.read(min(length, most))
+
+    version = record("version").strip()
+    require(version.isdigit() and int(version) <= MAX_ZIP_VERSION, f"version {shown(version)}")
+    _require_little(f"{folder}byteorder" not in places or record("byteorder") == b"little")
     mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     unread: Unread = []
 
     def find_storage(name: str, count: int, itemsize: int) -> Tensor:
         start, length = places[f"{folder}data/{name}"]
-        if length != count * itemsize:
-            raise ValueError(f"storage {shown(name)} has {length} bytes of {count * itemsize}")
+        require(length == count * itemsize, f"storage {shown(name)} has {length} bytes")
         if length and start % ALIGNMENT == 0:
             return torch.frombuffer(mapped, dtype=torch.uint8, count=length, offset=start)
-        data = torch.empty(length, dtype=torch.uint8)
-        unread.append((data, start))
-        return data
+        unread.append((torch.empty(length, dtype=torch.uint8), start))
+        return unread[-1][0]
 
-    listing = io.BytesIO(_read(file, places[pickle], MAX_PICKLE))
-    return read_pickle(listing, find_storage, size), unread
+    return read_pickle(io.BytesIO(record("data.pkl", MAX_PICKLE)), find_storage, size), unread
 
 
-def _find_pickle(records: Mapping[str, Place]) -> str:
-    if any("/code/" in f"/{name}" for name in records):
+def _folder(names: dict[str, Place]) -> str:
+    """Where the one pickle and its records lie."""
+    if any("/code/" in f"/{name}" for name in names):
         raise CheckpointError(
             "It is a TorchScript program, which is code: choose a file with a state dict."
         )
-    pickles = [name for name in records if name.rpartition("/")[2].casefold() == "data.pkl"]
+    pickles = [name for name in names if name.rpartition("/")[2].casefold() == "data.pkl"]
     if len(pickles) != 1 or not pickles[0].endswith("data.pkl"):
         raise CheckpointError(
             f"It is a zip archive that PyTorch did not write ({len(pickles)} data.pkl in it): "
             "unpack it, and choose the checkpoint inside."
         )
-    return pickles[0]
+    return pickles[0].removesuffix("data.pkl")
+
+
+def _require_little(little: object) -> None:
+    if little is not True:
+        raise CheckpointError(f"Its byte order is big-endian or unknown: {TO_SAFETENSORS}.")
 
 
 def record_places(file: IO[bytes], size: int, *, packed: bool = False) -> dict[str, Place]:
@@ -98,36 +94,29 @@ def record_places(file: IO[bytes], size: int, *, packed: bool = False) -> dict[s
     """
     archive = zipfile.ZipFile(file)
     records = sorted(archive.infolist(), key=lambda record: record.header_offset)
-    if len({record.filename.casefold() for record in records}) < len(records):
-        raise ValueError("a zip with doubled records")
+    require(len({r.filename.casefold() for r in records}) == len(records), "doubled records")
     places, reached, directory = {}, 0, 0
     for record in records:
-        stored = record.compress_type == zipfile.ZIP_STORED
-        plain = packed or (stored and record.file_size == record.compress_size)
-        if record.flag_bits & 1 or not plain:
-            raise ValueError(f"{shown(record.filename)} is packed, which PyTorch never does")
         name = record.orig_filename.encode("utf-8" if record.flag_bits & 0x800 else "cp437")
+        stored = (record.compress_type, record.file_size) == (0, record.compress_size)
+        plain = (stored or packed) and not record.flag_bits & 1
+        require(plain, f"{shown(record.filename)} is packed, which PyTorch never does")
         file.seek(record.header_offset)
-        header = file.read(_LOCAL_HEADER)
-        length, extra = struct.unpack("<HH", header[26:])
-        found = header.startswith(ZIP_MAGIC) and file.read(length) == name
+        magic, length, extra = struct.unpack("<4s22xHH", file.read(_LOCAL_HEADER))
         # One after the other from the file's start.
-        if not found or not 0 <= record.header_offset - reached <= _DATA_DESCRIPTOR:
-            raise ValueError(f"{shown(record.filename)} is not where its directory says")
+        near = 0 <= record.header_offset - reached <= _DATA_DESCRIPTOR
+        found = near and magic == ZIP_MAGIC and file.read(length) == name
+        require(found, f"{shown(record.filename)} is not where its directory says")
         start = record.header_offset + _LOCAL_HEADER + length + extra
-        places[record.filename] = Place(start, record.compress_size)
+        places[record.filename] = start, record.compress_size
         reached = start + record.compress_size
         directory += _DIRECTORY_ENTRY + len(name) + len(record.extra) + len(record.comment)
     # One directory, directly after the records and up to the end.
-    after = size - archive.start_dir - directory
-    if not 0 <= archive.start_dir - reached <= _DATA_DESCRIPTOR or after not in (_END, _END_64):
-        raise ValueError("it has other bytes than its directory lists")
+    near = 0 <= archive.start_dir - reached <= _DATA_DESCRIPTOR
+    require(
+        near and size - archive.start_dir - directory in _ENDS, "bytes that its directory lacks"
+    )
     return places
-
-
-def _read(file: IO[bytes], place: Place, most: int) -> bytes:
-    file.seek(place.start)
-    return file.read(min(place.size, most))
 
 
 def read_legacy(file: IO[bytes], size: int) -> tuple[Any, Unread]:
@@ -140,29 +129,18 @@ def read_legacy(file: IO[bytes], size: int) -> tuple[Any, Unread]:
 
     file.seek(0)
     stream = io.BytesIO(file.read(MAX_PICKLE))
-    _magic, version, machine, value, names = (
+    _, version, machine, content, names = (
         read_pickle(stream, find_storage, size) for _ in range(5)
     )
-    if version != LEGACY_VERSION:
-        raise ValueError(f"version {shown(version)}, expected {LEGACY_VERSION}")
-    if machine["little_endian"] is not True:
-        raise CheckpointError(f"It was written on a big-endian machine: {TO_SAFETENSORS}.")
-    if set(names) != made.keys():
-        raise ValueError("its storages are not those of its tensors")
-    unread, at = [], stream.tell()
+    require(version == LEGACY_VERSION, f"version {shown(version)}")
+    _require_little(machine["little_endian"])
+    require(set(names) == made.keys(), "its storages are not those of its tensors")
+    unread, start = [], stream.tell()
     for name in names:
         data, count = made[name]
-        file.seek(at)
-        if file.read(8) != struct.pack("<q", count):
-            raise ValueError(f"storage {shown(name)} is not of {count} numbers")
-        unread.append((data, at + 8))
-        at += 8 + len(data)
-    return value, unread
-
-
-def read_rest(file: IO[bytes], unread: Unread) -> None:
-    """Fills the storages that are not mapped."""
-    for data, start in unread:
         file.seek(start)
-        if file.readinto(memoryview(data.numpy())) != len(data):  # type: ignore[attr-defined]
-            raise EOFError("the file became shorter")
+        counted = file.read(8) == struct.pack("<q", count)
+        require(counted, f"storage {shown(name)} is not of {count} numbers")
+        unread.append((data, start + 8))
+        start += 8 + len(data)
+    return content, unread

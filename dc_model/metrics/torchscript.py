@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from ..checkpoint.detect import CheckpointError
-from ..checkpoint.inspect import naming, readable
+from ..checkpoint.errors import CheckpointError, naming, readable
+from ..checkpoint.inspect import open_file
 from ..checkpoint.torch_file import record_places
 from ..shown import shown
 
@@ -63,7 +63,7 @@ def scripted(path: Path) -> Iterator[None]:
 
 def inspect_script(path: Path) -> None:
     """ScriptError unless the file is a TorchScript archive of allowed operators and sizes."""
-    with scripted(path), path.open("rb") as file:
+    with scripted(path), open_file(path) as file:
         if not zipfile.is_zipfile(file):
             raise ScriptError(
                 "It is not a TorchScript file; choose what torch.jit.save wrote, such as "

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..checkpoint.detect import CheckpointError
-from ..checkpoint.inspect import naming, read_checkpoint
+from ..checkpoint.errors import CheckpointError, naming
+from ..checkpoint.inspect import read_checkpoint
 from ..checkpoint.layout import FLOATING
 
 _EXPECTATION = "Expectation_X0"

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint.detect import CheckpointError, encoder_levels
+from ..checkpoint.detect import encoder_levels
+from ..checkpoint.errors import CheckpointError
 from ..frames import fold_frames, frame_indices
 from ..unet.attention import Conditions
 from ..unet.blocks import ResBlock

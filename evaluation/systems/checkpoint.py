@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dc_model.checkpoint.layout import CheckpointError
+from dc_model.checkpoint.errors import CheckpointError
 from dc_model.frames import fold_frames, unfold_frames
 from training.config import Amount, ConfigError, Count, VariantName
 

@@ -23,7 +23,8 @@ import folder_paths
 import torch
 from torch import nn
 
-from ...dc_model.checkpoint.detect import CheckpointError, count_heads, fitting
+from ...dc_model.checkpoint.detect import count_heads
+from ...dc_model.checkpoint.errors import CheckpointError, fitting
 from ...dc_model.checkpoint.layout import StateDict, shapes
 from ...dc_model.projection import Resampler, detect_projection_arch
 from ...dc_model.shown import shown

@@ -3,9 +3,9 @@
 import comfy.utils
 from torch import Tensor
 
-from ...dc_model.checkpoint.inspect import FileContent
+from ...dc_model.checkpoint.inspect import Check, FileContent
 from ...dc_model.checkpoint.inspect import read_checkpoint as read
-from ...dc_model.checkpoint.layout import StateDict, refuse_foreign
+from ...dc_model.checkpoint.layout import refuse_foreign
 
 
 def _host_load(path: str) -> dict[str, Tensor]:
@@ -13,11 +13,6 @@ def _host_load(path: str) -> dict[str, Tensor]:
     return comfy.utils.load_torch_file(path, safe_load=True)
 
 
-def read_checkpoint(path: str) -> FileContent:
-    """A file of this family; CheckpointError for any other, before a tensor is read."""
-    return read(path, check=refuse_foreign, load=_host_load)
-
-
-def read_tensors(path: str) -> StateDict:
-    """The tensors of any file."""
-    return read(path, load=_host_load).tensors
+def read_checkpoint(path: str, check: Check | None = refuse_foreign) -> FileContent:
+    """A file of this family, or one that `check` lets pass; CheckpointError for any other."""
+    return read(path, check=check, load=_host_load)

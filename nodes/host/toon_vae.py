@@ -16,7 +16,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from ...dc_model.checkpoint.detect import CheckpointError
+from ...dc_model.checkpoint.errors import CheckpointError
 from ...dc_model.checkpoint.layout import StateDict, shapes
 from ...dc_model.shown import shown
 from ...dc_model.toon.dual_reference_vae import (

@@ -13,7 +13,7 @@ from tiny_checkpoint import UNET_PROJECTOR_VAE, state_dict, write
 from torch import Tensor
 
 from dc_model import vdg
-from dc_model.checkpoint.detect import CheckpointError
+from dc_model.checkpoint.errors import CheckpointError
 from dc_model.pipeline import Pipeline, Settings, load
 from dc_model.variants import VARIANTS
 

@@ -4,12 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from dc_model.checkpoint.detect import (
-    CheckpointError,
-    check_channels,
-    detect_variant,
-    read_metadata,
-)
+from dc_model.checkpoint.detect import check_channels, detect_variant, read_metadata
+from dc_model.checkpoint.errors import CheckpointError
 from dc_model.checkpoint.layout import refuse_foreign, shapes
 from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import VARIANTS, Evidence

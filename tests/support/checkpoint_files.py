@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from memory import peak_memory, reset_peak_memory
 
-from dc_model.checkpoint.detect import CheckpointError
+from dc_model.checkpoint.errors import CheckpointError
 from dc_model.checkpoint.inspect import read_checkpoint
 
 # Headers and listings are a few kilobytes here; a reader that believes a claim takes gigabytes.

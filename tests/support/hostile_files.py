@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from memory import peak_memory, reset_peak_memory
 
-from dc_model.checkpoint.detect import CheckpointError
-from dc_model.checkpoint.inspect import naming, read_checkpoint
+from dc_model.checkpoint.errors import CheckpointError, naming
+from dc_model.checkpoint.inspect import read_checkpoint
 from dc_model.checkpoint.layout import refuse_foreign, split_checkpoint
 from dc_model.metrics.torchscript import ScriptError, inspect_script
 from dc_model.sampling.analytic_init import read_analytic_init

@@ -10,7 +10,7 @@ import pytest
 import torch
 from checkpoint_files import read_or_refuse, refused, rewritten
 
-from dc_model.checkpoint.detect import CheckpointError
+from dc_model.checkpoint.errors import CheckpointError
 from dc_model.checkpoint.pickles import read_pickle
 
 # One file's GLOBALs as pickles write them.

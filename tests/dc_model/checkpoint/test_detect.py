@@ -7,12 +7,12 @@ import torch
 
 from dc_model.checkpoint.detect import (
     METADATA_KEY,
-    CheckpointError,
     Evidence,
     detect_unet_arch,
     detect_variant,
     read_metadata,
 )
+from dc_model.checkpoint.errors import CheckpointError
 from dc_model.checkpoint.layout import UNET_PREFIX, shapes, split_checkpoint
 from dc_model.variants import VARIANTS
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from manifests import FULL_MANIFESTS
 
-from dc_model.checkpoint.detect import CheckpointError
-from dc_model.checkpoint.foreign import FOREIGN_FAMILIES, FORKS
+from dc_model.checkpoint.errors import CheckpointError
+from dc_model.checkpoint.foreign import FOREIGN_FAMILIES, FORKS, UNKNOWN_FORK
 from dc_model.checkpoint.layout import UNET_PREFIX, refuse_foreign, split_checkpoint
 
 
@@ -133,6 +133,7 @@ def test_the_sketch_controlnet_is_told_from_others(load_manifest):
         ("input_blocks.1.1.proj_in.scale_weight", "quantized"),
         ("input_blocks.1.1.proj_in.lora_A.default.weight", "LoRA"),
         ("something_new.weight", "unknown fork"),
+        ("a_name_without_a_dot", "unknown fork"),
     ],
 )
 def test_forks_with_more_parts_are_named_not_half_loaded(ours, extra, kind):
@@ -140,7 +141,7 @@ def test_forks_with_more_parts_are_named_not_half_loaded(ours, extra, kind):
         refuse_foreign({**ours, UNET_PREFIX + extra: (4,)})
     assert kind in str(error.value)
     assert extra in str(error.value)
-    assert any(f.advice in str(error.value) for f in FORKS)
+    assert any(f.advice in str(error.value) for f in (*FORKS, UNKNOWN_FORK))
 
 
 def test_a_fork_with_other_inputs(ours):

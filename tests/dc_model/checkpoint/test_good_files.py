@@ -13,7 +13,7 @@ from memory import peak_memory, reset_peak_memory
 from safetensors.torch import save, save_file
 from torch import Tensor
 
-from dc_model.checkpoint.detect import CheckpointError
+from dc_model.checkpoint.errors import CheckpointError
 from dc_model.checkpoint.inspect import find_format, read_checkpoint
 
 TYPES = (

@@ -1,15 +1,18 @@
 """Whole files are read; cut, flipped and renamed ones end in one sentence."""
 
+import os
 import pickle
 from pathlib import Path
 
 import pytest
 import torch
 from checkpoint_files import SUFFIX, TENSORS, read_or_refuse, refused
+from safetensors.torch import save_file
 
-from dc_model.checkpoint.detect import CheckpointError
+from dc_model.checkpoint.errors import CheckpointError
 from dc_model.checkpoint.inspect import find_format, read_checkpoint
 from dc_model.checkpoint.layout import shapes
+from dc_model.metrics.torchscript import ScriptError, inspect_script
 
 
 @pytest.mark.parametrize("form", list(SUFFIX))
@@ -85,6 +88,15 @@ RENAMED = {
     "json": (b'{"error": "gated repository"}', "text file"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
     "gguf": (b"GGUF\x03\x00\x00\x00" + bytes(64), "GGUF"),
+    "an error in XML": (b"<Error><Code>AccessDenied</Code></Error>", "web page"),
+    "a body alone": (b"<body>Forbidden</body>", "web page"),
+    "an index": (b'{"weight_map": {"a": "model-00001-of-2.safetensors"}}', "in one part"),
+    "tar of old PyTorch": (b"sys_info".ljust(257, b"\0") + b"ustar" + bytes(250), "before 0.4"),
+    "xz": (b"\xfd7zXZ\0" + bytes(64), "unpack it"),
+    "zstd": (b"\x28\xb5\x2f\xfd" + bytes(64), "unpack it"),
+    "bzip2": (b"BZh91AY&SY" + bytes(64), "unpack it"),
+    "webp": (b"RIFF\x10\0\0\0WEBP" + bytes(64), "picture"),
+    "mp4": (b"\0\0\0\x20ftypisom" + bytes(64), "video"),
     "gzip": (b"\x1f\x8b\x08" + bytes(64), "gzip"),
     "7z": (b"7z\xbc\xaf\x27\x1c" + bytes(64), "7z"),
     "rar": (b"Rar!\x1a\x07" + bytes(64), "RAR"),
@@ -106,6 +118,30 @@ def test_other_files_are_named(name: str, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"model{suffix}"
     path.write_bytes(data)
     assert fragment in refused(path)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
+def test_pipes_folders_and_loops_of_links_are_refused_at_once(suffix: str, tmp_path: Path) -> None:
+    """A pipe would wait for its writer without end."""
+    pipe, folder, link = (tmp_path / f"{name}{suffix}" for name in ("pipe", "folder", "link"))
+    folder.mkdir()
+    assert "It is a folder" in refused(folder)
+    link.symlink_to(link)
+    assert "cannot be read" in refused(link)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(pipe)
+        assert "a pipe" in refused(pipe)
+        with pytest.raises(ScriptError, match="a pipe"):
+            inspect_script(pipe)
+
+
+def test_a_file_that_is_replaced_between_check_and_load(
+    whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(whole["safetensors"])
+    with pytest.raises(CheckpointError, match="the file changed"):
+        read_checkpoint(path, check=lambda _: save_file({"other": torch.ones(2)}, path))
 
 
 @pytest.mark.parametrize("form", list(SUFFIX))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from checkpoint_files import read_or_refuse, refused, rewritten, safetensors
 
-from dc_model.checkpoint.detect import CheckpointError
+from dc_model.checkpoint.errors import CheckpointError
 from dc_model.checkpoint.inspect import read_checkpoint
 from dc_model.checkpoint.layout import refuse_foreign
 from dc_model.checkpoint.pickles import MAX_PICKLE
@@ -140,7 +140,7 @@ def test_records_behind_the_end_are_refused(whole: dict[str, bytes], tmp_path: P
     size = (2**31).to_bytes(4, "little")
     data[last + 20 : last + 28] = size + size
     path.write_bytes(data)
-    assert "other bytes than its directory lists" in refused(path)
+    assert "bytes that its directory lacks" in refused(path)
 
 
 # -- headers ---------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from checkpoint_files import SUFFIX, read_or_refuse, rewritten, safetensors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dc_model.checkpoint.detect import CheckpointError
+from dc_model.checkpoint.errors import CheckpointError
 from dc_model.checkpoint.layout import refuse_foreign
 
 FUZZ = settings(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from checkpoint_files import entry, refused, safetensors
 
-from dc_model.checkpoint.detect import CheckpointError
+from dc_model.checkpoint.errors import CheckpointError
 from dc_model.checkpoint.inspect import read_checkpoint
 from dc_model.checkpoint.layout import refuse_foreign, split_checkpoint
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dc_model.checkpoint.detect import CheckpointError, detect_variant
+from dc_model.checkpoint.detect import detect_variant
+from dc_model.checkpoint.errors import CheckpointError
 from dc_model.checkpoint.layout import (
     DEEPSPEED_PREFIX,
     FLOATING,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dc_model.checkpoint.detect import CheckpointError
+from dc_model.checkpoint.errors import CheckpointError
 from dc_model.checkpoint.layout import shapes
 from dc_model.toon.sketch_controlnet import (
     SketchControlArch,
