@@ -116,6 +116,7 @@ def _first_frame(prompted: list[Record]) -> list[Figure | None]:
 def _object(prompted: list[Record]) -> list[Figure | None]:
     kept = [[name == r["colour"] for name in r["colours"]] for r in prompted]
     drift = [r["drift"] for r in prompted if r["drift"] is not None]
+    outlines = [r["outline"] for r in prompted if r["outline"] is not None]
     shapes = [
         share(
             f"shape recognised, {place} frame",
@@ -131,6 +132,7 @@ def _object(prompted: list[Record]) -> list[Figure | None]:
         mean("colour's drift over the clip", drift, "of 1"),
         share(f"drift of at most {STEADY}", [d <= STEADY for d in drift]),
         *shapes,
+        mean("outline's overlap with the true shape (IoU)", outlines, "of 1", 0.90),
         mean("ground's distance to the picture's", [r["ground"] for r in prompted], "of 1"),
         share("nothing else comes up", [r["stray"] <= STRAY for r in prompted]),
     ]

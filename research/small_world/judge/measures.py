@@ -1,11 +1,12 @@
 """What is measured on one video, as plain values for JSON; true clips are measured alike."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..world.render import object_mask
-from ..world.scenes import COLOURS, DIRECTIONS, NUM_FRAMES, Scene
+from ..world.scenes import COLOURS, DIRECTIONS, NUM_FRAMES, SIZE, Scene
 from .pairs import Job, is_near_middle
 from .shapes import VISIBLE, ShapeClassifier, shapes_of, visible_share
 from .tracker import Trail, change, follow, motion_of
@@ -49,6 +50,7 @@ def measure(job: Job, video: np.ndarray, alone: np.ndarray, classifier: ShapeCla
             "ground": float(trail.ground.mean()),
             "stray": float(trail.stray.max() / follow(pictures[0][None], pictures[0]).area[0]),
             "shapes": _shapes(video, scene, classifier),
+            "outline": _outline(trail, scene),
         }
     return record
 
@@ -111,6 +113,27 @@ def _shapes(video: np.ndarray, scene: Scene, classifier: ShapeClassifier) -> dic
         place: name if visible_share(scene, number / last) >= VISIBLE else None
         for (place, number), name in zip(numbers.items(), names, strict=True)
     }
+
+
+def _outline(trail: Trail, scene: Scene) -> float | None:
+    """Mean IoU of the object and the true shape of its centre and area; None if never whole."""
+    still = replace(scene, x=SIZE / 2, y=SIZE / 2)
+    centre, area = _placed(object_mask(still, 0.0))
+    overlaps = []
+    for frame in trail.seen[~trail.on_border[trail.seen].any(axis=1)]:
+        mask = trail.masks[frame]
+        found, large = _placed(mask)
+        zoom = (large / area) ** 0.5
+        x, y = found - (centre - SIZE / 2) * zoom
+        true = object_mask(replace(still, x=x, y=y, radius=scene.radius * zoom), 0.0) > 0.5
+        overlaps.append((mask & true).sum() / (mask | true).sum())
+    return float(np.mean(overlaps)) if overlaps else None
+
+
+def _placed(mask: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre of gravity (x, y) and area of a mask, in pixels."""
+    axis, area = np.arange(SIZE) + 0.5, float(mask.sum())
+    return np.array([(mask.sum(axis=0) * axis).sum(), (mask.sum(axis=1) * axis).sum()]) / area, area
 
 
 def _closing(video: np.ndarray, trail: Trail) -> dict[str, float]:

@@ -68,5 +68,6 @@ def _goal(figure: dict[str, Any]) -> str:
     if figure["goal"] is None:
         return ""
     sign = "≤" if figure["at_most"] else "≥"
-    goal = f"{100 * figure['goal']:g} %" if figure["unit"] == "%" else f"{figure['goal']:g} dB"
+    units = {"%": f"{100 * figure['goal']:g} %", "dB": f"{figure['goal']:g} dB"}
+    goal = units.get(figure["unit"], f"{figure['goal']:g}")
     return f"{sign} {goal} ({'reached' if figure['reached'] else 'not reached'})"

@@ -24,11 +24,12 @@ _NEIGHBOURS = np.ones((3, 3), dtype=bool)
 class Trail:
     """The object per frame, NaN where there is none, and what is beside it.
 
-    edges: left, right, top, bottom in pixels. on_border: those that lie on the picture's border.
-    area: in pixels. colour: median RGB in [0, 1]. stray: pixels that are neither object nor ground.
+    masks: its pixels. edges: left, right, top, bottom in pixels. on_border: those that lie on the
+    picture's border. area: in pixels. colour: median RGB in [0, 1]. stray: pixels that are neither object nor ground.
     ground: mean distance of the rest to the picture's ground, per channel.
     """
 
+    masks: np.ndarray  # [T, H, W]
     edges: np.ndarray  # [T, 4]
     on_border: np.ndarray  # [T, 4]
     area: np.ndarray  # [T]
@@ -95,6 +96,7 @@ def follow(video: np.ndarray, picture: np.ndarray) -> Trail:
         masks.append(piece)
     beside = [np.logical_not(ndimage.binary_dilation(m, iterations=3)) for m in masks]
     return Trail(
+        masks=np.stack(masks),
         edges=np.stack([_edges(m) for m in masks]),
         on_border=np.stack(
             [[m[:, 0].any(), m[:, -1].any(), m[0].any(), m[-1].any()] for m in masks]

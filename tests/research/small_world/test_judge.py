@@ -134,6 +134,7 @@ def test_a_true_clip_has_nothing_to_blame(classifier):
     assert found["ground"] < 0.005 and found["stray"] == 0
     assert found["shapes"]["first"] == job.scene.shape
     assert found["first"]["psnr"] == 100 and found["first"]["vae"] == 100
+    assert found["outline"] > 0.95
     json.dumps(found)
 
 
@@ -155,6 +156,15 @@ def test_faults_are_found(classifier):
     assert (right["prompted"], right["seen"]) == ("left", "right")
     assert right["first"]["psnr"] < 25 < right["first"]["vae"]
     assert right["first"]["box_psnr"] < right["first"]["psnr"]
+
+
+def test_an_outline_is_that_of_the_shape_wherever_it_is(classifier):
+    scene = replace(held_out(1)[0], shape="cross", motion="grow", x=32.0, y=32.0, radius=10.0)
+    job = Job("prompted-000", "animate_image", scene, 0)
+    assert record(job, true_clip(job), classifier)["outline"] > 0.95
+    for other, at_most in (("square", 0.8), ("circle", 0.75)):
+        clip = true_clip(replace(job, scene=replace(scene, shape=other)))
+        assert record(job, clip, classifier)["outline"] < at_most
 
 
 def test_psnr_by_value():
