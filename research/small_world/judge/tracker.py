@@ -25,8 +25,8 @@ class Trail:
     """The object per frame, NaN where there is none, and what is beside it.
 
     masks: its pixels. edges: left, right, top, bottom in pixels. on_border: those that lie on the
-    picture's border. area: in pixels. colour: median RGB in [0, 1]. stray: pixels that are neither object nor ground.
-    ground: mean distance of the rest to the picture's ground, per channel.
+    picture's border. area: in pixels. colour: median RGB in [0, 1]. stray: pixels that are neither
+    object nor ground. ground: mean distance of the rest to the picture's ground, per channel.
     """
 
     masks: np.ndarray  # [T, H, W]
