@@ -117,7 +117,8 @@ def count_unet(
 ) -> Cost:
     """Cost of one call of the U-Net; size: latent (h, w)."""
     with torch.device("meta"):
-        unet = DynamiCrafterUNet(arch, attention=fused_attention, dtype=dtype).eval()
+        unet = DynamiCrafterUNet(arch, attention=fused_attention, dtype=dtype)
+        unet.eval().requires_grad_(False)  # products whose weights learn are laid out otherwise
         inputs = {
             "x": torch.empty(videos, arch.in_channels, frames, *size, dtype=dtype),
             "timesteps": torch.empty(videos),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,7 +29,8 @@ class FeedForward(nn.Module):
 
         def forward(self, x: Tensor) -> Tensor:
             a, gate = self.proj(x).chunk(2, dim=-1)
-            return a * F.gelu(gate)
+            gate = F.gelu(gate)
+            return a * gate if torch.is_grad_enabled() else gate.mul_(a)  # without a third tensor
 
     def __init__(
         self, dim: int, *, dropout: float, operations: Operations, dtype=None, device=None
@@ -224,7 +226,8 @@ class TemporalTransformer(nn.Module):
         h = self.norm(x)
         batch, _, _, height, width = h.shape
         h = h.permute(0, 3, 4, 2, 1).flatten(0, 2)  # [B*H*W, T, C]
-        h = self.proj_in(h) if self.use_linear else self._conv(self.proj_in, h)
+        # Of one video `h` is a view, which a linear layer would take as many small products.
+        h = self.proj_in(h.contiguous()) if self.use_linear else self._conv(self.proj_in, h)
         for block in self.transformer_blocks:
             h = block(h, conditions.options)
         h = self.proj_out(h) if self.use_linear else self._conv(self.proj_out, h)

@@ -22,7 +22,7 @@ pytestmark = [
 
 MIB = 2**20
 # What `DynamiCrafterConfig.memory_usage_factor` is, and the host's unit for it.
-FACTOR = 1.15
+FACTOR = 0.92
 DTYPES = ["fp32", "fp16", "bf16", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"]
 # Relative errors of one step to fp32's, by bits of the mantissa.
 TOLERANCES = {"fp32": 1e-3, "fp16": 0.02, "bf16": 0.1}
@@ -105,7 +105,7 @@ def test_streaming_keeps_the_weights_off_the_card(streamed: Runs, loaded: Runs) 
 def test_activations_stay_below_what_the_host_reckons_with(
     variant: str, dtype: torch.dtype
 ) -> None:
-    """At real size; by counting they take 0.96 of the unit that the factor multiplies."""
+    """At real size; by counting they take 0.77 of the unit that the factor multiplies."""
     arch, (height, width) = UNetArch(), (side // 8 for side in VARIANTS[variant].size)
     with torch.device("cuda"), torch.inference_mode():
         network = DynamiCrafterUNet(arch, dtype=dtype).eval()

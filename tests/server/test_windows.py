@@ -258,7 +258,7 @@ def test_windows_hold_the_memory_of_64_frames(root: Path, size: tuple[int, int])
     counting = _load_module(root / "benchmarks" / "count_memory.py")
     # Whole videos that sampling keeps beside the network: state, noise, predictions, windows'
     # sums, concatenated latents; fp32, counted generously.
-    whole_videos, bytes_per_value = 32, 4
+    whole_videos, bytes_per_value = 28, 4
 
     def peak(network_frames: int, video_frames: int) -> float:
         arch = counting.UNetArch()
