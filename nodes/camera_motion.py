@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..dc_model.motion.camera import MOVES, camera_path, move_camera, written_path
-from .checks import InputError, require_count
+from .checks import require_count, require_proportions
 from .door import checked
 from .drag_motion import fitted_picture, length_input
 from .host.pictures import fit_pictures
@@ -46,13 +46,7 @@ def film(
 def _fitted_depth(depth: Tensor, image: Tensor, width: int, height: int) -> Tensor:
     """Nearness `[height, width]` in [0, 1]."""
     require_count(depth.shape[0], (1,), "depth pictures", "connect one")
-    shape, wanted = depth.shape[1:3], image.shape[1:3]
-    # Depth models round sizes; another aspect ratio is another picture.
-    if abs(shape[1] * wanted[0] - shape[0] * wanted[1]) > 0.05 * shape[1] * wanted[0]:
-        raise InputError(
-            f"The depth picture has {shape[1]} x {shape[0]} pixels, the image {wanted[1]} x "
-            f"{wanted[0]}; make it from this image."
-        )
+    require_proportions(depth.shape[1:3], image.shape[1:3], "The depth picture", "the image")
     grey = depth.mean(dim=-1)[:, None]  # [1, 1, H, W]
     return fit_pictures(grey, height, width, "crop")[0, 0].clamp(0, 1)
 

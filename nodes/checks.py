@@ -5,7 +5,7 @@ run silently, so every node checks its inputs and results.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import comfy.model_management
@@ -71,6 +71,18 @@ def require_count(found: int, allowed: tuple[int, ...], what: str, remedy: str) 
     if found not in allowed:
         choices = " or ".join(str(n) for n in sorted(set(allowed)))
         raise InputError(f"{found} {what}; expected {choices}: {remedy}.")
+
+
+def require_proportions(found: Sequence[int], wanted: Sequence[int], what: str, whose: str) -> None:
+    """InputError unless a picture (height, width) has the proportions of another, within 5 %.
+
+    Models round sizes; other proportions are another picture.
+    """
+    if abs(found[1] * wanted[0] - found[0] * wanted[1]) > 0.05 * found[1] * wanted[0]:
+        raise InputError(
+            f"{what} has {found[1]} x {found[0]} pixels, {whose} {wanted[1]} x {wanted[0]}; make "
+            "both of one picture."
+        )
 
 
 def require_text_width(conditioning: Conditioning, width: int) -> None:

@@ -80,8 +80,7 @@ def _conditioning(value: object, entry: Input) -> object:
 
 
 def _model(value: object, entry: Input) -> object:
-    del entry
-    require_model(value)
+    require_model(value, "The model" if entry.id == "model" else entry.id)
     return value
 
 

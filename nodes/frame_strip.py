@@ -4,7 +4,6 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..dc_model.video.frame_strip import frame_strip
-from .checks import InputError
 from .door import checked
 from .inputs import CATEGORY
 from .metrics import to_videos
@@ -69,14 +68,11 @@ class FrameStrip(io.ComfyNode):
 def make_strip(images: Tensor, num_frames: int, columns: int, height: int, labels: str) -> Tensor:
     """Frames `[N*T, H, W, C]` as one picture `[1, H', W', 3]`. num_frames: T, or 0 for all.
 
-    Raises InputError for a part of a video, or more labels than videos.
+    Raises InputError for a part of a video, ValueError for more labels than videos and for a
+    picture that is too large.
     """
     videos = to_videos(images[..., :3], num_frames or len(images), "images")
-    lines = labels.rstrip().splitlines()
-    try:
-        return frame_strip(videos, columns, height, lines).movedim(0, -1)[None]
-    except ValueError as error:
-        raise InputError(f"labels: {error}") from error
+    return frame_strip(videos, columns, height, labels.rstrip().splitlines()).movedim(0, -1)[None]
 
 
 NODES = [FrameStrip]

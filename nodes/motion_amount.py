@@ -8,6 +8,7 @@ from typing import NamedTuple
 from comfy_api.latest import io
 
 from ..dc_model.motion.dial import MEANS, amount
+from .checks import InputError
 from .door import checked
 from .host.guider import require_model
 from .host.protocols import Model
@@ -24,9 +25,17 @@ class Dialled(NamedTuple):
 
 
 def dial(model: Model, motion: float, means: str) -> Dialled:
-    """What a MODEL's `motion`, -1 to 1, comes to; at 0 the model is the given one."""
-    found = amount(require_model(model).variant, motion, means)
-    scaled = model if found.middle == 1 else scale_gates(model, 1.0, found.middle, "")
+    """What a MODEL's `motion`, -1 to 1, comes to; at 0 the model is the given one.
+
+    Raises InputError where the model lacks the one thing that `means` sets.
+    """
+    inner = require_model(model)
+    found, arch = amount(inner.variant, motion, means), inner.arch
+    has = {"lambda": arch.image_cross_attention, "speed": arch.speed_condition}
+    if motion != 0 and not has.get(means, True):
+        raise InputError(f"This model has no {means}; choose all, which sets what it has.")
+    turns = found.middle != 1 and has["lambda"]
+    scaled = scale_gates(model, 1.0, found.middle, "") if turns else model
     return Dialled(scaled, found.speed, found.start_timestep)
 
 

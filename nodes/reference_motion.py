@@ -5,13 +5,15 @@ Source: docs/motion.md#two-clocks; Time-to-Move (arXiv 2511.08633).
 
 from typing import Any
 
+import comfy.model_management
+import torch
 import torch.nn.functional as F
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..dc_model.motion.clocks import ALL, Clocks
 from ..dc_model.motion.warp import grown
-from .checks import require_count, require_multiple_of_8
+from .checks import InputError, require_count, require_multiple_of_8, require_proportions
 from .door import checked
 from .host import keys
 from .host.followed_reference import Followed
@@ -43,22 +45,32 @@ def follow(
     for masks in (mask, may_move):
         if masks is not None and frames > 1:
             require_count(masks.shape[0], (1, frames), "masks", remedy)
+        if masks is not None:
+            require_proportions(masks.shape[1:], (height, width), "A mask", "the reference")
     if frames == 1:
         clocks = Clocks(ALL, ALL, clocks.strength)
     moved = reference.new_ones(1, height, width) if mask is None else mask
     free = None if may_move is None else softened(may_move, soft_border)
+    if free is not None and not bool(free.any()):
+        raise InputError(
+            f"With a soft border of {soft_border} pixels, may_move lets nothing move; paint it "
+            "white where the video may change, lower soft_border, or disconnect it."
+        )
     latents = Encoder(vae, height, width)(reference)
     return with_transformer_option(model, keys.REFERENCE, Followed(latents, moved, free, clocks))
 
 
 def softened(masks: Tensor, border: int) -> Tensor:
     """Masks `[K, H, W]` that rise over `border` pixels from their outline to the inside."""
-    if border == 0:
-        return masks
     half = border // 2
-    inner = grown(masks, half - border)
-    padded = F.pad(inner[:, None], (half,) * 4, mode="replicate")
-    return F.avg_pool2d(padded, 2 * half + 1, stride=1)[:, 0]
+    size, made = 2 * half + 1, []
+    for mask in masks.split(1):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        padded = F.pad(grown(mask, half - border), (half,) * 4, mode="replicate")
+        # Rows, then columns: the square of both costs as much as its side.
+        rows = F.avg_pool2d(padded, (size, 1), stride=1)
+        made.append(F.avg_pool2d(rows, (1, size), stride=1))
+    return torch.cat(made)
 
 
 class ReferenceMotion(io.ComfyNode):

@@ -128,6 +128,8 @@ def _parallax(picture: Tensor, depth: Tensor, orbit: float) -> tuple[Tensor, Ten
     winner = torch.full((height, width), -1, dtype=torch.long, device=picture.device)
     winner.scatter_reduce_(1, target.clamp(0, width - 1), key, "amax")
     known = (winner >= 0).to(picture)
+    if not bool(known.any()):
+        return picture, known
     column = winner.clamp(min=0) % width
     seen = picture.gather(2, column.expand(channels, height, width))
     # Cracks of a pixel, where a slope is stretched, are not holes.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .path import middle
+from .path import SEEN, middle
 from .warp import fill, grown, place
 
 # Scales that a path may ask for.
@@ -39,7 +39,7 @@ def drag(
         )
     home = middle(mask)
     # Mixed pixels at the outline belong to neither.
-    ground = fill(picture, 1 - grown((mask > 0.02).to(picture), 2))
+    ground = fill(picture, 1 - grown((mask > SEEN).to(picture), 2))
     inside = (mask > 0.98).to(picture)
     whole = fill(picture, inside if bool(inside.any()) else (mask >= mask.max()).to(picture))
     frames, masks = [], []

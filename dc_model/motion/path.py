@@ -10,18 +10,22 @@ Source: docs/motion.md#paths.
 """
 
 import math
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..frames import frame_index
+from ..frames import frame_indices
 from ..shown import shown
 
 # A path of more points than any video has frames is a mistake.
 MAX_POINTS = 1024
 LARGEST = 1e6
+# What a mask marks is whiter than this.
+SEEN = 0.02
+# As East Asian keyboards type them.
+WIDE = {0xFF0C: ",", 0xFF1A: ":", 0xFF1B: ";"}
 
 # (frame, or None where none is written; the numbers)
 Point = tuple[int | None, tuple[float, ...]]
@@ -40,14 +44,15 @@ def read_path(text: str, start: Sequence[float], num_frames: int) -> Tensor:
     which quotes the point, for one that cannot be read.
     """
     points = _placed(_points(text, len(start)), num_frames)
-    values = {0: tuple(float(v) for v in start)}
-    for frame, numbers in points:
-        values[frame] = (*numbers, *start[len(numbers) :])
+    values = {0.0: tuple(start)}
+    for time, numbers in points:
+        values[time] = (*numbers, *start[len(numbers) :])
     return _between(values, num_frames)
 
 
 def _points(text: str, width: int) -> list[Point]:
-    pieces = [piece.strip() for line in text.splitlines() for piece in line.split(";")]
+    lines = text.translate(WIDE).splitlines()
+    pieces = [piece.strip() for line in lines for piece in line.split(";")]
     written = [piece for piece in pieces if piece]
     if len(written) > MAX_POINTS:
         raise ValueError(f"The path has {len(written)} points; write at most {MAX_POINTS}.")
@@ -63,7 +68,8 @@ def _point(piece: str, width: int) -> Point:
         values, number = (), None
     # NaN is not below anything.
     near = all(abs(value) < LARGEST for value in (*values, number or 0))
-    if not 2 <= len(values) <= width or not near:
+    # Python reads 1_0 as 10.
+    if not 2 <= len(values) <= width or not near or "_" in piece:
         raise ValueError(
             f"The path has a point '{shown(piece)}'; write it as two to {width} numbers with "
             "commas between, such as 320, 160, or with its frame, such as 15: 320, 160."
@@ -71,8 +77,8 @@ def _point(piece: str, width: int) -> Point:
     return number, values
 
 
-def _placed(points: list[Point], num_frames: int) -> list[tuple[int, tuple[float, ...]]]:
-    """The points with their frames, in order."""
+def _placed(points: list[Point], num_frames: int) -> list[tuple[float, tuple[float, ...]]]:
+    """The points with their times in frames."""
     named = [frame for frame, _ in points if frame is not None]
     if named and len(named) < len(points):
         raise ValueError(
@@ -80,22 +86,20 @@ def _placed(points: list[Point], num_frames: int) -> list[tuple[int, tuple[float
             "or none."
         )
     if named:
-        placed = {frame_index(f or 0, num_frames, "The path's frame"): v for f, v in points}
-        return sorted(placed.items())
-    step = (num_frames - 1) / max(1, len(points))
-    return [(round(step * i), values) for i, (_, values) in enumerate(points, start=1)]
+        times: Sequence[float] = frame_indices(named, num_frames, "The path's frame")
+    else:
+        step = (num_frames - 1) / max(1, len(points))
+        times = [step * i for i in range(1, len(points) + 1)]
+    return [(time, numbers) for time, (_, numbers) in zip(times, points, strict=True)]
 
 
-def _between(values: dict[int, tuple[float, ...]], num_frames: int) -> Tensor:
-    """Linear from each known frame to the next, the last one kept: `[T, K]`."""
-    found = torch.empty(num_frames, len(values[0]))
-    known = sorted(values)
-    for first, last in pairwise(known):
-        ends = torch.tensor([values[first], values[last]], dtype=torch.float64)
-        weights = torch.linspace(0, 1, last - first + 1, dtype=torch.float64)[:, None]
-        found[first : last + 1] = torch.lerp(ends[:1], ends[1:], weights).float()
-    found[known[-1] :] = torch.tensor(values[known[-1]])
-    return found
+def _between(values: Mapping[float, Sequence[float]], num_frames: int) -> Tensor:
+    """Linear from each known time to the next, the last one kept: float32 `[T, K]`."""
+    times = sorted(values)
+    frames = np.arange(num_frames)
+    columns = zip(*(values[time] for time in times), strict=True)
+    found = np.stack([np.interp(frames, times, column) for column in columns], axis=1)
+    return torch.from_numpy(found).float()
 
 
 def path_of_masks(masks: Tensor, num_frames: int) -> Tensor:
@@ -106,26 +110,28 @@ def path_of_masks(masks: Tensor, num_frames: int) -> Tensor:
     empty.
     """
     areas = masks.flatten(1).sum(dim=1)
-    seen = [i for i, area in enumerate(areas.tolist()) if area > 0]
+    seen = [i for i, mask in enumerate(masks) if float(mask.max()) > SEEN]
     if not seen:
         raise ValueError("All masks of the path are empty; connect masks of where the object is.")
-    last = max(1, len(masks) - 1)
+    step = (num_frames - 1) / max(1, len(masks) - 1)
     values = {}
     for i in seen:
         scale = math.sqrt(float(areas[i] / areas[seen[0]]))
-        values[round(i * (num_frames - 1) / last)] = (*middle(masks[i]), scale, 0.0)
-    values.setdefault(0, values[min(values)])
+        values[i * step] = (*middle(masks[i]), scale, 0.0)
     return _between(values, num_frames)
 
 
 def middle(mask: Tensor) -> tuple[float, float]:
     """The middle (x, y) of a mask `[H, W]` in pixels, the corner of the picture being 0, 0.
 
-    Raises ValueError for an empty mask.
+    Raises ValueError for a mask that marks nothing.
     """
+    if float(mask.max()) <= SEEN:
+        raise ValueError(
+            "The mask is empty at the video's size; paint it white over what moves, inside the "
+            "part of the picture that the video shows."
+        )
     total = float(mask.sum())
-    if total <= 0:
-        raise ValueError("The mask is empty; connect one that is painted over what moves.")
     height, width = mask.shape
     across = torch.arange(width, device=mask.device) + 0.5
     down = torch.arange(height, device=mask.device) + 0.5

@@ -11,6 +11,8 @@ from ..preprocess import fit_image
 GAP = 4
 # Of a label: what is longer would leave no room for the frames.
 MAX_LETTERS = 40
+# Of a strip: 800 MB.
+MAX_PIXELS = 2**26
 
 
 def frame_strip(videos: Tensor, columns: int, height: int, labels: Sequence[str] = ()) -> Tensor:
@@ -18,7 +20,8 @@ def frame_strip(videos: Tensor, columns: int, height: int, labels: Sequence[str]
 
     columns: how many frames of each video, evenly chosen with the first and the last; all where
     there are fewer. height: of a frame, px; the width follows. labels: at the left of the rows, in
-    their order; a row without one keeps the room. Raises ValueError for more labels than videos.
+    their order; a row without one keeps the room. Raises ValueError for more labels than videos,
+    and for more than 67 million pixels.
     """
     if len(labels) > len(videos):
         raise ValueError(
@@ -27,6 +30,12 @@ def frame_strip(videos: Tensor, columns: int, height: int, labels: Sequence[str]
     count = min(columns, videos.shape[1])
     chosen = torch.linspace(0, videos.shape[1] - 1, count).round().long()
     width = max(1, round(videos.shape[-1] * height / videos.shape[-2]))
+    across, down = count * width, len(videos) * (height + GAP) - GAP
+    if across * down > MAX_PIXELS:
+        raise ValueError(
+            f"The strip would have {across} x {down} pixels, more than {MAX_PIXELS // 2**20} "
+            "million; choose fewer columns, or a smaller height."
+        )
     rows = []
     for number, video in enumerate(videos):
         frames = fit_image(video[chosen].float(), height, width, "stretch").clamp(0, 1)

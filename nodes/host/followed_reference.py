@@ -18,6 +18,7 @@ from ...dc_model.motion.clocks import Clocks, held, release_timesteps, steps_to_
 from ..checks import InputError
 from . import keys
 from .held_frames import entries, is_last_stage
+from .latents import is_squeezed
 from .model import resize_latents
 from .protocols import Executor, Guider, Options
 
@@ -71,7 +72,13 @@ def follow_reference(
         noise = torch.where(begun, (image - reference) / sigmas[0], noise)
     clean = torch.where(begun, reference, image)
     skipped = steps_to_skip(torch.where(ours, release, torch.zeros_like(release)), starts)
+    last = is_last_stage(sampling, sigmas)
     if skipped == len(starts):
+        if last and bool((ours & (release > 0)).any()):
+            raise InputError(
+                f"Reference Motion holds everything in all {len(starts)} steps, so nothing would "
+                "be sampled; take more steps, or raise strong_timestep."
+            )
         return clean + sigmas[-1] * noise
 
     def mask_at(sigma: Tensor, current: Tensor, extra_options: Any = None) -> Tensor:
@@ -84,7 +91,6 @@ def follow_reference(
     arguments = {**extra_args, "model_options": {**options, "denoise_mask_function": mask_at}}
     rest = (_later(callback, skipped), noise, clean, mask, disable_pbar)
     samples = executor(guider, sigmas[skipped:], arguments, *rest)
-    last = is_last_stage(sampling, sigmas)
     kept = clean if last else clean + sigmas[-1] * noise
     return torch.where(begun & (release <= 0), kept, samples)
 
@@ -105,6 +111,12 @@ def _laid_out(guider: Guider, followed: Followed, noise: Tensor) -> tuple[Tensor
                 f"Reference Motion has {masks.shape[0]} masks, the video {frames} frames; give 1 "
                 "mask or one for each frame."
             )
+    found, wanted = followed.latents.shape[-2:], noise.shape[-2:]
+    if is_squeezed(found, wanted):
+        raise InputError(
+            f"The reference has {found[1] * 8} x {found[0] * 8} pixels, the video "
+            f"{wanted[1] * 8} x {wanted[0] * 8}; make it at the video's size."
+        )
     latents = guider.inner_model.process_latent_in(followed.latents).to(noise)
     latents = comfy.utils.repeat_to_batch_size(resize_latents(latents, noise), rows)
     moved = _small(followed.moved, noise)

@@ -27,13 +27,13 @@ class Guidance:
     rescale: float = -1.0
 
 
-def require_model(patcher: object) -> DynamiCrafterModel:
+def require_model(patcher: object, name: str = "The model") -> DynamiCrafterModel:
     """The model behind a MODEL wire; InputError when it is of another family."""
     model = getattr(patcher, "model", None)
     if not isinstance(model, DynamiCrafterModel):
         found = "nothing" if patcher is None else f"a {type(model or patcher).__name__}"
         raise InputError(
-            f"The model is {found}; this node needs one from Load DynamiCrafter Checkpoint."
+            f"{name} is {found}; this node needs one from Load DynamiCrafter Checkpoint."
         )
     return model
 

@@ -1,6 +1,7 @@
 """LATENTs of videos: rows `[N*T, 4, h, w]`, and how many of them make a video."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import comfy.model_management
@@ -61,6 +62,12 @@ def has_fixed_seed(latent: Latent) -> bool:
     return isinstance(index, list) and len(index) == rows > 1 and index.count(index[0]) == rows
 
 
+def is_squeezed(found: Sequence[int], wanted: Sequence[int]) -> bool:
+    """Whether latents (height, width) resized to others get visibly other proportions."""
+    ratio = (found[1] * wanted[0]) / (found[0] * wanted[1])
+    return not 1 / SQUEEZE < ratio < SQUEEZE
+
+
 def warn_of_squeeze(images: Tensor, noise_shape: Any) -> bool:
     """A line in the log where latents were cropped or turned after their images were encoded.
 
@@ -69,8 +76,7 @@ def warn_of_squeeze(images: Tensor, noise_shape: Any) -> bool:
     if images.ndim != 4 or images.numel() == 0 or len(noise_shape) != 4:
         return False  # refused elsewhere
     (height, width), (new_height, new_width) = images.shape[-2:], noise_shape[-2:]
-    ratio = (width * new_height) / (height * new_width)
-    if 1 / SQUEEZE < ratio < SQUEEZE:
+    if not is_squeezed((height, width), (new_height, new_width)):
         return False
     logger.warning(
         "The images of Visual Detail Guidance are %d x %d, the latents %d x %d: the images are "

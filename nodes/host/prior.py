@@ -16,11 +16,11 @@ from ..checks import InputError
 from . import keys
 from .conditionings import Conditionings
 from .guider import DualGuider, Guidance, require_model
+from .model import DynamiCrafterModel
+from .options import transformer_option
 from .protocols import Conditioning, Model, Options
 
 KEY = "dynamicrafter_prior"
-# What a text-to-video model must not see of an image's conditioning. The speed is the model's own.
-_OF_THE_IMAGE = (keys.CONCAT_LATENT, keys.IMAGE_CONTEXT, keys.HELD_LATENTS)
 
 
 class PriorGuider(DualGuider):
@@ -116,15 +116,20 @@ def build_prior_guider(
 
     Raises InputError when a model is of another family or lacks what it needs, or both are one.
     """
-    inner, other = require_model(model), require_model(prior)
+    inner, other = require_model(model), require_model(prior, "prior")
     if other is inner:
         raise InputError(
             "prior is the model itself; connect another one, such as VideoCrafter 2, from a loader "
             "of its own."
         )
+    if transformer_option(prior, keys.REFERENCE) is not None:
+        raise InputError(
+            "prior follows a reference, which only what is sampled can; connect Reference Motion "
+            "to model instead."
+        )
     for conditioning in (positive, negative):
         inner.require_conditioning(conditioning)
-    unconditional = negative if other.arch.takes_image else _without_image(negative)
+    unconditional = _as_it_takes(other, negative, inner.variant.speed_unit)
     other.require_conditioning(unconditional)
     guider = PriorGuider(model)
     guider.set_all_conds(*Conditionings(positive, negative))
@@ -133,8 +138,15 @@ def build_prior_guider(
     return guider
 
 
-def _without_image(conditioning: Conditioning) -> Any:
-    dropped = (*_OF_THE_IMAGE, keys.SPEED)
+def _as_it_takes(prior: DynamiCrafterModel, conditioning: Conditioning, unit: str) -> Any:
+    """Without the images that the prior does not take, and a speed in another unit than its own."""
+    dropped: set[str] = set()
+    if not prior.arch.takes_image:
+        dropped |= {keys.CONCAT_LATENT, keys.HELD_LATENTS, keys.SPEED}
+    if not prior.arch.image_cross_attention:
+        dropped.add(keys.IMAGE_CONTEXT)
+    if prior.variant.speed_unit != unit:
+        dropped.add(keys.SPEED)
     return [
         [text, {name: v for name, v in values.items() if name not in dropped}]
         for text, values in conditioning

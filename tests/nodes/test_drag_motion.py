@@ -53,13 +53,15 @@ def test_masks_of_each_frame_take_the_place_of_the_text() -> None:
         (picture(), torch.zeros(1, 64, 64), SIZE, "A mask has 64 x 64 pixels, the image 64 x 32"),
         (picture().repeat(2, 1, 1, 1), mask(), SIZE, "2 images; expected 1"),
         (picture(), mask().repeat(2, 1, 1), SIZE, "2 masks of what moves; expected 1"),
+        (picture(), mask() * 0.01, SIZE, "The mask is empty at the video's size; paint it white"),
+        (picture(), mask(), (16, 64, 3), "The mask is empty at the video's size"),
         (picture(), mask(), (30, 16, 3), "width is 30; choose a multiple of 8"),
     ],
 )
 def test_what_does_not_fit_is_refused(
     image: Tensor, painted: Tensor, size: tuple[int, int, int], found: str
 ) -> None:
-    with pytest.raises(InputError, match=found):
+    with pytest.raises(ValueError, match=found):
         drag_picture(image, painted, "20, 8", size)
 
 

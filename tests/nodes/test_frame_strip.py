@@ -24,7 +24,7 @@ def test_labels_are_lines_and_empty_ones_at_the_end_do_not_count() -> None:
     images = torch.zeros(4, 32, 32, 3)
     labelled = make_strip(images, 2, 2, 32, "first\nsecond\n\n")
     assert labelled.shape[2] > make_strip(images, 2, 2, 32, "\n").shape[2]
-    with pytest.raises(InputError, match="labels: 3 labels came with 2 videos; write one line"):
+    with pytest.raises(ValueError, match="3 labels came with 2 videos; write one line"):
         make_strip(images, 2, 2, 32, "a\nb\nc")
 
 

@@ -1,12 +1,15 @@
 """Reference Motion: what reaches the sampler, and the soft border."""
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from fakes import FakeVAE
 from pack.dc_model.motion.clocks import Clocks
+from pack.dc_model.motion.warp import grown
 from pack.nodes.checks import InputError
 from pack.nodes.host import keys
 from pack.nodes.reference_motion import follow, softened
@@ -51,6 +54,32 @@ def test_the_border_is_soft_inside_alone() -> None:
     row = found[0, 20, 10:20].tolist()
     assert row == sorted(row)
     assert 0 < row[1] < row[5] < 1
+
+
+def test_a_wide_border_is_quick_and_the_mean_of_its_square() -> None:
+    mask = torch.rand(2, 60, 50, generator=torch.Generator().manual_seed(0)).double()
+    mask[:, :30] = 1
+    padded = F.pad(grown(mask, -20)[:, None], (20,) * 4, mode="replicate")
+    expected = F.avg_pool2d(padded, 41, stride=1)[:, 0]
+    torch.testing.assert_close(softened(mask, 40), expected, atol=1e-6, rtol=0)
+    started = time.process_time()
+    softened(torch.ones(1, 200, 300), 512)
+    assert time.process_time() - started < 5  # 20 where each place averages its square
+
+
+@pytest.mark.parametrize("border", [0, 16])
+def test_where_nothing_may_move_nothing_can_be_sampled(border: int) -> None:
+    """The mask of a picture without transparency, and a border as wide as what may move."""
+    mask = torch.zeros(1, 16, 16)
+    mask[:, 4:10, 4:10] = float(border > 0)
+    with pytest.raises(InputError, match=f"border of {border} pixels, may_move lets nothing move"):
+        followed(torch.rand(1, 16, 16, 3), may_move=mask, soft_border=border)
+
+
+@pytest.mark.parametrize("name", ["mask", "may_move"])
+def test_a_mask_of_another_picture_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="A mask has 64 x 64 pixels, the reference 64 x 32; make"):
+        followed(torch.rand(3, 32, 64, 3), **{name: torch.ones(1, 64, 64)})
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import small_checkpoint
 import torch
 from comfyui.client import PromptError
 from graphs import Graph
-from hostile_values import is_wrong_image, is_wrong_latent, value
+from hostile_values import is_wrong_image, is_wrong_latent, is_wrong_mask, value
 from memory import peak_memory, process_of, reset_peak_memory
 from remedies import REMEDY
 from scene import FRAMES, SIZE, Scene
@@ -41,6 +41,7 @@ HOSTILE_FILES = range(12)
 SKETCH, EXTRACTOR = "grammar-sketch.safetensors", "grammar-means.pt"
 VIDEO = {"width": SIZE, "height": SIZE, "length": FRAMES, "batch_size": 1, "fps": 0}
 GRID = {"steps": 1, "spacing": "auto", "denoise": 1.0, "ending": "clean", "start_timestep": 1000}
+WRONG = {"IMAGE": is_wrong_image, "LATENT": is_wrong_latent, "MASK": is_wrong_mask}
 SCALES = {"cfg": 7.5, "image_cfg": 7.5, "guidance_rescale": -1.0}
 
 
@@ -79,6 +80,14 @@ def good_inputs(scene: Scene) -> dict[str, dict[str, Any]]:
     keyframe = add("DynamiCrafterKeyframe", image=scene.picture, frame=1)[0]
     shot = add("DynamiCrafterShot", prompt="waves", length=FRAMES, fps=0, image=scene.picture)[0]
     noise = add("RandomNoise", noise_seed=1)[0]
+    square = torch.zeros(1, SIZE, SIZE, 3)
+    square[:, 20:40, 20:40] = 1
+    white = scene.studio.image(scene.graph, square)
+    mask = add("ImageToMask", image=white, channel="red")[0]
+    rough = {"width": SIZE, "height": SIZE, "length": FRAMES}
+    file = scene.studio.small_checkpoint("videocrafter2")
+    loading = {"variant": "auto", "weight_dtype": "default"}
+    prior = add("DynamiCrafterCheckpointLoader", ckpt_name=file, **loading)[0]
     return {
         "DynamiCrafterCheckpointLoader": {
             "ckpt_name": scene.studio.small_checkpoint(),
@@ -196,6 +205,32 @@ def good_inputs(scene: Scene) -> dict[str, dict[str, Any]]:
             "source": "each_frame",
             "strength": 1.0,
         },
+        "DynamiCrafterDragMotion": {
+            **{"image": scene.picture, "mask": mask, "path": "40, 40", "path_masks": mask},
+            **rough,
+        },
+        "DynamiCrafterCameraMotion": {
+            **{
+                "image": scene.picture,
+                "move": "path",
+                "amount": 0.2,
+                "path": "0.1, 0, 1.2, 5, 0.1",
+            },
+            **{"depth": scene.picture, **rough},
+        },
+        "DynamiCrafterReferenceMotion": {
+            **{"model": scene.model, "vae": scene.vae, "reference": scene.picture},
+            **{"weak_timestep": 800, "strong_timestep": 400, "strength": 1.0},
+            **{"mask": mask, "may_move": mask, "soft_border": 4},
+        },
+        "DynamiCrafterMotionAmount": {"model": scene.model, "motion": 0.5, "means": "all"},
+        "DynamiCrafterPriorGuider": {
+            **{"model": scene.model, "prior": prior, **pair},
+            **{"cfg": 7.5, "guidance_rescale": -1.0, "prior_strength": 1.0},
+        },
+        "DynamiCrafterFrameStrip": {
+            **{"images": video, "num_frames": FRAMES, "columns": 4, "height": 32, "labels": "a"},
+        },
         "DynamiCrafterPIC": {
             "images": scene.picture,
             "image": scene.picture,
@@ -222,7 +257,7 @@ def hostile_graph(
     for name in draw.sample(list(inputs), k=min(len(inputs), draw.choice((1, 1, 2)))):
         is_file = name in files and draw.random() < 0.7
         given = draw.choice(files[name]) if is_file else value(draw, wires[node][name])
-        wrong = {"IMAGE": is_wrong_image, "LATENT": is_wrong_latent}.get(wires[node][name])
+        wrong = WRONG.get(wires[node][name])
         # An optional input may be unconnected.
         if wrong is not None and given is not None and wrong(given):
             known = "wrong"
@@ -258,7 +293,9 @@ def complaint(error: PromptError) -> str:
 @pytest.mark.usefixtures("files")
 def test_every_nodes_good_inputs_run(studio: Studio) -> None:
     """Otherwise what is wrong with them would be all that the graphs below try."""
-    graph = Graph()
+    graph, nodes = Graph(), good_inputs(Scene(studio, Graph()))
+    ours = {name for name in studio.server.object_info() if name.startswith("DynamiCrafter")}
+    assert set(nodes) == ours, "a node is missing here"
     for node, inputs in good_inputs(Scene(studio, graph)).items():
         made = graph.add(node, **inputs)
         graph.add("TestSave", value=made[0], name=f"good-{node}")

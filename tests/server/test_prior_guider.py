@@ -21,7 +21,11 @@ def prior_of(studio: Studio, graph: Graph, variant: str, seed: int = 0) -> Link:
 
 def guided(scene: Scene, prior: Link, strength: float, cfg: float = 4.0) -> Link:
     """LATENT of a few Euler steps."""
-    guider = scene.graph.add(
+    return sampled(scene, prior_guider(scene, prior, strength, cfg))
+
+
+def prior_guider(scene: Scene, prior: Link, strength: float, cfg: float) -> Link:
+    return scene.graph.add(
         "DynamiCrafterPriorGuider",
         model=scene.model,
         prior=prior,
@@ -31,7 +35,6 @@ def guided(scene: Scene, prior: Link, strength: float, cfg: float = 4.0) -> Link
         guidance_rescale=-1.0,
         prior_strength=strength,
     )[0]
-    return sampled(scene, guider)
 
 
 def sampled(scene: Scene, guider: Link) -> Link:
@@ -60,6 +63,20 @@ def test_the_model_itself_as_prior_changes_nothing(studio: Studio, graph: Graph)
     assert relative_error(found["twin"][SAMPLES], plain) < 1e-5
     assert relative_error(found["half"][SAMPLES], plain) < 1e-5
     assert relative_error(found["other"][SAMPLES], plain) > 0.01
+
+
+def test_strength_0_is_our_sampler(studio: Studio, graph: Graph) -> None:
+    """By the published sampler with fresh noise and rescale."""
+    scene = Scene(studio, graph)
+    guider = prior_guider(scene, prior_of(studio, graph, "512", seed=3), 0.0, 4.0)
+    noise = graph.add("RandomNoise", noise_seed=1)[0]
+    ddim = graph.add("DynamiCrafterDDIM", eta=1.0)[0]
+    found = studio.run(
+        graph,
+        ours=scene.sample(steps=4, cfg=4.0, eta=1.0, seed=1, noise=noise),
+        off=scene.sample_custom(noise, guider, ddim, scene.scheduler(steps=4)),
+    )
+    assert relative_error(found["off"][SAMPLES], found["ours"][SAMPLES]) < 1e-5
 
 
 def test_a_text_model_of_another_schedule_is_a_prior(studio: Studio, graph: Graph) -> None:

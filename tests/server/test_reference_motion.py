@@ -1,12 +1,16 @@
 """Reference Motion on the real host: every sampler, stages, videos in one batch, windows."""
 
+import time
 from typing import Any
 
 import pytest
 import torch
+from comfyui.client import InterruptedPromptError
+from events import listen
 from graphs import Graph, Link
+from holding import Hold
 from scene import FRAMES, SIZE, WINDOWS, Scene, unit_noise
-from studio import Studio, picture, relative_error
+from studio import PATIENCE, Studio, picture, relative_error
 
 pytestmark = pytest.mark.server
 
@@ -69,17 +73,49 @@ def custom(scene: Scene, *cuts: int) -> Link:
     return scene.sample_custom(noise, guider, sampler, sigmas, latent)
 
 
+def by_every_sampler(scene: Scene) -> dict[str, Link]:
+    """LATENTs of Sampler, KSampler, SamplerCustomAdvanced."""
+    return {
+        "ours": ours(scene, "published", 1.0),
+        "ksampler": scene.ksampler()[0],
+        "custom": custom(scene),
+    }
+
+
 def test_strength_0_is_the_plain_run(studio: Studio, graph: Graph) -> None:
+    """So is the dial at 0."""
     plain, scene = Scene(studio, graph), following(studio, graph, strength=0.0)
-    found = studio.run(
-        graph,
-        plain=ours(plain, "published", 1.0),
-        same=ours(scene, "published", 1.0),
-        stock=plain.ksampler()[0],
-        same_stock=scene.ksampler()[0],
-    )
-    assert torch.equal(found["same"][SAMPLES], found["plain"][SAMPLES])
-    assert torch.equal(found["same_stock"][SAMPLES], found["stock"][SAMPLES])
+    dialled = Scene(studio, graph)
+    dial = {"motion": 0.0, "means": "all"}
+    dialled.model = graph.add("DynamiCrafterMotionAmount", model=dialled.model, **dial)[0]
+    made = {"plain": plain, "scene": scene, "dialled": dialled}
+    links = {f"{n} {kind}": k for n, s in made.items() for kind, k in by_every_sampler(s).items()}
+    found = studio.run(graph, **links)
+    for name in ("scene", "dialled"):
+        for kind in ("ours", "ksampler", "custom"):
+            same, expected = found[f"{name} {kind}"], found[f"plain {kind}"]
+            assert torch.equal(same[SAMPLES], expected[SAMPLES]), (name, kind)
+
+
+def test_ksampler_is_the_custom_sampler(studio: Studio, graph: Graph) -> None:
+    """With a reference and with the dial; so it agrees with ours, as the next test shows."""
+    left = mask_of(studio, graph, slice(0, SIZE // 2))
+    scene = following(studio, graph, mask=left)
+    dial = {"motion": 1.0, "means": "lambda"}
+    scene.model = graph.add("DynamiCrafterMotionAmount", model=scene.model, **dial)[0]
+    noise = graph.add("RandomNoise", noise_seed=1)[0]
+    stock = scene.sample_custom(noise, scene.cfg_guider(), scene.sampler(), scene.sigmas())
+    advanced = graph.add(
+        "KSamplerAdvanced",
+        **{"model": scene.model, "positive": scene.positive, "negative": scene.negative},
+        **{"latent_image": scene.latent, "add_noise": "enable", "noise_seed": 1, "steps": 5},
+        **{"cfg": 3.0, "sampler_name": "euler", "scheduler": "simple", "start_at_step": 0},
+        **{"end_at_step": 10000, "return_with_leftover_noise": "disable"},
+    )[0]
+    found = studio.run(graph, k=scene.ksampler()[0], custom=stock, advanced=advanced)
+    expected = found.pop("custom")[SAMPLES]
+    for latent in found.values():
+        assert relative_error(latent[SAMPLES], expected) < TOLERANCE
 
 
 @pytest.mark.parametrize("variant", ["512", "256"])
@@ -134,16 +170,58 @@ def test_each_video_of_a_batch_follows_it(studio: Studio, graph: Graph) -> None:
 
 
 def test_windows_follow_their_frames(studio: Studio, graph: Graph) -> None:
-    """Of twice as many frames, each window follows its own part of the reference."""
+    """Each window is what a video of its own frames, noise and reference would be."""
     frames = torch.cat([rough_video(), rough_video().flip(0)])
-    scene = following(studio, graph, frames=frames, strong_timestep=1, scene={"frames": 2 * FRAMES})
-    scene.model = graph.add("ContextWindowsManual", model=scene.model, **WINDOWS)[0]
-    found = studio.run(
-        graph,
-        video=scene.ksampler()[0],
-        reference=graph.add("VAEEncode", pixels=studio.image(graph, frames), vae=scene.vae)[0],
-    )
-    assert relative_error(found["video"][SAMPLES], found["reference"][SAMPLES]) < 0.35
+    noise = unit_noise(5, frames=2 * FRAMES)
+
+    def video(part: slice, windows: bool = False) -> Link:
+        own = frames[part]
+        scene = following(studio, graph, frames=own, scene={"frames": len(own)})
+        if windows:
+            scene.model = graph.add("ContextWindowsManual", model=scene.model, **WINDOWS)[0]
+        guider, sigmas = scene.cfg_guider(), scene.scheduler(steps=5)
+        own_noise = studio.noise(graph, noise[part])
+        return scene.sample_custom(own_noise, guider, scene.sampler(), sigmas)
+
+    first, second = slice(0, FRAMES), slice(FRAMES, None)
+    links = {"whole": video(slice(None), windows=True), "a": video(first), "b": video(second)}
+    found = {name: latent[SAMPLES] for name, latent in studio.run(graph, **links).items()}
+    expected = torch.cat([found["a"], found["b"]])
+    assert relative_error(found["whole"], expected) < TOLERANCE
+
+
+def test_previews_and_progress_count_the_steps_that_are_skipped(
+    studio: Studio, graph: Graph
+) -> None:
+    scene = following(studio, graph)
+    latents = [ours(scene), scene.ksampler(seed=77)[0]]
+    for i, link in enumerate(latents):
+        graph.add("TestSave", value=link, name=f"following-{i}")
+    told = listen(studio.server, graph.prompt, "latent2rgb")
+    assert told.ending == "execution_success"
+    # Three of five steps start above 400, where all is the noised reference.
+    for link in latents:
+        steps = [(value, most) for node, value, most in told.progress if node == link[0]]
+        assert steps[-2:] == [(4, 5), (5, 5)]
+    assert len(told.previews) == 4
+    assert all(float(p.std()) > 0.01 for p in told.previews)
+
+
+def test_an_interrupt_ends_the_model_call_it_meets(studio: Studio, graph: Graph) -> None:
+    before = studio.run(graph, video=ours(following(studio, graph)))["video"][SAMPLES]
+    held = following(studio, Graph())
+    hold = Hold(held, call=2)
+    held.graph.add("TestSave", value=ours(held), name="held-following")
+    prompt = studio.server.submit(held.graph.prompt)
+    hold.wait(studio.server, prompt)
+    started = time.monotonic()
+    studio.server.interrupt()
+    with pytest.raises(InterruptedPromptError):
+        studio.server.wait(prompt, timeout=PATIENCE)
+    assert time.monotonic() - started < 10  # a second, and a busy machine
+    again = following(studio, Graph())
+    after = studio.run(again.graph, video=ours(again))["video"][SAMPLES]
+    assert torch.equal(after, before)
 
 
 def test_a_reference_of_another_length_is_refused(studio: Studio, graph: Graph) -> None:

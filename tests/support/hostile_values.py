@@ -18,6 +18,7 @@ SIZES = (0, 1, 2, 3, 4, 5, 8, 16, 33, 64)
 # Shapes that the kinds may have; numbers of frames, rows and channels around the right ones.
 IMAGES = [[1, 64, 64, 3], [4, 64, 64, 3], [1, 8, 8, 1], [2, 16, 8, 4], [3, 64, 64, 3], [1, 1, 1, 3]]
 LATENTS = [[4, 4, 8, 8], [1, 4, 8, 8], [8, 4, 8, 8], [4, 16, 8, 8], [1, 4, 4, 8, 8], [4, 4, 6, 10]]
+MASKS = [[1, 64, 64], [4, 64, 64], [3, 64, 64], [64, 64], [1, 64, 32], [1, 1, 1], [1, 1, 8, 8, 1]]
 TEXTS = [[1, 77, 128], [4, 77, 128], [2, 77, 128], [1, 154, 128], [1, 77, 64], [77, 128]]
 
 
@@ -90,7 +91,15 @@ def scalar(draw: random.Random) -> Any:
     )
 
 
+def written(draw: random.Random) -> Any:
+    """A text: any, or one like those that nodes read (paths, frames, per layer)."""
+    paths = ("1, 1; 1: 2, 2", "1: 2, 2; 1: 5, 5", "-9: 1, 1", "9, 9, 0", "9, 9, 19, 1e5, 1e5", "5")
+    return draw.choice((*paths, "1,1;" * 9999, "1e308, 0", "\u0664, \uff11", scalar(draw)))
+
+
 OWN_KINDS = {
+    "MASK": lambda draw: tensor(draw, MASKS),
+    "STRING": written,
     "IMAGE": lambda draw: tensor(draw, IMAGES),
     "LATENT": latent,
     "CONDITIONING": conditioning,
@@ -122,6 +131,20 @@ def is_wrong_image(given: Any) -> bool:
         or 0 in shape
         or shape[-1] not in (1, 3, 4)
         or made["fill"] in ("nan", "inf", "-inf", "255", "1e30", "3e38")
+    )
+
+
+def is_wrong_mask(given: Any) -> bool:
+    """The same of masks; what lies beyond 0 to 1 is cut."""
+    if not isinstance(given, dict) or "tensor" not in given:
+        return True
+    made = given["tensor"]
+    return (
+        made["dtype"] not in FLOATS
+        or made["layout"] not in ("dense", "turned")
+        or len(made["shape"]) not in (2, 3)
+        or 0 in made["shape"]
+        or made["fill"] in ("nan", "inf", "-inf")
     )
 
 

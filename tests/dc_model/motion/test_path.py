@@ -27,6 +27,19 @@ def test_points_without_frames_are_spread_evenly() -> None:
     assert found[:, 1].tolist() == [20, 20, 20, 30, 40]
 
 
+def test_more_points_than_frames_are_a_finer_line() -> None:
+    """Frame 0 stays the picture; no point is passed over."""
+    found = read_path(";".join(f"{10 + i}, {20 + (i % 2)}" for i in range(1, 13)), START, 4)
+    assert found[:, 0].tolist() == [10, 14, 18, 22]
+    assert read_path("20, 20; 30, 20; 40, 20", START, 3)[:, 0].tolist() == [10, 25, 40]
+
+
+def test_points_may_be_typed_as_elsewhere() -> None:
+    wide = read_path("2\uff1a \uff13\uff10\uff0c60\uff1b4:\uff11,2", START, 5)
+    assert torch.equal(wide, read_path("2: 30, 60; 4: 1, 2", START, 5))
+    assert read_path("٣٠, ٦٠", START, 2)[1, :2].tolist() == [30, 60]
+
+
 def test_frames_are_kept_and_the_last_point_stays() -> None:
     found = read_path("3: 0, 0, 2, 90; 1: 4, 4", START, 5)
     assert found.tolist() == [
@@ -58,6 +71,9 @@ def test_a_video_of_one_frame_ends_where_the_path_does() -> None:
         ("9" * 999 + ": 1, 2", r"a point '9{120}\.\.\.'"),
         ("1.5: 1, 2", "a point '1.5: 1, 2'"),
         ("1,\x1b2", r"a point '1,\\x1b2'"),
+        ("1_0, 2", "a point '1_0, 2'"),
+        ("3: 1, 2; 3: 5, 6", "The path's frames 3 and 3 are both frame 3; keep one"),
+        ("4: 1, 2; -1: 5, 6", "The path's frames 4 and -1 are both frame 4; keep one"),
         ("9: 1, 2", "The path's frame 9 is outside the video"),
         ("0: 1, 2; 3, 4", "1 of the path's 2 points have a frame"),
         ("1, 1;" * 1025, "has 1025 points; write at most 1024"),
@@ -76,7 +92,7 @@ def box(x: int, y: int, side: int) -> torch.Tensor:
 
 def test_the_middle_is_that_of_the_area() -> None:
     assert middle(box(4, 6, 2)) == (5, 7)
-    with pytest.raises(ValueError, match="The mask is empty; connect"):
+    with pytest.raises(ValueError, match="The mask is empty"):
         middle(torch.zeros(3, 3))
 
 
@@ -88,6 +104,15 @@ def test_a_mask_for_each_frame_is_a_path() -> None:
     assert torch.equal(path_of_masks(masks, 5)[2], found[1])
 
 
-def test_masks_that_show_nothing_are_refused() -> None:
+def test_more_masks_than_frames_begin_with_the_first_one() -> None:
+    found = path_of_masks(torch.stack([box(i, 6, 2) for i in range(21)]), 3)
+    assert found.tolist() == [[1, 7, 1, 0], [11, 7, 1, 0], [21, 7, 1, 0]]
+
+
+@pytest.mark.parametrize("white", [0.0, 0.01])
+def test_masks_that_show_nothing_are_refused(white: float) -> None:
+    """Nothing of such a mask would move."""
     with pytest.raises(ValueError, match="All masks of the path are empty"):
-        path_of_masks(torch.zeros(2, 3, 3), 4)
+        path_of_masks(torch.full((2, 3, 3), white), 4)
+    with pytest.raises(ValueError, match="The mask is empty at the video's size; paint it"):
+        middle(torch.full((3, 3), white))

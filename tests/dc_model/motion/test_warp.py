@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from dc_model.motion.warp import fill, grown, place
 
@@ -46,3 +47,7 @@ def test_masks_grow_and_shrink() -> None:
     assert float(grown(mask, 1).sum()) == 9
     assert torch.equal(grown(grown(mask, 1), -1), mask)
     assert torch.equal(grown(mask, 0), mask)
+    wide = torch.rand(2, 40, 30, generator=torch.Generator().manual_seed(0))
+    for pixels in (3, 10, 64):
+        expected = F.max_pool2d(wide[:, None], 2 * pixels + 1, stride=1, padding=pixels)[:, 0]
+        assert torch.equal(grown(wide, pixels), expected)

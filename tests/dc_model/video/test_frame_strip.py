@@ -37,6 +37,14 @@ def test_labels_stand_at_their_rows_and_change_no_frame():
     assert torch.equal(frame_strip(videos, 2, 64, [" ", ""]), plain)
 
 
+def test_a_strip_beyond_the_memory_is_refused():
+    thin = torch.zeros(1, 1, 3, 1, 600).expand(1, 64, 3, 1, 600)
+    with pytest.raises(
+        ValueError, match="have 39321600 x 1024 pixels, more than 64 million; choose"
+    ):
+        frame_strip(thin, 64, 1024)
+
+
 def test_more_labels_than_videos_are_refused():
     with pytest.raises(ValueError, match="2 labels came with 1 videos"):
         frame_strip(numbered(1, 2), 2, 16, ["a", "b"])

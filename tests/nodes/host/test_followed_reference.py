@@ -158,6 +158,23 @@ def test_a_stage_in_which_all_is_held_is_spared() -> None:
     torch.testing.assert_close(found, TILED + SIGMAS[2] * NOISE)
 
 
+def test_a_run_in_which_nothing_is_sampled_is_refused() -> None:
+    """One step starts at the top, where everything is held."""
+    ends = torch.stack([SIGMAS[0], SIGMAS[-1]])
+    with pytest.raises(InputError, match="in all 1 steps, so nothing would be sampled; take more"):
+        run(given(), ends)
+    found, _ = run(given(free=torch.zeros(1, 16, 16)), ends)
+    assert torch.equal(found, TILED)
+
+
+def test_a_reference_of_other_proportions_is_refused() -> None:
+    wide = given()._replace(latents=torch.zeros(FRAMES, 4, 2, 3))
+    with pytest.raises(InputError, match="The reference has 24 x 16 pixels, the video 16 x 16; ma"):
+        run(wide)
+    _, call = run(given()._replace(latents=torch.ones(FRAMES, 4, 4, 4)))
+    assert bool((call["latent"] == 1).all())
+
+
 def test_a_stage_below_all_releases_is_plain() -> None:
     image = torch.full_like(NOISE, 3.0)
     _, call = run(given(), SIGMAS[6:], latent=image)
