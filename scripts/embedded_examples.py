@@ -36,6 +36,7 @@ EXAMPLES: Mapping[str, Example] = {
     "256": Example((CROSS,), (GROWS,)),
     "cil": _PLAIN,
     "extend": Example(prompts=(LEFT, RIGHT)),
+    "fast": Example((SQUARE,), (FALLS,), {"steps": 10}),
     "folder": Example((CIRCLE, SQUARE, CROSS), ("moves left",)),
     "refine": Example((SQUARE,), (FALLS,), {"scale_by": 1.0}),
     "interpolate": Example((CIRCLE, ARRIVED)),

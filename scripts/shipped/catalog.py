@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shipped import animate, between, boxes, directed, family, longer
+from shipped import animate, between, boxes, directed, family, fast, longer
 from shipped.box import Box, blueprint
 from shipped.layout import Group, Layout
 from shipped.names import TITLES, file_name
@@ -19,6 +19,7 @@ WORKFLOWS: dict[str, Callable[[Sheet], list[Group]]] = {
     "toon": between.toon,
     "drag": directed.drag,
     "extend": longer.extend,
+    "fast": fast.fast,
     "folder": animate.folder,
     "refine": animate.refine,
     "interpolate": between.interpolate,

@@ -13,6 +13,7 @@ TITLES = {
     "toon": "Cartoon in-between (ToonCrafter)",
     "drag": "Drag an object",
     "extend": "Extend a video",
+    "fast": "Fast",
     "folder": "Folder of pictures",
     "refine": "High-resolution refine",
     "box": "Image to video in one box",
