@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .client import ComfyClient, ServerError
@@ -46,6 +46,7 @@ class ComfyServer(ComfyClient):
     python: the Python that runs it.
     extra_args: further arguments for `main.py`.
     cpu: whether to add `--cpu`; None asks torch whether there is anything better.
+    environment: variables that the server gets beside ours.
     start_timeout: seconds until a server that does not answer counts as failed.
 
     Raises ServerError when it does not come up; the message holds the end of its log.
@@ -60,6 +61,7 @@ class ComfyServer(ComfyClient):
         python: str | Path = sys.executable,
         extra_args: Sequence[str] = (),
         cpu: bool | None = None,
+        environment: Mapping[str, str] | None = None,
         start_timeout: float = 600.0,
     ) -> None:
         super().__init__(_HOST, port=0)
@@ -69,6 +71,7 @@ class ComfyServer(ComfyClient):
         self._packs = [Path(pack).resolve() for pack in packs]
         self._extra_args = list(extra_args)
         self._cpu = cpu
+        self._environment = {"PYTHONUNBUFFERED": "1", **(environment or {})}
         self._start_timeout = start_timeout
         self._run_folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -117,6 +120,13 @@ class ComfyServer(ComfyClient):
     def base(self) -> Path:
         """The base directory: `base / "models"`, `base / "input"`, `base / "output"`."""
         return self._base if self._base is not None else self._folder() / "base"
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        if self._process is None:
+            raise ServerError("the server is not running")
+        return self._process.pid
 
     @property
     def log(self) -> str:
@@ -172,7 +182,7 @@ class ComfyServer(ComfyClient):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, **self._environment},
                 start_new_session=True,
             )
         deadline = time.monotonic() + self._start_timeout

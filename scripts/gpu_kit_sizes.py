@@ -1,0 +1,173 @@
+"""Runs a shipped workflow on a real server with random weights, timed by node, memory watched."""
+
+import contextlib
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import demo
+from comfyui.client import ServerError
+from comfyui.random_checkpoint import read_manifest, write_checkpoint
+from comfyui.server import ComfyServer, link_checkpoint
+from comfyui.setup import PACK
+
+GIB = 2**30
+# Between looks at the memory; a peak between two of them is not seen.
+PAUSE = 0.25
+
+
+@dataclass(frozen=True)
+class Size:
+    """What runs: a shipped workflow's short name, the layout of its checkpoint, its settings."""
+
+    name: str
+    workflow: str
+    manifest: Path
+    settings: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def file(self) -> str:
+        """The checkpoint's name, by which the loader knows the variant."""
+        return f"dynamicrafter_{self.name}.safetensors"
+
+
+def timed_runs(
+    size: Size,
+    *,
+    comfyui: Path,
+    python: Path,
+    checkpoints: Path,
+    environment: Mapping[str, str],
+    cpu: bool,
+    timeout: float,
+) -> dict[str, Any]:
+    """Seconds by node of a first and a second run, and peaks of memory in GiB.
+
+    The second has another seed, so it samples and decodes with all that is loaded and encoded.
+    timeout: seconds for all. Raises ServerError.
+    """
+    deadline = time.monotonic() + timeout
+    started = time.monotonic()
+    checkpoint = checkpoint_of(size, checkpoints)
+    written = time.monotonic() - started
+    with ComfyServer(
+        comfyui,
+        packs=[PACK],
+        python=python,
+        cpu=cpu,
+        extra_args=["--front-end-root", str(empty_page(checkpoints.parent / "page"))],
+        environment=environment,
+        start_timeout=min(120.0, timeout),
+    ) as server:
+        ready = time.monotonic() - started - written
+        link_checkpoint(checkpoint, server.base / "models" / "checkpoints")
+        flags = ["--workflow", size.workflow, "--checkpoint", str(checkpoint)]
+        flags += [f"--{key}={value}" for key, value in size.settings.items()]
+        found: dict[str, Any] = {"checkpoint written": written, "server ready": ready}
+        with PeakMemory(server) as peak:
+            for name, seed in (("first run", 1), ("second run", 2)):
+                options = demo.parse([*flags, f"--seed={seed}"])
+                prompt = demo.make_prompt(options, server, size.file)
+                found[name] = seconds_by_node(server, prompt, deadline - time.monotonic())
+        found["settings"] = settings_of(prompt)
+        found["peak GiB"] = peak.found
+    return found
+
+
+def checkpoint_of(size: Size, folder: Path) -> Path:
+    """A file of random weights; of one layout there is one, under several names."""
+    shapes = read_manifest(size.manifest)
+    path = folder / size.file
+    digest = hashlib.sha256(json.dumps(shapes, sort_keys=True).encode()).hexdigest()[:12]
+    layout = folder / f"{digest}.layout"
+    if not layout.exists():
+        for old in folder.glob("*"):
+            old.unlink()  # Room for the next layout.
+        write_checkpoint(layout, shapes)
+    if not path.exists():
+        os.link(layout, path)
+    return path
+
+
+def empty_page(folder: Path) -> Path:
+    """A folder to serve in place of ComfyUI's page, which may not be there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "index.html").write_text("<!doctype html><title>no page</title>", encoding="utf-8")
+    return folder
+
+
+def seconds_by_node(
+    server: ComfyServer, prompt: Mapping[str, Any], timeout: float
+) -> dict[str, float]:
+    """Runs the prompt; seconds of each node by its type, and `all`."""
+    starts: list[tuple[str, float]] = []
+
+    def note(node: str, _value: int, maximum: int) -> None:
+        if not maximum:
+            starts.append((node, time.monotonic()))
+
+    begun = time.monotonic()
+    server.prompt(prompt, on_progress=note, timeout=max(1.0, timeout))
+    ended = time.monotonic()
+    found: dict[str, float] = {"all": ended - begun}
+    ends = [at for _, at in starts[1:]] + [ended]
+    for (node, at), end in zip(starts, ends, strict=True):
+        kind = prompt[node]["class_type"] if node in prompt else node
+        found[kind] = found.get(kind, 0.0) + end - at
+    return found
+
+
+def settings_of(prompt: Mapping[str, Any]) -> dict[str, Any]:
+    """Steps, guidance and size of a prompt."""
+    names = ("steps", "cfg", "eta", "width", "height", "length", "fps")
+    inputs = [node["inputs"] for node in prompt.values()]
+    return {
+        name: values[name] for values in inputs for name in names if _is_number(values.get(name))
+    }
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+class PeakMemory:
+    """Watches a server's memory from a thread; `found` is in GiB, empty where nothing is known."""
+
+    def __init__(self, server: ComfyServer) -> None:
+        self._server = server
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.found: dict[str, float] = {}
+
+    def __enter__(self) -> "PeakMemory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(timeout=5)
+        self._look()
+
+    def _watch(self) -> None:
+        while not self._over.wait(PAUSE):
+            self._look()
+
+    def _look(self) -> None:
+        with contextlib.suppress(ServerError, OSError, KeyError, IndexError):
+            device = self._server.system_stats()["devices"][0]
+            if device["type"] != "cpu":
+                self._note("device", device["vram_total"] - device["vram_free"])
+                self._note("PyTorch", device["torch_vram_total"])
+        with contextlib.suppress(OSError, StopIteration):
+            status = Path("/proc", str(self._server.pid), "status").read_text()
+            line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+            self._note("host", int(line.split()[1]) * 1024)
+
+    def _note(self, name: str, size: float) -> None:
+        self.found[name] = max(self.found.get(name, 0.0), size / GIB)
