@@ -60,6 +60,8 @@ def make_videos(
         link_checkpoint(checkpoint, server.base / "models" / "checkpoints")
         info = server.object_info()
         for number, (job, setting) in enumerate(wanted, 1):
+            if table.clip_file(folder, setting, job).exists():
+                continue  # From another process on the same folder.
             prompt = job_prompt(job, checkpoint, server, info)
             key = put(prompt, setting, cfg, job.seed)
             clip = run(server, prompt, key, setting)
