@@ -63,6 +63,9 @@ def main() -> int:
     except SetupError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Stopped; the report holds what was done before.", file=sys.stderr)
+        return 130
     return 0 if report.whole else 1
 
 

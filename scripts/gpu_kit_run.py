@@ -21,7 +21,7 @@ from comfyui.client import ServerError
 from comfyui.setup import PACK, find_host, install_tools
 from gpu_kit_pack import COMMIT
 from gpu_kit_report import DONE, FAILED, LEFT_OUT, Report
-from gpu_kit_sizes import Size, timed_runs
+from gpu_kit_sizes import Size, empty_page, timed_runs
 
 PARTS = ("tests", "runs", "benchmark")
 GOLDEN = PACK / "tests" / "golden"
@@ -35,7 +35,7 @@ SIZES = (
     (Size("256", "256", MANIFESTS / "dynamicrafter_256.json.gz"), 75),
 )
 QUICK_SIZES = ((Size("512", "animate", TINY, {"width": 64, "height": 64, "steps": 2}), 5),)
-TESTS_SECONDS, BENCHMARK_SECONDS = 180.0, 240.0
+TESTS_SECONDS, BENCHMARK_SECONDS = 210.0, 240.0
 LEAST_SECONDS = 20.0
 TIMED_OUT = -1000  # A status that no process has.
 _MACHINE = """
@@ -54,7 +54,15 @@ for name in ("torchvision", "transformers", "numpy", "av", "comfy-kitchen", "com
         found[name] = "not there"
 print(json.dumps(found))
 """
-_RUN_PYTEST = "import sys; del sys.path[0]; import pytest; raise SystemExit(pytest.main())"
+# Without the checkout on the path, where its `nodes` would hide ComfyUI's. What a shell starts in
+# the background ignores SIGINT, which here ends the tests in order.
+_RUN_PYTEST = """
+import signal, sys
+del sys.path[0]
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import pytest
+raise SystemExit(pytest.main())
+"""
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,11 @@ def set_up(work: Path, *, cpu: bool, quick: bool) -> Bench:
         host = find_host()
         python, comfyui, site = host.python, host.comfyui, install_tools(host)
     paths = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {"PYTHONPATH": os.pathsep.join(paths), "COMFYUI_PATH": str(comfyui)}
+    environment = {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "COMFYUI_PATH": str(comfyui),
+        "COMFYUI_FRONTEND": str(empty_page(work / "page")),
+    }
     bench = Bench(python, comfyui, work, environment, cpu, quick)
     if not cpu and "device" not in machine(bench):
         raise SetupError("PyTorch finds no CUDA device here; give --cpu for a dry run.")
@@ -109,12 +121,18 @@ def unpack_missing(wheels: Sequence[Path], site: Path) -> list[str]:
     unpacked = []
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
-            tops = {name.split("/")[0] for name in archive.namelist() if "/" in name}
-            modules = [top for top in tops if top.isidentifier()]
-            if any(importlib.util.find_spec(module) is None for module in modules):
+            modules = {module_of(name) for name in archive.namelist()} - {None}
+            if any(importlib.util.find_spec(str(module)) is None for module in modules):
                 archive.extractall(site)
                 unpacked.append(wheel.name.split("-")[0])
     return unpacked
+
+
+def module_of(name: str) -> str | None:
+    """The module that a file of a wheel makes importable, or None: `av/x.py`, `simpleeval.py`."""
+    top, inside, _ = name.partition("/")
+    module = top if inside else top.removesuffix(".py")
+    return module if module.isidentifier() else None
 
 
 def machine(bench: Bench) -> dict[str, Any]:
@@ -146,12 +164,13 @@ def run_tests(bench: Bench, report: Report) -> None:
     result = run_python(bench, command, timeout=seconds, cwd=PACK)
     log = report.folder / "tests.log"
     log.write_text(result.stdout, encoding="utf-8")
-    if not results.is_file():
-        cause = "stopped: too slow" if result.returncode == TIMED_OUT else "pytest ended early"
-        report.add("tests", FAILED, cause=cause, log=log.name)
-        return
-    found = read_results(results)
-    report.add("tests", FAILED if found["failed"] else DONE, **found, log=log.name)
+    found = read_results(results) if results.is_file() else {}
+    if result.returncode == TIMED_OUT:
+        found["cause"] = f"stopped after {seconds:.0f} s"
+    elif not found:
+        found["cause"] = "pytest ended early"
+    state = FAILED if found.get("failed") or "cause" in found else DONE
+    report.add("tests", state, **found, log=log.name)
 
 
 def read_results(file: Path) -> dict[str, Any]:
@@ -176,19 +195,21 @@ def run_sizes(bench: Bench, report: Report) -> None:
         name = f"run {size.name}"
         if not _enough_time(report, name, seconds):
             continue
+        found: dict[str, Any] = {}
         try:
             # Each size gets a server: one's memory would count as the next one's.
-            found = timed_runs(
+            timed_runs(
                 size,
+                found,
                 comfyui=bench.comfyui,
                 python=bench.python,
-                checkpoints=bench.work / "checkpoints",
+                work=bench.work,
                 environment=bench.environment,
                 cpu=bench.cpu,
                 timeout=report.left,
             )
         except (ServerError, OSError) as error:
-            report.add(name, FAILED, cause=str(error)[-2000:])
+            report.add(name, FAILED, cause=str(error)[-2000:], **found)
         else:
             report.add(name, DONE, **found)
 

@@ -16,6 +16,7 @@ from comfyui.client import ServerError
 from comfyui.random_checkpoint import read_manifest, write_checkpoint
 from comfyui.server import ComfyServer, link_checkpoint
 from comfyui.setup import PACK
+from comfyui.workflow_settings import Prompt
 
 GIB = 2**30
 # Between looks at the memory; a peak between two of them is not seen.
@@ -39,45 +40,49 @@ class Size:
 
 def timed_runs(
     size: Size,
+    found: dict[str, Any],
     *,
     comfyui: Path,
     python: Path,
-    checkpoints: Path,
+    work: Path,
     environment: Mapping[str, str],
     cpu: bool,
     timeout: float,
-) -> dict[str, Any]:
-    """Seconds by node of a first and a second run, and peaks of memory in GiB.
+) -> None:
+    """Adds to `found` seconds by node of a first and a second run, and peaks of memory in GiB.
 
     The second has another seed, so it samples and decodes with all that is loaded and encoded.
-    timeout: seconds for all. Raises ServerError.
+    timeout: seconds for all. Raises ServerError; `found` has what was measured before.
     """
-    deadline = time.monotonic() + timeout
     started = time.monotonic()
-    checkpoint = checkpoint_of(size, checkpoints)
-    written = time.monotonic() - started
+    checkpoint = checkpoint_of(size, work / "checkpoints")
+    found["checkpoint written"] = time.monotonic() - started
+    starting = time.monotonic()
     with ComfyServer(
         comfyui,
         packs=[PACK],
         python=python,
         cpu=cpu,
-        extra_args=["--front-end-root", str(empty_page(checkpoints.parent / "page"))],
+        extra_args=["--front-end-root", str(empty_page(work / "page"))],
         environment=environment,
         start_timeout=min(120.0, timeout),
     ) as server:
-        ready = time.monotonic() - started - written
+        found["server ready"] = time.monotonic() - starting
         link_checkpoint(checkpoint, server.base / "models" / "checkpoints")
-        flags = ["--workflow", size.workflow, "--checkpoint", str(checkpoint)]
-        flags += [f"--{key}={value}" for key, value in size.settings.items()]
-        found: dict[str, Any] = {"checkpoint written": written, "server ready": ready}
         with PeakMemory(server) as peak:
+            found["peak GiB"] = peak.found
             for name, seed in (("first run", 1), ("second run", 2)):
-                options = demo.parse([*flags, f"--seed={seed}"])
-                prompt = demo.make_prompt(options, server, size.file)
-                found[name] = seconds_by_node(server, prompt, deadline - time.monotonic())
-        found["settings"] = settings_of(prompt)
-        found["peak GiB"] = peak.found
-    return found
+                prompt = make_prompt(size, server, checkpoint, seed)
+                found["settings"] = settings_of(prompt)
+                left = started + timeout - time.monotonic()
+                found[name] = seconds_by_node(server, prompt, left)
+
+
+def make_prompt(size: Size, server: ComfyServer, checkpoint: Path, seed: int) -> Prompt:
+    """The shipped workflow as the demo would run it."""
+    flags = ["--workflow", size.workflow, "--checkpoint", str(checkpoint), f"--seed={seed}"]
+    flags += [f"--{key}={value}" for key, value in size.settings.items()]
+    return demo.make_prompt(demo.parse(flags), server, size.file)
 
 
 def checkpoint_of(size: Size, folder: Path) -> Path:

@@ -82,9 +82,13 @@ def test_only_what_is_missing_is_unpacked(tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / f"{module}-1.0-py3-none-any.whl", "w") as wheel:
             wheel.writestr(f"{module}/__init__.py", "")
             wheel.writestr(f"{module}-1.0.dist-info/METADATA", "")
+    with zipfile.ZipFile(tmp_path / "surely_single-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("surely_single.py", "")
     site = tmp_path / "site"
-    assert kit.unpack_missing(sorted(tmp_path.glob("*.whl")), site) == ["surely_missing"]
+    unpacked = kit.unpack_missing(sorted(tmp_path.glob("*.whl")), site)
+    assert unpacked == ["surely_missing", "surely_single"]
     assert (site / "surely_missing" / "__init__.py").is_file()
+    assert (site / "surely_single.py").is_file()
     assert not (site / "json").exists()
 
 
@@ -123,6 +127,20 @@ def test_what_does_not_fit_is_left_out_and_said(tmp_path: Path) -> None:
     assert all(part["state"] == LEFT_OUT for part in report.parts.values())
     assert report.parts["tests"]["cause"] == "3 s were left, 5 are needed"
     assert report.whole
+
+
+def test_tests_that_take_too_long_are_reported_as_far_as_they_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(_bench: kit.Bench, _command: list[str], **_: object) -> "CompletedProcess[str]":
+        (tmp_path / "tests.xml").write_text(JUNIT, encoding="utf-8")
+        return CompletedProcess([], kit.TIMED_OUT, "...")
+
+    monkeypatch.setattr(kit, "run_python", stopped)
+    report = Report(tmp_path, minutes=1)
+    kit.run_tests(bench(tmp_path), report)
+    found = report.parts["tests"]
+    assert (found["state"], found["passed"], found["cause"]) == (FAILED, 1, "stopped after 60 s")
 
 
 # -- running --------------------------------------------------------------------------------------

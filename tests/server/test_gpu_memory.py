@@ -8,6 +8,7 @@ import torch
 from comfyui.server import ComfyServer
 from graphs import Graph
 from scene import small_scene
+from servers import page_arguments
 from studio import Animation, Studio, relative_error
 from torch import Tensor
 
@@ -33,6 +34,7 @@ STREAMING = ["--disable-dynamic-vram", "--novram"]
 
 def gpu_server(comfyui: Path, root: Path, base: Path, arguments: list[str]) -> ComfyServer:
     support = root / "tests" / "server" / "support_pack"
+    arguments = [*arguments, *page_arguments()]
     return ComfyServer(comfyui, base, packs=[root, support], extra_args=arguments, cpu=False)
 
 
