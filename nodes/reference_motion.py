@@ -17,7 +17,7 @@ from .checks import InputError, require_count, require_multiple_of_8, require_pr
 from .door import checked
 from .host import keys
 from .host.followed_reference import Followed
-from .host.options import with_transformer_option
+from .host.options import transformer_option, with_transformer_option
 from .host.protocols import VAE, Model
 from .inputs import CATEGORY
 from .visual_detail import Encoder
@@ -37,8 +37,13 @@ def follow(
     mask: `[1 or T, H, W]`, 1 where the reference shows the motion; None is everywhere. may_move: of
     that shape, 0 where the video stays the reference; its border of `soft_border` pixels is
     released later the further out. One frame shows no motion: it is only what stays. Raises
-    InputError for sizes and counts that do not fit.
+    InputError for sizes and counts that do not fit, and for a second reference.
     """
+    if transformer_option(model, keys.REFERENCE) is not None:
+        raise InputError(
+            "This model follows a reference already; take one Reference Motion out, or lay both "
+            "motions into one reference."
+        )
     frames, height, width = reference.shape[:3]
     require_multiple_of_8(width=width, height=height)
     remedy = "give 1 mask, or one for each frame of the reference"

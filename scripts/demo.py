@@ -277,6 +277,9 @@ def set_embedded(prompt: Prompt, server: ComfyServer, options: argparse.Namespac
         say(f"No --prompt: the words are {quoted}.")
         if texts == (MOTION_ALONE,):
             say("Name colour, shape and motion for a better video: see --help.")
+    for node in prompt.values():
+        for name in (node["class_type"], node["_meta"]["title"]):
+            node["inputs"].update(lesson.inputs.get(name, {}))
     for setting, value in {**EMBEDDED_SETTINGS, **lesson.settings}.items():
         with contextlib.suppress(WorkflowError):
             set_value(prompt, setting, value)

@@ -17,18 +17,24 @@ RIGHT = "a large red circle moves right on a plain background"
 FALLS = "a blue square falls down on a gradient background"
 RISES = "a blue square rises up on a gradient background"
 GROWS = "a yellow cross becomes larger on a plain background"
+CROSS_LEFT = "a yellow cross moves left on a plain background"
 
 
 @dataclass(frozen=True)
 class Example:
-    """What a workflow gets, in its own order: names in assets/, prompts, settings that differ."""
+    """What a workflow gets, in its own order: names in assets/, prompts, settings that differ.
+
+    inputs: of single nodes, by their title or type.
+    """
 
     pictures: tuple[str, ...] = (CIRCLE,)
     prompts: tuple[str, ...] = (LEFT,)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 _PLAIN = Example()
+_SIZE = {"width": 64, "height": 64}
 EXAMPLES: Mapping[str, Example] = {
     "animate": _PLAIN,
     "box": _PLAIN,
@@ -48,7 +54,21 @@ EXAMPLES: Mapping[str, Example] = {
     "loop": Example(settings={"cfg": 1.0}),
     "ksampler": Example((SQUARE,), (FALLS,)),
     # The tiny model keeps to its words until little noise is left (docs/motion.md#measured).
-    "camera": Example((CROSS,), (GROWS,), {"weak_timestep": 600, "strong_timestep": 100}),
+    # It draws what its words ask for where the camera shows nothing yet: they say the same.
+    "camera": Example((CROSS,), (CROSS_LEFT,), {"weak_timestep": 600, "strong_timestep": 100}),
+    # Against the words; its clocks are those that are measured there.
+    "drag": Example(
+        (CROSS,),
+        (CROSS_LEFT,),
+        {"weak_timestep": 120, "strong_timestep": 120},
+        {
+            "ImageScale": _SIZE,
+            "Nothing": _SIZE,
+            "The box's size": {"width": 26, "height": 26},
+            "What moves: the box's place": {"x": 19, "y": 19},
+            "DynamiCrafterDragMotion": {"path": "48, 22"},
+        },
+    ),
     "storytelling": Example((CIRCLE, SQUARE), (LEFT, RIGHT, FALLS, RISES)),
     # In the middle of its image, so no motion leads out of it.
     "motion_control": Example(

@@ -2,7 +2,7 @@
 
 `python -m research.small_world.directed drag --tokenizer ComfyUI/comfy/sd1_tokenizer`
 
-Measures `drag`, `camera` or `dial` and logs the figures of docs/motion.md#measured.
+Measures `drag`, `camera`, `hold` or `dial` and logs the figures of docs/motion.md#measured.
 """
 
 import argparse
@@ -17,9 +17,10 @@ from torch import Tensor
 
 from dc_model import vdg
 from dc_model.motion.camera import camera_path, move_camera
-from dc_model.motion.clocks import Clocks, Reference, release_timesteps
+from dc_model.motion.clocks import ALL, Clocks, Reference, release_timesteps
 from dc_model.motion.dial import amount
 from dc_model.motion.drag import drag
+from dc_model.motion.warp import grown
 from dc_model.pipeline import Pipeline, Settings, load
 
 from .intervals import mean_interval
@@ -72,11 +73,21 @@ def path_of(scene: Scene) -> Tensor:
     return torch.stack([scene.x + dx * steps, scene.y + dy * steps, ones, zeros], dim=1)
 
 
-def reference_of(pipeline: Pipeline, video: Tensor, masks: Tensor, clocks: Clocks) -> Reference:
-    """A rough video `[T, 3, H, W]` in [0, 1] and its masks `[T, H, W]`, to be followed."""
+def reference_of(
+    pipeline: Pipeline, video: Tensor, masks: Tensor, clocks: Clocks, free: Tensor | None = None
+) -> Reference:
+    """A rough video `[T, 3, H, W]` in [0, 1] and its masks `[T, H, W]`, to be followed.
+
+    free: where it may change, `[T, H, W]`.
+    """
     latents = pipeline.encode(video * 2 - 1).transpose(0, 1)[None]  # [1, 4, T, h, w]
-    moved = F.interpolate(masks[:, None], latents.shape[-2:], mode="area")
-    return Reference(latents, release_timesteps(clocks, moved.transpose(0, 1)[None]))
+
+    def small(given: Tensor) -> Tensor:
+        area = F.interpolate(given[:, None], latents.shape[-2:], mode="area")
+        return area.transpose(0, 1)[None]
+
+    may_move = None if free is None else small(free)
+    return Reference(latents, release_timesteps(clocks, small(masks), may_move))
 
 
 def picture_of(scene: Scene) -> np.ndarray:
@@ -160,6 +171,51 @@ def judge_camera(pipeline: Pipeline, clocks: Clocks, count: int) -> Figures:
     return found
 
 
+def judge_hold(pipeline: Pipeline, _clocks: Clocks, count: int) -> Figures:
+    """PSNR of what may not move, of the video's worst frame and of the VAE alone.
+
+    The object's way may move. Pixels beside it are not counted: the VAE mixes neighbours.
+    """
+    scenes, found = held_out(count), Figures()
+    everywhere = torch.ones(NUM_FRAMES, SIZE, SIZE)
+    for part in batches(count, BATCH):
+        pictures = torch.from_numpy(np.stack([render_frame(s, 0.0) for s in scenes[part]]))
+        ways = torch.stack([_way(scene) for scene in scenes[part]])
+        references = [
+            reference_of(
+                pipeline,
+                picture.expand(NUM_FRAMES, -1, -1, -1),
+                everywhere,
+                Clocks(ALL, ALL),
+                way.expand(NUM_FRAMES, -1, -1),
+            )
+            for picture, way in zip(pictures, ways, strict=True)
+        ]
+        videos = make_videos(pipeline, scenes[part], references, part.start)
+        encoded = pipeline.encode(pictures * 2 - 1)[:, :, None]  # [B, 4, 1, h, w]
+        alone = (pipeline.decode(encoded)[:, :, 0] + 1) / 2
+        for picture, way, video, vae in zip(pictures, ways, videos, alone, strict=True):
+            still = grown(way, 16).numpy() == 0
+            if not still.any():
+                continue
+            true = picture.permute(1, 2, 0).numpy()[still]
+            worst = min(_psnr(frame[still], true) for frame in video)
+            own = _psnr(vae.permute(1, 2, 0).numpy()[still], true)
+            _note(found, psnr=worst, vae=own, lost=own - worst)
+    return found
+
+
+def _way(scene: Scene) -> Tensor:
+    """Where the object is in any frame, and a margin around it: `[H, W]`."""
+    times = np.linspace(0, 1, NUM_FRAMES)
+    masks = torch.from_numpy(np.stack([object_mask(scene, float(time)) for time in times]))
+    return grown(masks.amax(dim=0), 4)
+
+
+def _psnr(one: np.ndarray, other: np.ndarray) -> float:
+    return float(-10 * np.log10(np.mean(np.square(one - other, dtype=np.float64)) + 1e-12))
+
+
 def judge_dial(pipeline: Pipeline, _clocks: Clocks, count: int) -> Figures:
     """Pixels that objects go, by position and means of the dial."""
     known = [s for s in held_out(12 * count) if s.motion in DIRECTIONS and is_near_middle(s)]
@@ -184,6 +240,7 @@ def _note(found: Figures, **values: float) -> None:
 JUDGES: dict[str, tuple[Callable[[Pipeline, Clocks, int], Figures], int]] = {
     "drag": (judge_drag, 30),
     "camera": (judge_camera, 24),
+    "hold": (judge_hold, 20),
     "dial": (judge_dial, 5),
 }
 

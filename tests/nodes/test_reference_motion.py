@@ -76,6 +76,15 @@ def test_where_nothing_may_move_nothing_can_be_sampled(border: int) -> None:
         followed(torch.rand(1, 16, 16, 3), may_move=mask, soft_border=border)
 
 
+def test_a_second_reference_is_refused() -> None:
+    """It would take the first one's place."""
+    model = FakeModel(model_options={})
+    clocks, picture = Clocks(900, 500), torch.rand(1, 16, 16, 3)
+    once = follow(model, FakeVAE(), picture, clocks)
+    with pytest.raises(InputError, match="follows a reference already; take one Reference Motion"):
+        follow(once, FakeVAE(), picture, clocks)
+
+
 @pytest.mark.parametrize("name", ["mask", "may_move"])
 def test_a_mask_of_another_picture_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="A mask has 64 x 64 pixels, the reference 64 x 32; make"):

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,15 @@ import small_checkpoint
 from comfyui.browser import PATIENCE, Browser
 from comfyui.page import open_page
 from comfyui.server import ComfyServer
-from shipped.names import file_name
+from shipped.names import TITLES, file_name
+from small_workflows import BOXES, LENGTH, LONG_FRAMES, SMALL, VARIANTS, VIEW_FRAMES
+from studio import Studio
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-SMALL = {"width": 64, "height": 64, "length": 4}
 # Values by the widget's name, in whatever node has it.
 VALUES: dict[str, Any] = {
-    **SMALL,
+    **{"width": 64, "height": 64, "length": 4},
     "ckpt_name": "page_512.safetensors",
     "checkpoint": "page_512.safetensors",
     "steps": 1,
@@ -33,6 +36,28 @@ SAVE_MORE = """(() => {
     const node = LiteGraph.createNode(type);
     app.graph.add(node);
     frames.connect(0, node, 0);
+  });
+})()"""
+# The same by the node's type.
+SET_BY_TYPE = """((values) => app.graph.nodes.forEach(node => {
+  const own = values[node.type] ?? {};
+  (node.widgets ?? []).forEach(widget => {
+    if (widget.name in own) widget.value = own[widget.name];
+  });
+}))(%s)"""
+# Pictures for a box, and a node that saves what it makes.
+AROUND_BOX = """(() => {
+  const box = app.graph.nodes[0];
+  const made = type => {
+    const node = LiteGraph.createNode(type);
+    app.graph.add(node);
+    return node;
+  };
+  box.inputs.forEach((input, i) => {
+    if (input.type === 'IMAGE' && input.link == null) made('LoadImage').connect(0, box, i);
+  });
+  box.outputs.forEach((output, i) => {
+    if (output.type === 'VIDEO') box.connect(i, made('SaveVideo'), 0);
   });
 })()"""
 PRESS_RUN = """[...document.querySelectorAll('button')]
@@ -110,6 +135,62 @@ def test_run_works_in_the_box(
     load(page, root / "workflows" / file_name("box"), 2)
     (made,) = pressed(page, server)
     assert made.suffix == ".mp4"
+
+
+EVERY = pytest.mark.skipif(
+    "PAGE_TESTS" not in os.environ, reason="takes minutes; PAGE_TESTS=1 runs it"
+)
+# It needs encoders of full size.
+STOCK_LOADERS = ("pruned",)
+
+
+@pytest.fixture(scope="module")
+def more_files(server: ComfyServer) -> None:
+    """A ControlNet, and a folder of pictures."""
+    control = server.base / "models" / "controlnet" / "small_sketch.safetensors"
+    small_checkpoint.write_sketch_controlnet(control)
+    pictures = server.base / "input" / "pictures"
+    pictures.mkdir(exist_ok=True)
+    shutil.copy(server.base / "input" / "example.png", pictures)
+
+
+@EVERY
+@pytest.mark.parametrize("short", [short for short in TITLES if short not in STOCK_LOADERS])
+def test_run_works_in_every_workflow(
+    page: Browser, server: ComfyServer, root: Path, golden: Path, more_files: None, short: str
+) -> None:
+    name = Studio(server, golden).small_checkpoint(VARIANTS.get(short, "512"))
+    # Two keyframes lie eight frames apart.
+    lengths = {"long": LONG_FRAMES, "viewcrafter": VIEW_FRAMES, "keyframes": 16}
+    values = {
+        **SMALL,
+        "DynamiCrafterCheckpointLoader": {"ckpt_name": name, "weight_dtype": "default"},
+        "LoadImage": {"image": "example.png"},
+        "DynamiCrafterSketchControl": {
+            "control_net_name": "small_sketch.safetensors",
+            "frames": "2",
+        },
+    }
+    load(page, root / "workflows" / file_name(short), 7)
+    detail = {**SMALL["DynamiCrafterVisualDetailGuidance"], "length": lengths.get(short, LENGTH)}
+    values["DynamiCrafterVisualDetailGuidance"] = detail
+    page.evaluate(SET_BY_TYPE % json.dumps(values))
+    saved = pressed(page, server)
+    assert {path.suffix for path in saved} == {".mp4"}
+
+
+@EVERY
+@pytest.mark.parametrize("box", BOXES)
+def test_run_works_in_every_box(
+    page: Browser, server: ComfyServer, root: Path, golden: Path, box: str
+) -> None:
+    name = Studio(server, golden).small_checkpoint(BOXES[box])
+    load(page, root / "subgraphs" / f"{box}.json", 8)
+    page.evaluate(SET % json.dumps({"checkpoint": name}))
+    page.evaluate(f"{AROUND_BOX}; 0")
+    page.evaluate(SET_BY_TYPE % json.dumps({"LoadImage": {"image": "example.png"}}))
+    saved = pressed(page, server)
+    assert {path.suffix for path in saved} == {".mp4"}
 
 
 @pytest.mark.parametrize("kind", KINDS)

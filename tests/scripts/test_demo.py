@@ -161,6 +161,14 @@ def test_the_examples_speak_the_models_language(root: Path):
             assert [word for word in words if word not in known] == [], short
 
 
+def test_what_examples_set_is_in_their_workflows(root: Path):
+    for short, example in EXAMPLES.items():
+        path = root / "workflows" / demo.file_name(short)
+        nodes = json.loads(path.read_text(encoding="utf-8"))["nodes"]
+        names = {name for node in nodes for name in (node["type"], node.get("title"))}
+        assert set(example.inputs) <= names, short
+
+
 def test_a_loop_is_sampled_with_little_guidance():
     assert 1.0 <= EXAMPLES["loop"].settings["cfg"] <= 1.5
 

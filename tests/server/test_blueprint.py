@@ -9,18 +9,10 @@ import torch
 from comfyui.workflow_api import to_api
 from family import bare
 from graphs import Graph
+from small_workflows import BOXES
 from studio import Studio, picture
 
 pytestmark = pytest.mark.server
-VARIANTS = {
-    "Image to Video (DynamiCrafter)": "512",
-    "DynamiCrafter": "512",
-    "First and Last Frame to Video (DynamiCrafter)": "512_interp",
-    "Seamless Loop (DynamiCrafter)": "512_interp",
-    "Text to Video (DynamiCrafter)": "videocrafter2",
-    "Long Video (DynamiCrafter)": "512",
-    "Cartoon In-between (DynamiCrafter)": "toon_512",
-}
 PICTURES = {
     "Text to Video (DynamiCrafter)": [],
     "First and Last Frame to Video (DynamiCrafter)": ["first_frame", "last_frame"],
@@ -42,7 +34,7 @@ LENGTHS = {"Seamless Loop (DynamiCrafter)": 3, "Long Video (DynamiCrafter)": 10}
 SIZE = 64
 
 
-@pytest.fixture(scope="module", params=list(VARIANTS))
+@pytest.fixture(scope="module", params=list(BOXES))
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -60,7 +52,7 @@ def prompt(studio: Studio, blueprint: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_box_is_tested(root: Path) -> None:
-    assert {path.stem for path in (root / "subgraphs").glob("*.json")} == set(VARIANTS)
+    assert {path.stem for path in (root / "subgraphs").glob("*.json")} == set(BOXES)
 
 
 def test_the_root_is_one_subgraph_node(blueprint: dict[str, Any], name: str) -> None:
@@ -147,7 +139,7 @@ def test_it_makes_a_video(studio: Studio, prompt: dict[str, Any], graph: Graph, 
     both = len(PICTURES.get(name, ["image"])) == 2
     sized = {"width": SIZE, "height": SIZE, "length": length}
     small: dict[str, dict[str, Any]] = {
-        "DynamiCrafterCheckpointLoader": {"ckpt_name": bare(studio, VARIANTS[name])},
+        "DynamiCrafterCheckpointLoader": {"ckpt_name": bare(studio, BOXES[name])},
         "DynamiCrafterVisualDetailGuidance": {
             "image": first,
             **sized,

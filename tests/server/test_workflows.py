@@ -13,26 +13,11 @@ from family import bare
 from PIL import Image
 from safetensors.torch import load_file
 from shipped.names import TITLES, file_name
+from small_workflows import LENGTH, LONG_FRAMES, SIZE, SMALL, VARIANTS, VIEW_FRAMES
 from studio import PATIENCE, Studio, picture
 
 pytestmark = pytest.mark.server
 
-SIZE, LENGTH, VIEW_FRAMES, LONG_FRAMES = 64, 4, 25, 10
-# Where it is not the animating 512.
-VARIANTS = {
-    "256": "256",
-    "1024": "1024",
-    "cil": "cil_512",
-    "interpolate": "512_interp",
-    "keyframes": "512_interp",
-    "loop": "512_interp",
-    "sketch": "toon_512",
-    "toon": "toon_512",
-    "videocrafter1": "videocrafter1_512",
-    "videocrafter1_image": "videocrafter1_i2v",
-    "videocrafter2": "videocrafter2",
-    "viewcrafter": "viewcrafter_25",
-}
 # Frames of the finished video, where they are not LENGTH.
 FRAMES = {
     "extend": 4 + 2,
@@ -47,21 +32,6 @@ WIDE = {
     "motion_control": (2 * SIZE + 4, 2 * SIZE + 4),
 }
 PICTURES = ("first.png", "second.png")
-SMALL: dict[str, dict[str, Any]] = {
-    "DynamiCrafterVisualDetailGuidance": {"width": SIZE, "height": SIZE, "length": LENGTH},
-    "DynamiCrafterDragMotion": {"width": SIZE, "height": SIZE, "length": LENGTH, "path": "9, 9"},
-    "DynamiCrafterCameraMotion": {"width": SIZE, "height": SIZE, "length": LENGTH},
-    "DynamiCrafterEmptyVideo": {"width": SIZE, "height": SIZE, "length": LENGTH},
-    "DynamiCrafterSampler": {"steps": 2},
-    "KSampler": {"steps": 2},
-    "DynamiCrafterPromptSchedule": {"length": LENGTH, "prompts": "0: the sun sets\n2: it rises"},
-    "DynamiCrafterExtend": {"length": LENGTH, "overlap": 2},
-    "DynamiCrafterShot": {"length": LENGTH},
-    "DynamiCrafterStoryboard": {"width": SIZE, "height": SIZE, "steps": 2, "overlap": 2},
-    "ContextWindowsManual": {"context_length": LENGTH, "context_overlap": 2},
-    "ImageScaleBy": {"scale_by": 1.0},
-    "DynamiCrafterVideoDecode": {"tile_size": 0},
-}
 
 
 def put_picture(path: Path, phase: float) -> None:
