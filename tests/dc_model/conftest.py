@@ -15,6 +15,7 @@ import pytest
 import torch
 from checkpoint_files import TENSORS
 from safetensors.torch import load_file, save_file
+from small_archs import small_unet
 from torch import Tensor, nn
 
 from dc_model.unet.unet import DynamiCrafterUNet
@@ -110,15 +111,7 @@ def randomize(module: nn.Module, seed: int = 0) -> None:
                 p.copy_(0.2 * noise + (name.endswith("weight")))
 
 
-TINY = UNetArch(
-    model_channels=32,
-    channel_mult=(1, 2),
-    num_res_blocks=1,
-    attention_levels=(True, True),
-    head_dim=8,
-    context_dim=32,
-    learnable_image_scale=True,
-)
+TINY = small_unet(attention_levels=(True, True), head_dim=8, learnable_image_scale=True)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 import small_checkpoint
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_checkpoint import UNET_PROJECTOR_VAE, state_dict, write
+from small_checkpoint import UNET_PROJECTOR_VAE, golden_tensors, write_golden
 from torch import Tensor
 
 from dc_model import vdg
@@ -36,7 +36,7 @@ def case(request: pytest.FixtureRequest, golden: Path) -> tuple[dict[str, Any], 
 def pipeline(case: Any, golden: Path, comfyui: Path, tmp_path_factory: Any) -> Pipeline:
     name = case[0]["name"]
     path = tmp_path_factory.mktemp("files") / f"{name}.safetensors"
-    write(golden / "pipeline" / f"{name}.json", path)
+    write_golden(golden / "pipeline" / f"{name}.json", path)
     return load(path, tokenizer=comfyui / "comfy" / "sd1_tokenizer")
 
 
@@ -100,7 +100,7 @@ def test_every_mode_makes_a_video(case: Any, pipeline: Pipeline) -> None:
 def test_a_missing_encoder_is_named_and_lent(golden: Path, tmp_path: Path) -> None:
     described = golden / "pipeline" / "512_frames8.json"
     whole, pruned = tmp_path / "whole.safetensors", tmp_path / "pruned.safetensors"
-    tensors = state_dict(described)
+    tensors = golden_tensors(described)
     save_file(tensors, whole)
     save_file({k: v for k, v in tensors.items() if k.startswith(UNET_PROJECTOR_VAE)}, pruned)
 

@@ -13,29 +13,21 @@ pytest.importorskip("accelerate", reason="the training extra is not installed")
 pytest.importorskip("av")
 
 from evaluation.__main__ import main
-from evaluation.videos import write_video
-from research.small_world.world.dataset import SmallWorld
 
 CLIPS, PATIENCE = 2, 300.0
 
 
 @pytest.fixture
-def described(tmp_path: Path, root: Path) -> Path:
+def described(table: Path, root: Path) -> Path:
     """A comparison of the demo model and a still picture."""
-    source, rows = SmallWorld(CLIPS, num_frames=16), ["path,caption"]
-    for number in range(CLIPS):
-        clip = source.load(number, 0)
-        write_video(tmp_path / f"{number}.mp4", clip.frames)
-        rows.append(f"{number}.mp4,{clip.caption}")
-    (tmp_path / "clips.csv").write_text("\n".join(rows))
     weights = str(root / "assets" / "demo" / "small_world.safetensors")
     model = {"name": "model", "kind": "checkpoint", "checkpoint": weights, "steps": 2, "cfg": 1.0}
     protocol = {
-        **{"data": {"kind": "table", "path": str(tmp_path / "clips.csv")}, "clips": CLIPS},
+        **{"data": {"kind": "table", "path": str(table)}, "clips": CLIPS},
         **{"frames": 16, "stride": 1, "size": [64, 64], "pic": "pixels"},
     }
     systems = [model, {"name": "still", "kind": "still"}]
-    file = tmp_path / "comparison.json"
+    file = table.with_name("comparison.json")
     file.write_text(json.dumps({"protocol": protocol, "systems": systems, "strips": 1}))
     return file
 

@@ -6,23 +6,10 @@ from pack.dc_model.unet.unet import DynamiCrafterUNet
 from pack.dc_model.variants import UNetArch
 from pack.nodes.checks import InputError
 from pack.nodes.image_lambda import multipliers, spatial_layers
+from small_archs import small_unet
 
-SMALL = UNetArch(
-    model_channels=32,
-    channel_mult=(1, 2),
-    num_res_blocks=1,
-    attention_levels=(True, False),
-    head_dim=16,
-    context_dim=32,
-)
-PUBLISHED = UNetArch(
-    model_channels=32,
-    channel_mult=(1, 2, 4, 4),
-    num_res_blocks=2,
-    attention_levels=(True, True, True, False),
-    head_dim=16,
-    context_dim=32,
-)
+SMALL = small_unet()
+PUBLISHED = UNetArch(model_channels=32, head_dim=16, context_dim=32)
 
 
 @pytest.fixture(scope="module")

@@ -66,16 +66,7 @@ def into_colors(studio: Studio, graph: Graph, image: Link) -> Link:
 
 def into_extend(studio: Studio, graph: Graph, image: Link) -> Link:
     made = bare(studio, graph)
-    return graph.add(
-        "DynamiCrafterExtend",
-        positive=made.positive,
-        negative=made.negative,
-        vae=made.vae,
-        images=image,
-        length=FRAMES,
-        overlap=1,
-        fps=0,
-    )[3]
+    return made.extend(image, FRAMES, 1)[3]
 
 
 CONSUMERS = {

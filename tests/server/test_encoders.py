@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from family import LENGTH, SIZE, bare, empty_video, k_sampler, wire
+from family import LENGTH, SIZE, bare, k_sampler, wire
 from graphs import Graph
 from safetensors.torch import save_file
 from studio import Animation, Studio, picture
@@ -81,7 +81,7 @@ def test_text_of_another_width_is_refused_by_text_to_video_models(
 ) -> None:
     made = Animation(studio, graph, bare(studio, "videocrafter2"))
     made.clip = other(studio, graph, "-text64", TEXT).clip
-    empty_video(graph, made.text("a ball"), LENGTH)
+    made.text("a ball").empty(SIZE, LENGTH)
     latent = made.sample() if ours else k_sampler(graph, made)
     message = studio.error(graph, latent)
     assert "64 channels, this model needs 128" in message

@@ -6,6 +6,7 @@ import pytest
 import torch
 from graphs import Graph, Link
 from scene import FRAMES, SIZE, Scene, unit_noise
+from scene import advanced as stage_of
 from studio import Animation, Studio, picture, relative_error
 
 pytestmark = pytest.mark.server
@@ -20,17 +21,7 @@ def extended(studio: Studio, graph: Graph) -> Scene:
     scene = Scene(studio, graph)
     images = torch.cat([picture(SIZE, SIZE, 0.7 * i) for i in range(FRAMES)])
     scene.text("the wind turns").context(scene.picture)
-    node = graph.add(
-        "DynamiCrafterExtend",
-        positive=scene.positive,
-        negative=scene.negative,
-        vae=scene.vae,
-        images=studio.image(graph, images),
-        length=FRAMES,
-        overlap=HELD,
-        fps=0,
-    )
-    scene.positive, scene.negative, scene.latent = node[0], node[1], node[3]
+    scene.extend(studio.image(graph, images), FRAMES, HELD)
     return scene
 
 
@@ -67,22 +58,7 @@ def staged(scene: Scene, sampler: Link, sigmas: Link, *cuts: int) -> Link:
 
 def advanced(scene: Scene, latent: Link, start: int, end: int, sampler: str = "euler") -> Link:
     """One stage of KSamplerAdvanced."""
-    return scene.graph.add(
-        "KSamplerAdvanced",
-        model=scene.model,
-        add_noise="enable" if start == 0 else "disable",
-        noise_seed=1,
-        steps=STEPS,
-        cfg=3.0,
-        sampler_name=sampler,
-        scheduler="simple",
-        positive=scene.positive,
-        negative=scene.negative,
-        latent_image=latent,
-        start_at_step=start,
-        end_at_step=end,
-        return_with_leftover_noise="disable" if end >= STEPS else "enable",
-    )[0]
+    return stage_of(scene, latent, start, end, steps=STEPS, sampler_name=sampler)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import small_checkpoint
 import torch
-from family import CFG, LENGTH, STEPS, Run, bare, conditionings, wire
+from family import STEPS, Run, bare, published_sample, wire
 from graphs import Graph
 from outcome import bounded, runs
 from reference import Reference, read
@@ -40,15 +40,7 @@ def sample(
     up for buffers that a file lacks or has rounded.
     """
     made = wire(studio, graph, variant, file=file, lender=lender, weight_dtype=weight_dtype)
-    unit = torch.randn(LENGTH, 4, 8, 8, generator=torch.Generator().manual_seed(3))
-    latent = made.sample(
-        steps=STEPS,
-        cfg=CFG,
-        guidance_rescale=0.0,
-        noise=studio.noise(graph, unit),
-        ending="published",
-    )
-    results = studio.run(graph, **conditionings(made), latent=latent)
+    unit, results = published_sample(studio, graph, made)
     whole = studio.checkpoints / bare(studio, variant)
     return Run(variant, unit, results, Reference(studio.checkpoints / file, variant, whole))
 

@@ -106,18 +106,7 @@ def sample(studio: Studio, graph: Graph, made: Animation, case: Case):
         noise=noise,
         **guidance(made, case),
     )
-    return latent, decode(graph, made, latent)
-
-
-def decode(graph: Graph, made: Animation, latent: Any) -> Any:
-    return graph.add(
-        "DynamiCrafterVideoDecode",
-        vae=made.vae,
-        samples=latent,
-        chunk_frames=0,
-        tile_size=0,
-        drop_last_frame=False,
-    )[0]
+    return latent, made.decode(latent)[0]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -168,7 +157,7 @@ def test_custom_sampling_with_our_guider_scheduler_and_ddim(
     )
     sampler = graph.add("DynamiCrafterDDIM", eta=case.settings["eta"])[0]
     latent = made.sample_custom(noise, made.guider(**guidance(made, case)), sampler, sigmas)
-    check(case, studio.run(graph, latent=latent, frames=decode(graph, made, latent)))
+    check(case, studio.run(graph, latent=latent, frames=made.decode(latent)[0]))
 
 
 @pytest.mark.parametrize(

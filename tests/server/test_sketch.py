@@ -6,14 +6,13 @@ import pytest
 import small_checkpoint
 import torch
 from family import (
-    CFG,
     LENGTH,
     SIZE,
     STEPS,
     Run,
     bare,
-    conditionings,
     k_sampler,
+    published_sample,
     wire,
 )
 from graphs import Graph, Link
@@ -82,15 +81,7 @@ def test_sketches_of_some_frames_guide_the_video(
     sketches = torch.cat([picture(SIZE, SIZE, i / 2) for i in range(len(named))])
     made = wire(studio, graph, "toon_512")
     sketched(graph, made, sketch_file, studio.image(graph, sketches), frames=frames)
-    unit = torch.randn(LENGTH, 4, 8, 8, generator=torch.Generator().manual_seed(3))
-    latent = made.sample(
-        steps=STEPS,
-        cfg=CFG,
-        guidance_rescale=0.0,
-        noise=studio.noise(graph, unit),
-        ending="published",
-    )
-    results = studio.run(graph, **conditionings(made), latent=latent)
+    unit, results = published_sample(studio, graph, made)
     reference = SketchReference(studio, sketch_file, sketches, named)
     run = Run("toon_512", unit, results, reference)
     found = results["latent"]["value.samples"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from graphs import Graph, Link
-from scene import FRAMES, SIZE, Scene, unit_noise
+from scene import FRAMES, SIZE, Scene, advanced, unit_noise
 from studio import Studio, picture, relative_error
 from torch import Tensor
 
@@ -273,28 +273,13 @@ def test_differential_diffusion_starts_a_pixel_at_its_own_noise_level(
 def test_denoise_below_one_starts_part_way(studio: Studio, scene: Scene) -> None:
     graph, latent = scene.graph, encoded(scene)
     noise = graph.add("RandomNoise", noise_seed=3)[0]
-    advanced = graph.add(
-        "KSamplerAdvanced",
-        model=scene.model,
-        add_noise="enable",
-        noise_seed=3,
-        steps=4,
-        cfg=3.0,
-        sampler_name="euler",
-        scheduler="simple",
-        positive=scene.positive,
-        negative=scene.negative,
-        latent_image=latent,
-        start_at_step=2,
-        end_at_step=10000,
-        return_with_leftover_noise="disable",
-    )[0]
+    noised = {"add_noise": "enable", "noise_seed": 3, "steps": 4}
     found = latents(
         studio,
         graph,
         input=latent,
         ksampler=scene.ksampler(seed=3, steps=2, denoise=0.5, latent_image=latent)[0],
-        advanced=advanced,
+        advanced=advanced(scene, latent, 2, 10000, **noised),
         ours=with_latent(scene, latent).sample(
             steps=2, cfg=3.0, eta=0.0, denoise=0.5, guidance_rescale=0.0, noise=noise
         ),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from graphs import Graph, Link
-from scene import FRAMES, SIZE, Scene
+from scene import FRAMES, SIZE, Scene, advanced
 from studio import Studio, picture, relative_error
 
 pytestmark = pytest.mark.server
@@ -14,34 +14,15 @@ SAMPLES = "value.samples"
 EXACT = 1e-5
 
 
-def advanced(scene: Scene, latent: Link, start: int, end: int, *, first: bool, last: bool) -> Link:
-    return scene.graph.add(
-        "KSamplerAdvanced",
-        model=scene.model,
-        add_noise="enable" if first else "disable",
-        noise_seed=1,
-        steps=6,
-        cfg=3.0,
-        sampler_name="euler",
-        scheduler="simple",
-        positive=scene.positive,
-        negative=scene.negative,
-        latent_image=latent,
-        start_at_step=start,
-        end_at_step=end,
-        return_with_leftover_noise="disable" if last else "enable",
-    )[0]
-
-
 @pytest.mark.parametrize("variant", ["512", "256"])
 def test_two_advanced_samplers_equal_one(studio: Studio, graph: Graph, variant: str) -> None:
     scene = Scene(studio, graph, variant)
-    stage = advanced(scene, scene.latent, 0, 3, first=True, last=False)
+    stage = advanced(scene, scene.latent, 0, 3)
     found = studio.run(
         graph,
         whole=scene.ksampler(seed=1, steps=6)[0],
         stage=stage,
-        both=advanced(scene, stage, 3, 10000, first=False, last=True),
+        both=advanced(scene, stage, 3, 10000),
     )
     whole = found["whole"][SAMPLES]
     assert relative_error(found["both"][SAMPLES], whole) < 1e-4

@@ -54,18 +54,7 @@ def test_every_setting_reaches_the_shots(studio: Studio, graph: Graph) -> None:
     first = decoded(graph, made, latent)
     last = graph.add("ImageFromBatch", image=first, batch_index=FRAMES - 1, length=1)[0]
     made.text("scene 1", "fog").context(last)
-    node = graph.add(
-        "DynamiCrafterExtend",
-        positive=made.positive,
-        negative=made.negative,
-        vae=made.vae,
-        images=first,
-        samples=latent,
-        length=FRAMES,
-        overlap=OVERLAP,
-        fps=FPS,
-    )
-    made.positive, made.negative, made.latent = node[0], node[1], node[3]
+    made.extend(first, FRAMES, OVERLAP, FPS, samples=latent)
     second = decoded(graph, made, made.sample(seed=6, **SAMPLING))
     found = studio.run(graph, story=frames, first=first, second=second)
     pieces = found["first"]["value"], found["second"]["value"][OVERLAP:]

@@ -17,18 +17,6 @@ SAMPLING = {"steps": 2, "cfg": 3.0, "eta": 1.0}
 STORY = {"overlap": OVERLAP, **SAMPLING}
 
 
-def decode(graph: Graph, made: Animation, latent: Link, **references: Link) -> Node:
-    return graph.add(
-        "DynamiCrafterVideoDecode",
-        vae=made.vae,
-        samples=latent,
-        chunk_frames=0,
-        tile_size=0,
-        drop_last_frame=False,
-        **references,
-    )
-
-
 def extend(
     made: Animation,
     images: Link,
@@ -67,11 +55,11 @@ def test_an_extended_video_starts_with_its_sources_end(
 ) -> None:
     scene = Scene(studio, graph)
     source = scene.sample(**SAMPLING)
-    decoded = decode(graph, scene, source)
+    decoded = scene.decode(source)
     node = extend(scene, decoded[0], decoded[1], source if by_latent else None)
     latent = scene.sample(seed=2, **SAMPLING)
     again = graph.add("VAEEncode", pixels=decoded[0], vae=scene.vae)[0]
-    images = decode(graph, scene, latent)[0]
+    images = scene.decode(latent)[0]
     found = studio.run(
         graph,
         source=source,
@@ -80,7 +68,7 @@ def test_an_extended_video_starts_with_its_sources_end(
         images=images,
         joined=batch(graph, node[4], images),
         frames=decoded[0],
-        round_trip=decode(graph, scene, again)[0],
+        round_trip=scene.decode(again)[0],
         through_vae=again,
     )
     kept = found["source" if by_latent else "through_vae"][SAMPLES][-OVERLAP:]
@@ -98,7 +86,7 @@ def test_an_extended_video_starts_with_its_sources_end(
 def test_extend_and_stock_samplers(studio: Studio, graph: Graph) -> None:
     scene = Scene(studio, graph)
     source = scene.sample(**SAMPLING)
-    decoded = decode(graph, scene, source)
+    decoded = scene.decode(source)
     extend(scene, decoded[0], decoded[1], source)
     found = studio.run(
         graph, source=source, latent=scene.ksampler(sampler_name="dpmpp_2m", steps=3)[0]
@@ -124,7 +112,7 @@ def test_the_pinned_first_frame_is_the_image(studio: Studio, graph: Graph, endin
         pinned=pinned,
         encoded=encoded,
         stock=scene.ksampler(sampler_name="euler_ancestral", steps=3)[0],
-        images=decode(graph, scene, pinned)[0],
+        images=scene.decode(pinned)[0],
         round_trip=graph.add("VAEDecode", samples=encoded, vae=scene.vae)[0],
     )
     image = found["encoded"][SAMPLES][0]
@@ -156,7 +144,7 @@ def test_given_pins_every_image_of_every_video(studio: Studio, graph: Graph) -> 
 def test_a_pinned_model_leaves_an_extended_videos_start(studio: Studio, graph: Graph) -> None:
     scene = Scene(studio, graph)
     source = scene.sample(**SAMPLING)
-    decoded = decode(graph, scene, source)
+    decoded = scene.decode(source)
     extend(scene, decoded[0], decoded[1], source)
     pin(graph, scene)
     found = studio.run(graph, source=source, latent=scene.sample(**SAMPLING))
@@ -179,11 +167,11 @@ def test_a_storyboard_is_its_shots_one_after_the_other(studio: Studio, graph: Gr
     def single(index: int, image: Link) -> tuple[Link, Node]:
         made.text(f"scene {index}").context(image).detail(image, SIZE, SIZE, FRAMES)
         latent = made.sample(seed=5 + index, **SAMPLING)
-        return latent, decode(graph, made, latent)
+        return latent, made.decode(latent)
 
     latent, first = single(0, images[0])
     extend(made, first[0], first[1], latent, prompt="scene 1")
-    second = decode(graph, made, made.sample(seed=6, **SAMPLING))
+    second = made.decode(made.sample(seed=6, **SAMPLING))
     _, third = single(2, images[1])
     found = studio.run(
         graph, story=story[0], last=story[1], first=first[0], second=second[0], third=third[0]
@@ -218,8 +206,8 @@ def test_tooncrafters_decoder_sees_the_images_at_both_ends(studio: Studio, graph
     made.text("scene 0").context(first)
     made.detail(first, SIZE, SIZE, FRAMES, mode="interpolate", end_image=last)
     latent = made.sample(seed=5, **SAMPLING)
-    single = decode(graph, made, latent, first_image=first, last_image=last)
-    plain = decode(graph, made, latent)
+    single = made.decode(latent, first_image=first, last_image=last)
+    plain = made.decode(latent)
     found = studio.run(graph, story=story[0], single=single[0], plain=plain[0])
     expected = found["single"]["value"]
     torch.testing.assert_close(found["story"]["value"], expected, atol=1e-4, rtol=0)

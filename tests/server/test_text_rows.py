@@ -129,17 +129,7 @@ def test_a_row_per_frame_of_an_extended_video(studio: Studio, graph: Graph) -> N
         scene.text("")
         scene.positive = text
         scene.context(scene.picture)
-        node = graph.add(
-            "DynamiCrafterExtend",
-            positive=scene.positive,
-            negative=scene.negative,
-            vae=scene.vae,
-            images=video,
-            length=FRAMES,
-            overlap=1,
-            fps=0,
-        )
-        scene.positive, scene.negative, scene.latent = node[0], node[1], node[3]
+        scene.extend(video, FRAMES, 1)
         return scene.sample(steps=2, noise=scene.unit_noise())
 
     found = studio.run(

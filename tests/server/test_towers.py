@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from graphs import Graph
 from safetensors.torch import load_file, save_file
+from small_checkpoint import golden_tensors
 from studio import Animation, Studio, relative_error
-from tiny_checkpoint import state_dict
 from torch import Tensor
 
 pytestmark = pytest.mark.server
@@ -28,7 +28,7 @@ def weights(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 @pytest.fixture(scope="module")
 def checkpoint(studio: Studio) -> str:
     """A checkpoint with the golden towers and VAE, whose head widths its metadata states."""
-    tensors = state_dict(studio.golden / "pipeline" / "512_frames8.json")
+    tensors = golden_tensors(studio.golden / "pipeline" / "512_frames8.json")
     replaced = ("cond_stage_model.", "embedder.", "first_stage_model.")
     tensors = {k: v for k, v in tensors.items() if not k.startswith(replaced)}
     text = weights(golden_module(studio, "clip_text_tiny"), "cond_stage_model.model.")

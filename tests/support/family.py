@@ -72,26 +72,12 @@ def wire(
     if takes_image(variant):
         made.context(image)
     if variant.startswith("videocrafter"):
-        return empty_video(graph, made, length)
+        made.empty(SIZE, length)
+        return made
     end = studio.image(graph, picture(SIZE, SIZE, 1.0)) if mode == "interpolate" else None
     if mode == "per_frame":
         image = studio.image(graph, torch.cat([picture(SIZE, SIZE, i / 9) for i in range(length)]))
     return made.detail(image, SIZE, SIZE, length, mode=mode, end_image=end, batch_size=batch_size)
-
-
-def empty_video(graph: Graph, made: Animation, length: int) -> Animation:
-    timed = graph.add(
-        "DynamiCrafterEmptyVideo",
-        positive=made.positive,
-        negative=made.negative,
-        width=SIZE,
-        height=SIZE,
-        length=length,
-        batch_size=1,
-        fps=0,
-    )
-    made.positive, made.negative, made.latent = (timed[i] for i in range(3))
-    return made
 
 
 def conditionings(made: Animation) -> dict[str, Any]:
@@ -114,6 +100,21 @@ def k_sampler(graph: Graph, made: Animation) -> Link:
         scheduler="simple",
         denoise=1.0,
     )[0]
+
+
+def published_sample(
+    studio: Studio, graph: Graph, made: Animation
+) -> tuple[Tensor, dict[str, dict[str, Tensor]]]:
+    """Unit noise, and the results of our sampler from it with the published ending."""
+    unit = torch.randn(LENGTH, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    latent = made.sample(
+        steps=STEPS,
+        cfg=CFG,
+        guidance_rescale=0.0,
+        noise=studio.noise(graph, unit),
+        ending="published",
+    )
+    return unit, studio.run(graph, **conditionings(made), latent=latent)
 
 
 @dataclass

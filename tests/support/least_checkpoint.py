@@ -1,12 +1,8 @@
 """The smallest checkpoint that samples, for nodes that touch every weight."""
 
-from dataclasses import replace
-
-from small_checkpoint import SMALL, Edit, state_dict
+from small_checkpoint import LEAST, Edit, state_dict
 from studio import Studio
 from torch import Tensor
-
-LEAST = replace(SMALL, model_channels=32, channel_mult=(1,), attention_levels=(True,))
 
 
 def least_weights(studio: Studio, seed: int = 0) -> dict[str, Tensor]:

@@ -124,21 +124,37 @@ class Scene(Animation):
         )
 
 
+def advanced(scene: Animation, latent: Link, start: int, end: int, **options: Any) -> Link:
+    """LATENT of one stage of KSamplerAdvanced, of 6 steps unless the options say otherwise."""
+    settings = {
+        "add_noise": "enable" if start == 0 else "disable",
+        "noise_seed": 1,
+        "steps": 6,
+        "cfg": 3.0,
+        "sampler_name": "euler",
+        "scheduler": "simple",
+        **options,
+    }
+    settings.setdefault(
+        "return_with_leftover_noise", "disable" if end >= settings["steps"] else "enable"
+    )
+    return scene.graph.add(
+        "KSamplerAdvanced",
+        model=scene.model,
+        positive=scene.positive,
+        negative=scene.negative,
+        latent_image=latent,
+        start_at_step=start,
+        end_at_step=end,
+        **settings,
+    )[0]
+
+
 class ContextScene(Scene):
     """The same of a model that knows the image by its context alone (VideoCrafter 1)."""
 
     def detail(self, *_: Any, **__: Any) -> "ContextScene":
-        empty = self.graph.add(
-            "DynamiCrafterEmptyVideo",
-            positive=self.positive,
-            negative=self.negative,
-            width=self.size,
-            height=self.size,
-            length=self.frames,
-            batch_size=1,
-            fps=0,
-        )
-        self.positive, self.negative, self.latent = (empty[i] for i in range(3))
+        self.empty(self.size, self.frames)
         return self
 
 

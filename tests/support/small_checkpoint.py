@@ -1,11 +1,14 @@
-"""Writes whole checkpoints small enough that a run of three steps takes well below a second.
+"""Writes whole checkpoints that run in seconds: the golden cases', and others of their layouts.
 
-The five parts have the published layouts: the U-Net and its number of frames are scaled down here,
-the other parts are those of the tiny golden checkpoints.
+Every weight is a pure function of its key, its shape and a seed, so the repository holds key lists
+only. NumPy's legacy generator is frozen, which keeps the numbers stable. A golden checkpoint is the
+one that its case ran with. In a small one, the U-Net and its number of frames are scaled down for
+runs of well below a second; its other parts are a golden one's. The least one samples just so.
 """
 
 import json
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from tiny_checkpoint import schedule_buffers, weight
+from small_archs import small_unet
 from torch import Tensor
 
 from dc_model.frames import QUERIES_PER_FRAME
@@ -32,14 +35,8 @@ ENCODERS = ("first_stage_model.", "cond_stage_model.", "embedder.model.visual.",
 # The network's own output is weak, so what samplers do differs by their errors, not by chaos.
 OUTPUT_GAIN = 0.5
 
-SMALL = UNetArch(
-    model_channels=64,
-    channel_mult=(1, 2),
-    num_res_blocks=1,
-    attention_levels=(True, False),
-    head_dim=32,
-    context_dim=128,
-)
+SMALL = small_unet(model_channels=64, head_dim=32, context_dim=128)
+LEAST = replace(SMALL, model_channels=32, channel_mult=(1,), attention_levels=(True,))
 
 SMALL_TOON_VAE = DualReferenceArch(
     base_channels=32, channel_mult=(1, 2, 2, 2), num_res_blocks=1, fusion_head_dim=8
@@ -56,7 +53,79 @@ SMALL_SKETCH = SketchControlArch(
 # Rows of image tokens where they are not FRAMES times 16.
 SHARED_OR_PUBLISHED_LATENTS = {"videocrafter1_i2v": 16, "viewcrafter_25": 25 * 16}
 
+UNET_PROJECTOR_VAE = ("model.diffusion_model.", "image_proj_model.", "first_stage_model.")
+
 Edit = Callable[[dict[str, Tensor]], None]
+
+
+def weight(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """The weight that belongs to a key."""
+    random = np.random.RandomState((zlib.crc32(key.encode()) ^ seed) & 0xFFFFFFFF)
+    values = random.standard_normal(int(np.prod(shape))).astype(np.float32).reshape(shape)
+    if not shape:
+        return values * np.float32(0.5)
+    if len(shape) == 1:
+        return 1 + 0.1 * values if key.endswith("weight") else 0.1 * values
+    if "embedding" in key or key.endswith(("latents", ".proj")):
+        return 0.3 * values
+    return values / np.sqrt(np.prod(shape[1:]))
+
+
+def drawn(shapes: Iterable[tuple[str, Iterable[int]]], seed: int) -> dict[str, Tensor]:
+    """The weights of these keys and shapes."""
+    arrays = {key: np.array(weight(key, tuple(shape), seed)) for key, shape in shapes}
+    return {key: torch.from_numpy(np.float32(array)) for key, array in arrays.items()}
+
+
+def schedule_buffers(zero_snr: bool, base_scale: float | None) -> dict[str, Tensor]:
+    """The two buffers that decide a schedule; loaders need no other."""
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    if zero_snr:
+        root = np.sqrt(np.cumprod(1 - betas))
+        bar = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+        betas = 1 - np.concatenate([bar[:1], bar[1:] / bar[:-1]])
+    buffers = {"alphas_cumprod": np.cumprod(1 - betas), "betas": betas}
+    if base_scale is not None:
+        buffers["scale_arr"] = np.concatenate(
+            [np.linspace(1.0, base_scale, 400), np.full(1000, base_scale)]
+        )
+    return {k: torch.from_numpy(v.astype(np.float32)) for k, v in buffers.items()}
+
+
+def golden_tensors(case_file: Path) -> dict[str, Tensor]:
+    """Every tensor of a golden case's checkpoint, by original key name."""
+    case: dict[str, Any] = json.loads(case_file.read_text(encoding="utf-8"))
+    params = case["config"]["params"]
+    base_scale = params["base_scale"] if params.get("use_dynamic_rescale") else None
+    buffers = schedule_buffers(bool(params.get("rescale_betas_zero_snr")), base_scale)
+    shapes = [item for item in case["manifest"].items() if item[0] not in case["buffers"]]
+    return buffers | drawn(shapes, case["case"]["weight_seed"])
+
+
+def write_golden(
+    case_file: Path, path: Path, *, prune: bool = False, published_256: bool = False
+) -> Path:
+    """A checkpoint as safetensors or, by its suffix, as a pickled `{"state_dict": ...}`.
+
+    prune: U-Net, query transformer and VAE only, no buffers. published_256: the published name of
+    the speed embedding.
+    """
+    tensors = golden_tensors(case_file)
+    if prune:
+        tensors = {k: v for k, v in tensors.items() if k.startswith(UNET_PROJECTOR_VAE)}
+    if published_256:
+        tensors = {k.replace("fps_embedding", "framestride_embed"): v for k, v in tensors.items()}
+    if path.suffix == ".safetensors":
+        return _save(tensors, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"state_dict": tensors}, path)
+    return path
+
+
+def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.contiguous() for k, v in tensors.items()}, path, metadata)
+    return path
 
 
 def small_arch(variant: str) -> UNetArch:
@@ -102,8 +171,8 @@ def state_dict(
     case: dict[str, Any] = json.loads(case_file.read_text(encoding="utf-8"))
     described: Variant = VARIANTS[variant]
     tensors = schedule_buffers(described.zero_terminal_snr, described.base_scale)
-    for key, shape in shapes(arch or small_arch(variant), case["manifest"], variant).items():
-        tensors[key] = torch.from_numpy(np.array(weight(key, shape, seed), dtype=np.float32))
+    found = shapes(arch or small_arch(variant), case["manifest"], variant)
+    tensors |= drawn(found.items(), seed)
     tensors[UNET + "out.2.weight"] *= OUTPUT_GAIN
     return tensors
 
@@ -124,19 +193,11 @@ def write(
     tensors = state_dict(case_file, variant, seed)
     if edit is not None:
         edit(tensors)
-    path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"dynamicrafter": json.dumps({"variant": variant})} if stated else None
-    save_file({k: v.contiguous() for k, v in tensors.items()}, path, metadata)
-    return path
+    return _save(tensors, path, metadata)
 
 
 def write_sketch_controlnet(path: Path, seed: int = 0) -> Path:
     """A sketch ControlNet for the small ToonCrafter, bare keys as published."""
     network = SketchControlNet(SMALL_SKETCH, device="meta").state_dict()
-    tensors = {
-        key: torch.from_numpy(np.array(weight(key, tuple(t.shape), seed), dtype=np.float32))
-        for key, t in network.items()
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path)
-    return path
+    return _save(drawn(((key, t.shape) for key, t in network.items()), seed), path)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import small_checkpoint
-import tiny_checkpoint
 import torch
 from comfyui.client import PromptError
 from comfyui.server import ComfyServer
@@ -35,7 +34,7 @@ class Studio:
         name = f"{case}{marks}{suffix}"
         if not (self.checkpoints / name).exists():
             case_file = self.golden / "pipeline" / f"{case}.json"
-            tiny_checkpoint.write(case_file, self.checkpoints / name, **options)
+            small_checkpoint.write_golden(case_file, self.checkpoints / name, **options)
         return name
 
     def small_checkpoint(
@@ -173,6 +172,36 @@ class Animation:
         self.positive, self.negative, self.image_only, self.latent = (guided[i] for i in range(4))
         return self
 
+    def extend(self, images: Link, length: int, overlap: int, fps: int = 0, **more: Any) -> Node:
+        """Extend Video, whose conditionings and latent come next."""
+        node = self.graph.add(
+            "DynamiCrafterExtend",
+            positive=self.positive,
+            negative=self.negative,
+            vae=self.vae,
+            images=images,
+            length=length,
+            overlap=overlap,
+            fps=fps,
+            **more,
+        )
+        self.positive, self.negative, self.latent = node[0], node[1], node[3]
+        return node
+
+    def empty(self, size: int, length: int) -> None:
+        """Empty Video, for models that get no image beside the noise."""
+        timed = self.graph.add(
+            "DynamiCrafterEmptyVideo",
+            positive=self.positive,
+            negative=self.negative,
+            width=size,
+            height=size,
+            length=length,
+            batch_size=1,
+            fps=0,
+        )
+        self.positive, self.negative, self.latent = (timed[i] for i in range(3))
+
     def sample(self, **options: Any) -> Link:
         settings = {
             "seed": 1,
@@ -195,6 +224,18 @@ class Animation:
             latent=self.latent,
             **settings,
         )[0]
+
+    def decode(self, latent: Link, **references: Link) -> Node:
+        """Video Decode of whole frames."""
+        return self.graph.add(
+            "DynamiCrafterVideoDecode",
+            vae=self.vae,
+            samples=latent,
+            chunk_frames=0,
+            tile_size=0,
+            drop_last_frame=False,
+            **references,
+        )
 
     def guider(self, **options: Any) -> Link:
         settings = {"cfg": 7.5, "image_cfg": 7.5, "guidance_rescale": -1.0, **options}

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from small_archs import small_unet
 from torch import Tensor
 
 from dc_model.projection import ProjectionArch, Resampler
@@ -26,16 +27,8 @@ from training.trainer import Trainer
 # float64 only a difference in method does.
 WIDE = torch.float64
 FRAMES = 4
-ARCH = UNetArch(
-    model_channels=32,
-    channel_mult=(1, 2),
-    num_res_blocks=1,
-    attention_levels=(False, True),
-    head_dim=32,
-    context_dim=16,
-    learnable_image_scale=True,
-    init_attention=True,
-    dropout=0.1,
+ARCH = small_unet(
+    attention_levels=(False, True), head_dim=32, context_dim=16, learnable_image_scale=True
 )
 PROJECTOR = ProjectionArch(
     dim=16, depth=1, heads=1, head_dim=16, num_latents=16 * FRAMES, embedding_dim=8, output_dim=16

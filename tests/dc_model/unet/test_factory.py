@@ -1,18 +1,11 @@
+from small_archs import small_unet
 from torch import nn
 
 from dc_model.unet.factory import BlockFactory
 from dc_model.unet.ops import sdpa
 from dc_model.unet.transformers import SpatialTransformer, TemporalTransformer
-from dc_model.variants import UNetArch
 
-ARCH = UNetArch(
-    model_channels=32,
-    channel_mult=(1, 2),
-    num_res_blocks=2,
-    attention_levels=(False, True),
-    head_dim=16,
-    context_dim=8,
-)
+ARCH = small_unet(num_res_blocks=2, attention_levels=(False, True), context_dim=8)
 
 
 def factory(temporal: bool) -> BlockFactory:

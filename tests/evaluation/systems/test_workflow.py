@@ -15,23 +15,10 @@ pytest.importorskip("accelerate", reason="the training extra is not installed")
 
 from evaluation.__main__ import compare_systems
 from evaluation.comparison import Comparison, read_comparison
-from evaluation.videos import write_video
-from research.small_world.world.dataset import SmallWorld
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 CLIPS, WEIGHTS = 2, "small_world.safetensors"
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Path:
-    source, rows = SmallWorld(CLIPS, num_frames=16), ["path,caption"]
-    for number in range(CLIPS):
-        clip = source.load(number, 0)
-        write_video(tmp_path / f"{number}.mp4", clip.frames)
-        rows.append(f"{number}.mp4,{clip.caption}")
-    (tmp_path / "clips.csv").write_text("\n".join(rows))
-    return tmp_path / "clips.csv"
 
 
 def comparison(table: Path, root: Path, server: ComfyServer) -> Comparison:
