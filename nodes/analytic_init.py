@@ -23,7 +23,7 @@ from .host.guider import require_model
 from .host.latents import frames_per_video
 from .host.model import DynamiCrafterModel
 from .host.protocols import Latent, Model
-from .inputs import CATEGORY, seed_input
+from .inputs import CATEGORY, integer, seed_input
 from .load import FOLDERS, checkpoint_path
 from .sampling import VideoNoise, schedule_of
 
@@ -98,12 +98,11 @@ class AnalyticInitNode(io.ComfyNode):
                 seed_input(
                     "Noise is drawn on the CPU: a seed gives the same noise on every machine."
                 ),
-                io.Int.Input(
+                integer(
                     "start_timestep",
-                    default=940,
-                    min=1,
-                    max=1000,
-                    tooltip="Set it to the sampler's start_timestep. Published: 940 for original "
+                    940,
+                    (1, 1000),
+                    "Set it to the sampler's start_timestep. Published: 940 for original "
                     "checkpoints, 1000 (plain noise) for CIL ones.",
                 ),
                 io.Latent.Input(

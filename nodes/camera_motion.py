@@ -14,7 +14,7 @@ from .checks import require_count, require_proportions
 from .door import checked
 from .drag_motion import fitted_picture, length_input
 from .host.pictures import fit_pictures
-from .inputs import CATEGORY, size_inputs
+from .inputs import CATEGORY, real, size_inputs
 
 WRITTEN = "path"
 
@@ -72,14 +72,13 @@ class CameraMotion(io.ComfyNode):
                     tooltip="Where the camera goes. orbit: to the side around the middle distance; "
                     "needs depth. path: as written below.",
                 ),
-                io.Float.Input(
+                real(
                     "amount",
-                    default=0.25,
-                    min=0.0,
-                    max=2.0,
-                    step=0.01,
-                    tooltip="How far by the end. Pans and orbits: share of the picture. Zooms: 1 "
+                    0.25,
+                    (0.0, 2.0),
+                    "How far by the end. Pans and orbits: share of the picture. Zooms: 1 "
                     "is twice as near or as far. Rolls: 1 is 90 degrees.",
+                    step=0.01,
                 ),
                 io.String.Input(
                     "path",

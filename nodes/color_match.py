@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..dc_model.video.color_match import match_colors
 from .door import checked
-from .inputs import CATEGORY
+from .inputs import CATEGORY, real
 
 
 class ColorMatch(io.ComfyNode):
@@ -45,14 +45,7 @@ class ColorMatch(io.ComfyNode):
                     tooltip="each_frame: corrects every frame by itself. first_frame: applies the "
                     "first frame's correction to all, which keeps changes of light.",
                 ),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="0 = no change, 1 = full match.",
-                ),
+                real("strength", 1.0, (0.0, 1.0), "0 = no change, 1 = full match.", step=0.05),
             ],
             outputs=[io.Image.Output(display_name="images")],
         )

@@ -13,7 +13,7 @@ from .door import checked
 from .host.latents import frames_per_video
 from .host.protocols import VAE, Latent
 from .host.toon_vae import ToonVAE, require_dual_reference
-from .inputs import CATEGORY
+from .inputs import CATEGORY, integer
 
 logger = logging.getLogger(__name__)
 
@@ -176,22 +176,20 @@ class VideoDecode(io.ComfyNode):
             inputs=[
                 io.Vae.Input("vae", tooltip="The checkpoint's, or any Stable Diffusion 1.x VAE."),
                 io.Latent.Input("samples", tooltip="The video to decode, from the sampler."),
-                io.Int.Input(
+                integer(
                     "chunk_frames",
-                    default=0,
-                    min=0,
-                    max=1024,
-                    tooltip="Frames decoded at once. 0 = as many as fit into memory. Set 1 if "
+                    0,
+                    (0, 1024),
+                    "Frames decoded at once. 0 = as many as fit into memory. Set 1 if "
                     "memory runs out.",
                 ),
-                io.Int.Input(
+                integer(
                     "tile_size",
-                    default=0,
-                    min=0,
-                    max=4096,
-                    step=64,
-                    tooltip="Decodes in tiles of this many pixels, which takes less memory and "
+                    0,
+                    (0, 4096),
+                    "Decodes in tiles of this many pixels, which takes less memory and "
                     "changes the picture slightly. 0 = whole frames; try 512, then 256.",
+                    step=64,
                 ),
                 io.Boolean.Input(
                     "drop_last_frame",
@@ -210,14 +208,13 @@ class VideoDecode(io.ComfyNode):
                     tooltip="Only for ToonCrafter's VAE: the last frame's image, to restore its "
                     "detail.",
                 ),
-                io.Int.Input(
+                integer(
                     "num_frames",
-                    default=0,
-                    min=0,
-                    max=1024,
-                    optional=True,
-                    tooltip="Frames of one video. 0 = as the latent says. Set it for latents from "
+                    0,
+                    (0, 1024),
+                    "Frames of one video. 0 = as the latent says. Set it for latents from "
                     "Load Latent, which lose the number.",
+                    optional=True,
                 ),
             ],
             outputs=[

@@ -15,7 +15,7 @@ from .checks import InputError, require_count, require_multiple_of_8, require_pi
 from .door import checked
 from .host.path_picture import path_picture
 from .host.pictures import fit_pictures
-from .inputs import CATEGORY, size_inputs
+from .inputs import CATEGORY, integer, size_inputs
 
 
 class Dragged(NamedTuple):
@@ -76,13 +76,7 @@ def _fitted(masks: Tensor, image: Tensor, width: int, height: int) -> Tensor:
 
 
 def length_input() -> Any:
-    return io.Int.Input(
-        "length",
-        default=16,
-        min=1,
-        max=1024,
-        tooltip="Frames, as in Visual Detail Guidance.",
-    )
+    return integer("length", 16, (1, 1024), "Frames, as in Visual Detail Guidance.")
 
 
 class DragMotion(io.ComfyNode):

@@ -11,7 +11,7 @@ from .host import keys
 from .host.conditionings import Conditionings
 from .host.latents import continued_latent, frames_per_video
 from .host.protocols import VAE, Conditioning, Latent
-from .inputs import CATEGORY, conditioning_outputs, fps_input, image_only_input
+from .inputs import CATEGORY, conditioning_outputs, fps_input, image_only_input, integer
 from .visual_detail import Encoder
 
 
@@ -98,19 +98,14 @@ class Extend(io.ComfyNode):
                 io.Image.Input(
                     "images", tooltip="The video so far. The new frames get the same size."
                 ),
-                io.Int.Input(
-                    "length",
-                    default=16,
-                    min=2,
-                    max=1024,
-                    tooltip="Frames of the new video, including the shared ones.",
+                integer(
+                    "length", 16, (2, 1024), "Frames of the new video, including the shared ones."
                 ),
-                io.Int.Input(
+                integer(
                     "overlap",
-                    default=4,
-                    min=1,
-                    max=1023,
-                    tooltip="How many last frames the new video starts with. More continue the "
+                    4,
+                    (1, 1023),
+                    "How many last frames the new video starts with. More continue the "
                     "motion more smoothly, but leave fewer new frames.",
                 ),
                 fps_input(),

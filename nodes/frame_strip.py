@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..dc_model.video.frame_strip import frame_strip
 from .door import checked
-from .inputs import CATEGORY
+from .inputs import CATEGORY, integer
 from .metrics import to_videos
 
 
@@ -25,26 +25,17 @@ class FrameStrip(io.ComfyNode):
                 io.Image.Input(
                     "images", tooltip="Frames of one or more videos, one video after another."
                 ),
-                io.Int.Input(
-                    "num_frames",
-                    default=0,
-                    min=0,
-                    max=1024,
-                    tooltip="Frames of one video. 0 = all images are one video.",
+                integer(
+                    "num_frames", 0, (0, 1024), "Frames of one video. 0 = all images are one video."
                 ),
-                io.Int.Input(
+                integer(
                     "columns",
-                    default=8,
-                    min=1,
-                    max=64,
-                    tooltip="Frames shown of each video, evenly chosen from first to last.",
+                    8,
+                    (1, 64),
+                    "Frames shown of each video, evenly chosen from first to last.",
                 ),
-                io.Int.Input(
-                    "height",
-                    default=128,
-                    min=16,
-                    max=1024,
-                    tooltip="Height of a frame in pixels; the width follows.",
+                integer(
+                    "height", 128, (16, 1024), "Height of a frame in pixels; the width follows."
                 ),
                 io.String.Input(
                     "labels",

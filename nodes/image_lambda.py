@@ -20,7 +20,7 @@ from .host.charts import bar_chart
 from .host.guider import require_model
 from .host.options import transformer_option, with_transformer_option
 from .host.protocols import Model
-from .inputs import CATEGORY
+from .inputs import CATEGORY, patched_model_input
 
 # Where the host's MODEL has the network.
 UNET = "diffusion_model"
@@ -143,9 +143,7 @@ class Lambda(io.ComfyNode):
             description="Sets how strongly each layer follows the image. Lower the middle layers "
             "for more motion; raise them for a calmer video.",
             inputs=[
-                io.Model.Input(
-                    "model", tooltip="A DynamiCrafter model. Only the output is changed."
-                ),
+                patched_model_input(),
                 io.Float.Input(
                     "outer_layers",
                     tooltip="Multiplies lambda at both ends of the U-Net, where fine detail is "

@@ -1,6 +1,6 @@
 """Wire types of our own, and widgets that several nodes show, each with one range and default."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from comfy_api.latest import io
 from torch import Tensor
@@ -37,38 +37,52 @@ class Shot(NamedTuple):
     image: Tensor | None
 
 
+def integer(
+    name: str, default: int, span: tuple[int, int], tooltip: str, **more: Any
+) -> io.Int.Input:
+    """A whole number within `span`; more: as `io.Int.Input` takes it."""
+    least, most = span
+    return io.Int.Input(name, default=default, min=least, max=most, tooltip=tooltip, **more)
+
+
+def real(
+    name: str, default: float, span: tuple[float, float], tooltip: str, **more: Any
+) -> io.Float.Input:
+    """A number within `span`; more: as `io.Float.Input` takes it."""
+    least, most = span
+    return io.Float.Input(name, default=default, min=least, max=most, tooltip=tooltip, **more)
+
+
+def patched_model_input() -> io.Input:
+    return io.Model.Input("model", tooltip="A DynamiCrafter model. Only the output is changed.")
+
+
+def prompt_inputs(source: str = "Visual Detail Guidance") -> list[io.Input]:
+    """positive and negative, in this order, from the node of this name."""
+    names = ("positive", "negative")
+    return [io.Conditioning.Input(name, tooltip=f"From {source}.") for name in names]
+
+
 def seed_input(
     tooltip: str = "Initial noise is drawn on the CPU. With eta 0 a seed gives the same video on "
     "every machine; with eta above 0 the device matters, too.",
 ) -> io.Input:
-    return io.Int.Input(
-        "seed",
-        default=123,
-        min=0,
-        max=0xFFFFFFFFFFFFFFFF,
-        control_after_generate=True,
-        tooltip=tooltip,
-    )
+    return integer("seed", 123, (0, 0xFFFFFFFFFFFFFFFF), tooltip, control_after_generate=True)
 
 
 def steps_input() -> io.Input:
-    return io.Int.Input(
-        "steps",
-        default=50,
-        min=1,
-        max=1000,
-        tooltip="More steps take longer. Published: 50; 25 to 30 look close.",
+    return integer(
+        "steps", 50, (1, 1000), "More steps take longer. Published: 50; 25 to 30 look close."
     )
 
 
 def eta_input() -> io.Input:
-    return io.Float.Input(
+    return real(
         "eta",
-        default=1.0,
-        min=0.0,
-        max=1.0,
+        1.0,
+        (0.0, 1.0),
+        "Fresh noise added at each step. 1 as published; 0 is deterministic.",
         step=0.01,
-        tooltip="Fresh noise added at each step. 1 as published; 0 is deterministic.",
     )
 
 
@@ -88,14 +102,13 @@ def guidance_inputs() -> list[io.Input]:
             "closer to the image. Has no effect unless image_only is connected.",
             **scale,
         ),
-        io.Float.Input(
+        real(
             "guidance_rescale",
-            default=-1.0,
-            min=-1.0,
-            max=1.0,
-            step=0.01,
-            tooltip="Reduces the contrast that a high cfg adds, measured over the whole video. 0 "
+            -1.0,
+            (-1.0, 1.0),
+            "Reduces the contrast that a high cfg adds, measured over the whole video. 0 "
             "= off, 1 = full. Negative = the model's default: 0.7, or 0 for 256 and VideoCrafter.",
+            step=0.01,
         ),
     ]
 
@@ -115,25 +128,18 @@ def size_inputs(
 def video_inputs() -> list[io.Input]:
     """length and batch_size, in this order."""
     return [
-        io.Int.Input(
+        integer(
             "length",
-            default=16,
-            min=1,
-            max=1024,
-            tooltip="Frames. The models were trained on 16; other lengths run, but look worse.",
+            16,
+            (1, 1024),
+            "Frames. The models were trained on 16; other lengths run, but look worse.",
         ),
-        io.Int.Input(
-            "batch_size",
-            default=1,
-            min=1,
-            max=64,
-            tooltip="Videos sampled together; each needs its own memory.",
-        ),
+        integer("batch_size", 1, (1, 64), "Videos sampled together; each needs its own memory."),
     ]
 
 
 def fps_input(tooltip: str = SPEED_TOOLTIP) -> io.Input:
-    return io.Int.Input("fps", default=0, min=0, max=1000, tooltip=tooltip)
+    return integer("fps", 0, (0, 1000), tooltip)
 
 
 def image_only_input(

@@ -13,7 +13,7 @@ from .door import checked
 from .host.guider import require_model
 from .host.protocols import Model
 from .image_lambda import scale_gates
-from .inputs import CATEGORY
+from .inputs import CATEGORY, patched_model_input, real
 
 
 class Dialled(NamedTuple):
@@ -52,17 +52,14 @@ class MotionAmount(io.ComfyNode):
             description="One dial for how much moves. It sets what this model has for it: speed, "
             "lambda in the middle layers and the starting timestep.",
             inputs=[
-                io.Model.Input(
-                    "model", tooltip="A DynamiCrafter model. Only the output is changed."
-                ),
-                io.Float.Input(
+                patched_model_input(),
+                real(
                     "motion",
-                    default=0.0,
-                    min=-1.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="1 = most motion, -1 = calmest, 0 = the model as it is. The ends are "
+                    0.0,
+                    (-1.0, 1.0),
+                    "1 = most motion, -1 = calmest, 0 = the model as it is. The ends are "
                     "those of the published ranges.",
+                    step=0.05,
                 ),
                 io.Combo.Input(
                     "means",

@@ -24,7 +24,7 @@ from .checks import REMEDIES, InputError, require
 from .door import checked
 from .host.pictures import fit_pictures
 from .host.protocols import ClipVision
-from .inputs import CATEGORY, fit_input
+from .inputs import CATEGORY, fit_input, integer
 from .metrics import claim_device, to_videos, watched
 
 FRAMES_AT_ONCE = 8
@@ -59,12 +59,11 @@ class InputConformity(io.ComfyNode):
                     tooltip="dreamsim: the published PIC; needs the dreamsim package. clip_vision "
                     "and pixels need nothing more, but cannot be compared with published figures.",
                 ),
-                io.Int.Input(
+                integer(
                     "num_frames",
-                    default=0,
-                    min=0,
-                    max=1024,
-                    tooltip="Frames of one video. 0 = as many videos as input images.",
+                    0,
+                    (0, 1024),
+                    "Frames of one video. 0 = as many videos as input images.",
                 ),
                 fit_input(
                     "How the input image is resized to the video; choose the same as in Visual "

@@ -8,7 +8,7 @@ from .host import keys
 from .host.guider import require_model
 from .host.options import with_transformer_option
 from .host.protocols import Model
-from .inputs import CATEGORY
+from .inputs import CATEGORY, patched_model_input
 
 FRAMES = ["first", "given"]
 
@@ -36,9 +36,7 @@ class PinFirstFrame(io.ComfyNode):
             description="Keeps the first frame identical to your image, apart from VAE loss. "
             "Works with every sampler.",
             inputs=[
-                io.Model.Input(
-                    "model", tooltip="A DynamiCrafter model. Only the output is changed."
-                ),
+                patched_model_input(),
                 io.Combo.Input(
                     "frames",
                     options=FRAMES,

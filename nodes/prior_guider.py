@@ -11,7 +11,7 @@ from .door import checked
 from .host.guider import Guidance
 from .host.prior import build_prior_guider
 from .host.protocols import Conditioning, Model
-from .inputs import CATEGORY, guidance_inputs
+from .inputs import CATEGORY, guidance_inputs, prompt_inputs, real
 
 
 class PriorGuiderNode(io.ComfyNode):
@@ -34,18 +34,16 @@ class PriorGuiderNode(io.ComfyNode):
                     tooltip="A model of the family from a loader of its own, best a text-to-video "
                     "one. Both are in memory at once.",
                 ),
-                io.Conditioning.Input("positive", tooltip="From Visual Detail Guidance."),
-                io.Conditioning.Input("negative", tooltip="From Visual Detail Guidance."),
+                *prompt_inputs(),
                 cfg,
                 rescale,
-                io.Float.Input(
+                real(
                     "prior_strength",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="1 = the prior alone, 0 = the model's own unconditional prediction, "
+                    1.0,
+                    (0.0, 1.0),
+                    "1 = the prior alone, 0 = the model's own unconditional prediction, "
                     "between = a mix of both, which takes longer.",
+                    step=0.01,
                 ),
             ],
             outputs=[io.Guider.Output(display_name="GUIDER")],

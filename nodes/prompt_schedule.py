@@ -6,7 +6,7 @@ from ..dc_model.sampling.prompt_schedule import frame_texts, parse_schedule, seg
 from .door import checked
 from .host import keys
 from .host.protocols import Clip, Conditioning
-from .inputs import CATEGORY
+from .inputs import CATEGORY, integer
 
 # The cross-fade that the node begins with.
 BLEND_FRAMES = 4
@@ -51,19 +51,17 @@ class PromptSchedule(io.ComfyNode):
                     "negative frames count from the end. Lines without numbers share the video "
                     "evenly.",
                 ),
-                io.Int.Input(
+                integer(
                     "length",
-                    default=16,
-                    min=1,
-                    max=1024,
-                    tooltip="Frames; use the same number as in Visual Detail Guidance.",
+                    16,
+                    (1, 1024),
+                    "Frames; use the same number as in Visual Detail Guidance.",
                 ),
-                io.Int.Input(
+                integer(
                     "blend_frames",
-                    default=BLEND_FRAMES,
-                    min=0,
-                    max=1024,
-                    tooltip="Frames over which one prompt fades into the next. 0 = a hard switch.",
+                    BLEND_FRAMES,
+                    (0, 1024),
+                    "Frames over which one prompt fades into the next. 0 = a hard switch.",
                 ),
             ],
             outputs=[io.Conditioning.Output(display_name="conditioning")],

@@ -19,7 +19,7 @@ from .host import keys
 from .host.followed_reference import Followed
 from .host.options import transformer_option, with_transformer_option
 from .host.protocols import VAE, Model
-from .inputs import CATEGORY
+from .inputs import CATEGORY, integer, patched_model_input, real
 from .visual_detail import Encoder
 
 
@@ -98,9 +98,7 @@ class ReferenceMotion(io.ComfyNode):
             description="The video follows a rough reference: what it shows moves that way, and "
             "the model draws the rest. Works with every sampler.",
             inputs=[
-                io.Model.Input(
-                    "model", tooltip="A DynamiCrafter model. Only the output is changed."
-                ),
+                patched_model_input(),
                 io.Vae.Input("vae", tooltip="The checkpoint's, or any Stable Diffusion 1.x VAE."),
                 io.Image.Input(
                     "reference",
@@ -121,14 +119,13 @@ class ReferenceMotion(io.ComfyNode):
                     "motion more exactly; higher leaves more to the model. At most weak_timestep.",
                     **timestep,
                 ),
-                io.Float.Input(
+                real(
                     "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="1 = as set. 0 = the video without this node. Between, all is "
+                    1.0,
+                    (0.0, 1.0),
+                    "1 = as set. 0 = the video without this node. Between, all is "
                     "released earlier.",
+                    step=0.01,
                 ),
                 io.Mask.Input(
                     "mask",
@@ -141,13 +138,12 @@ class ReferenceMotion(io.ComfyNode):
                     tooltip="White may change; black stays the reference on every frame. Grey is "
                     "sampled from a lower noise level.",
                 ),
-                io.Int.Input(
+                integer(
                     "soft_border",
-                    default=16,
-                    min=0,
-                    max=512,
+                    16,
+                    (0, 512),
+                    "Pixels over which may_move fades to the inside.",
                     optional=True,
-                    tooltip="Pixels over which may_move fades to the inside.",
                 ),
             ],
             outputs=[io.Model.Output(display_name="model")],

@@ -33,6 +33,9 @@ from .inputs import (
     eta_input,
     guidance_inputs,
     image_only_input,
+    integer,
+    prompt_inputs,
+    real,
     seed_input,
     steps_input,
 )
@@ -177,14 +180,13 @@ def _grid_inputs() -> dict[str, io.Input]:
             tooltip="Which timesteps are visited. auto: as published, uniform for 256 and "
             "VideoCrafter, uniform_trailing for the others.",
         ),
-        "denoise": io.Float.Input(
+        "denoise": real(
             "denoise",
-            default=1.0,
-            min=0.0,
-            max=1.0,
-            step=0.01,
-            tooltip="1 = from pure noise. Below 1 starts from the latent input: the lower, the "
+            1.0,
+            (0.0, 1.0),
+            "1 = from pure noise. Below 1 starts from the latent input: the lower, the "
             "more of it stays.",
+            step=0.01,
         ),
         "ending": io.Combo.Input(
             "ending",
@@ -193,12 +195,11 @@ def _grid_inputs() -> dict[str, io.Input]:
             tooltip="clean removes all noise. published stops one timestep early, exactly as the "
             "original code; with few steps contrast looks washed out.",
         ),
-        "start_timestep": io.Int.Input(
+        "start_timestep": integer(
             "start_timestep",
-            default=1000,
-            min=1,
-            max=1000,
-            tooltip="Lower = more motion, because the model relies less on the image. Published: "
+            1000,
+            (1, 1000),
+            "Lower = more motion, because the model relies less on the image. Published: "
             "940 for 512 and 1024, 1000 for CIL checkpoints. Below 1000, connect Analytic-Init "
             "Noise.",
         ),
@@ -278,8 +279,7 @@ class Sampler(io.ComfyNode):
             "work on the same MODEL.",
             inputs=[
                 io.Model.Input("model", tooltip="A DynamiCrafter model."),
-                io.Conditioning.Input("positive", tooltip="From Visual Detail Guidance."),
-                io.Conditioning.Input("negative", tooltip="From Visual Detail Guidance."),
+                *prompt_inputs(),
                 io.Latent.Input("latent", tooltip="From Visual Detail Guidance."),
                 seed_input(),
                 grid["steps"],
@@ -346,8 +346,7 @@ class Guider(io.ComfyNode):
             "SamplerCustomAdvanced. Contrast is rescaled over the whole video.",
             inputs=[
                 io.Model.Input("model", tooltip="A DynamiCrafter model."),
-                io.Conditioning.Input("positive", tooltip="From Visual Detail Guidance."),
-                io.Conditioning.Input("negative", tooltip="From Visual Detail Guidance."),
+                *prompt_inputs(),
                 *guidance_inputs(),
                 image_only_input(
                     "From Visual Detail Guidance. Turns on two-scale guidance, so image_cfg takes "

@@ -38,7 +38,7 @@ from .host.model import DynamiCrafterModel, attend
 from .host.pictures import fit_pictures
 from .host.protocols import Conditioning, Options, Patcher
 from .host.windows import window_indices
-from .inputs import CATEGORY, conditioning_outputs, image_only_input
+from .inputs import CATEGORY, conditioning_outputs, image_only_input, prompt_inputs, real
 
 FOLDER = "controlnet"
 PREFIX = "control_model."
@@ -230,8 +230,7 @@ class SketchControlNode(io.ComfyNode):
             "ToonCrafter's sketch ControlNet. Goes between Visual Detail Guidance and the "
             "sampler.",
             inputs=[
-                io.Conditioning.Input("positive", tooltip="From Visual Detail Guidance."),
-                io.Conditioning.Input("negative", tooltip="From Visual Detail Guidance."),
+                *prompt_inputs(),
                 io.Combo.Input(
                     "control_net_name",
                     options=folder_paths.get_filename_list(FOLDER),
@@ -248,14 +247,12 @@ class SketchControlNode(io.ComfyNode):
                     tooltip="The frame of each sketch, comma-separated: 0, 8, -1. 0 is the first, "
                     "-1 the last. Empty = one sketch for every frame.",
                 ),
-                io.Float.Input(
+                real(
                     "strength",
-                    default=STRENGTH,
-                    min=0.0,
-                    max=10.0,
+                    STRENGTH,
+                    (0.0, 10.0),
+                    "How closely the frames follow their sketches. 0 = not at all; published: 0.6.",
                     step=0.01,
-                    tooltip="How closely the frames follow their sketches. 0 = not at all; "
-                    "published: 0.6.",
                 ),
                 io.Float.Input(
                     "start_percent",

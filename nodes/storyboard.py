@@ -33,6 +33,7 @@ from .inputs import (
     fit_input,
     fps_input,
     guidance_inputs,
+    integer,
     seed_input,
     size_inputs,
     steps_input,
@@ -195,12 +196,11 @@ class ShotNode(io.ComfyNode):
                     tooltip="What happens in the shot. Several lines such as `8: the boat turns` "
                     "change the prompt at that frame, as in Prompt Schedule.",
                 ),
-                io.Int.Input(
+                integer(
                     "length",
-                    default=16,
-                    min=2,
-                    max=1024,
-                    tooltip="Frames of the shot, including those shared with the shot before. The "
+                    16,
+                    (2, 1024),
+                    "Frames of the shot, including those shared with the shot before. The "
                     "models were trained on 16.",
                 ),
                 fps_input(),
@@ -275,12 +275,11 @@ class Storyboard(io.ComfyNode):
                     "How images are resized to the video: crop fills the frame and cuts the rest, "
                     "pad adds black bars, stretch distorts."
                 ),
-                io.Int.Input(
+                integer(
                     "overlap",
-                    default=4,
-                    min=1,
-                    max=1023,
-                    tooltip="Frames that a shot without an image shares with the one before. More "
+                    4,
+                    (1, 1023),
+                    "Frames that a shot without an image shares with the one before. More "
                     "= smoother motion, fewer new frames.",
                 ),
                 seed_input("Seed of the first shot; each later shot adds 1."),

@@ -17,7 +17,7 @@ from ..dc_model.metrics.torchscript import ScriptError
 from ..dc_model.shown import shown
 from .checks import InputError
 from .door import checked
-from .inputs import CATEGORY
+from .inputs import CATEGORY, integer
 from .metrics import claim_device, to_videos, watched
 
 FOLDER = "feature_extractors"
@@ -80,20 +80,14 @@ class VideoDistance(io.ComfyNode):
                     "none: the network gets [clips, 3, frames, height, width] in 0 to 1, "
                     "unchanged.",
                 ),
-                io.Int.Input(
-                    "num_frames",
-                    default=16,
-                    min=1,
-                    max=1024,
-                    tooltip="Frames of one clip, in both sets. Published: 16.",
+                integer(
+                    "num_frames", 16, (1, 1024), "Frames of one clip, in both sets. Published: 16."
                 ),
-                io.Int.Input(
+                integer(
                     "real_stride",
-                    default=1,
-                    min=1,
-                    max=64,
-                    tooltip="Keeps every n-th real image before clips are cut. 1 = all; "
-                    "published: 3.",
+                    1,
+                    (1, 64),
+                    "Keeps every n-th real image before clips are cut. 1 = all; published: 3.",
                 ),
             ],
             outputs=[

@@ -38,6 +38,7 @@ from .inputs import (
     fit_input,
     fps_input,
     image_only_input,
+    integer,
     size_inputs,
     video_inputs,
 )
@@ -314,12 +315,11 @@ class KeyframeNode(io.ComfyNode):
             "keyframes.",
             inputs=[
                 io.Image.Input("image", tooltip="The image to place; one image, not a batch."),
-                io.Int.Input(
+                integer(
                     "frame",
-                    default=0,
-                    min=-1024,
-                    max=1023,
-                    tooltip="Where to place it: 0 is the first frame, -1 the last.",
+                    0,
+                    (-1024, 1023),
+                    "Where to place it: 0 is the first frame, -1 the last.",
                 ),
                 Keyframes.Input(
                     "keyframes",
