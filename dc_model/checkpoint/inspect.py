@@ -31,11 +31,7 @@ KINDS = (
     (rb"PK", "a zip archive without its records", DOWNLOAD_AGAIN),
     (rb"\x80[\x02-\x05]", "a pickle of another program, which can run code", TO_SAFETENSORS),
     (rb"GGUF|\x89HDF", "a GGUF or HDF5 file", CHOOSE),
-    (
-        rb"\x1f\x8b|7z\xbc\xaf|\xfd7z|Rar!|\x28\xb5|BZh",
-        "a gzip, 7z, RAR or like archive",
-        "unpack it",
-    ),
+    (rb"\x1f\x8b|7z\xbc|\xfd7z|Rar!|\x28\xb5|BZh", "a gzip, 7z, RAR or like archive", "unpack it"),
     (rb".{257}ustar", "a tar archive, as of PyTorch before 0.4", TO_SAFETENSORS),
     (rb"\x89PNG|\xff\xd8\xff|RIFF|.{4}ftyp", "a picture (PNG, JPEG or like) or a video", CHOOSE),
     (rb"version https://git-lfs", "a Git LFS pointer", "download the file that it points to"),
@@ -127,7 +123,7 @@ def _read_safetensors(
         file.seek(0)
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length), object_pairs_hook=_without_doubles)
-    metadata = header.pop("__metadata__", {})
+    metadata = header.pop("__metadata__", None) or {}
     if check is not None:
         check({key: tuple(entry["shape"]) for key, entry in header.items()})
     tensors = load(path)

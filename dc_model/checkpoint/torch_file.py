@@ -29,7 +29,6 @@ _LOCAL_HEADER, _DIRECTORY_ENTRY, _ENDS = 30, 46, (22, 22 + 56 + 20)
 # A checksum and sizes that follow a record's bytes.
 _DATA_DESCRIPTOR = 24
 
-
 # Bytes of a file: where they start, and how many there are.
 Place = tuple[int, int]
 # Storages whose bytes are still in the file, and where they start.
