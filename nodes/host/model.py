@@ -4,8 +4,8 @@ How it fits in: docs/comfyui.md. Latents on the wire are `[N*T, 4, h, w]`, frame
 network sees `[N, 8, T, h, w]`.
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import Any, ClassVar, TypeAlias
 
 import comfy.conds
 import comfy.latent_formats
@@ -22,7 +22,9 @@ from torch import Tensor
 from ...dc_model.checkpoint.layout import PROJECTOR_PREFIX, VARIANT_BUFFER, encode_variant
 from ...dc_model.frames import fold_frames, unfold_frames
 from ...dc_model.sampling.schedule import NoiseSchedule
-from ...dc_model.unet.unet import DynamiCrafterUNet
+from ...dc_model.unet.ops import Operations
+from ...dc_model.unet.patches import Control
+from ...dc_model.unet.unet import DynamiCrafterUNet, FrameTokens
 from ...dc_model.variants import UNetArch, Variant
 from ..checks import (
     InputError,
@@ -40,7 +42,12 @@ from .foreign_nodes import (
     refuse_flow,
     refuse_patches,
 )
+from .protocols import Conditioning, Options, Patcher, Values, Window
 from .windows import resize_for_window
+
+Tensors: TypeAlias = dict[str, Tensor]
+# The network's arguments by name, as the host batches and slices them.
+Conditions: TypeAlias = dict[str, comfy.conds.CONDRegular]
 
 # What an image-to-video model needs in every conditioning, and the node that puts it there.
 _SOURCES = {
@@ -49,9 +56,7 @@ _SOURCES = {
 }
 
 
-def attend(
-    q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: Mapping[str, Any]
-) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: Values) -> Tensor:
     """The host's current attention; fp32 scores where its back end offers the choice."""
     return host_attention.optimized_attention(
         q, k, v, heads, attn_precision=torch.float32, transformer_options=transformer_options
@@ -62,7 +67,13 @@ class HostUNet(SaysWhatItIs, DynamiCrafterUNet):
     """The U-Net as the host calls it: frames in the batch, wrappers around it."""
 
     def __init__(
-        self, *, arch: UNetArch, operations: Any, dtype: Any = None, device: Any = None, **_: Any
+        self,
+        *,
+        arch: UNetArch,
+        operations: Operations,
+        dtype: torch.dtype | None = None,
+        device: torch.device | None = None,
+        **_: object,
     ):
         super().__init__(arch, operations=operations, attention=attend, dtype=dtype, device=device)
         # What the host's own U-Net says of itself, for nodes that look (RenormCFG does).
@@ -77,8 +88,8 @@ class HostUNet(SaysWhatItIs, DynamiCrafterUNet):
         x: Tensor,
         timesteps: Tensor | None = None,
         context: Tensor | None = None,
-        control: Any = None,
-        transformer_options: dict[str, Any] | None = None,
+        control: Control | None = None,
+        transformer_options: Options | None = None,
         **kwargs: Any,
     ) -> Tensor:
         """x: `[N*T, C, h, w]`; timesteps: `[N*T]`. Returns `[N*T, 4, h, w]`.
@@ -102,14 +113,14 @@ class HostUNet(SaysWhatItIs, DynamiCrafterUNet):
         x: Tensor,
         timesteps: Tensor,
         context: Tensor,
-        control: Any,
-        transformer_options: dict[str, Any],
+        control: Control | None,
+        transformer_options: Options,
         *,
         num_video_frames: int,
         image_context: Tensor | None = None,
         speed: Tensor | None = None,
-        frame_tokens: Any = "auto",
-        **_: Any,
+        frame_tokens: FrameTokens = "auto",
+        **_: object,
     ) -> Tensor:
         video = unfold_frames(x, num_video_frames)  # [N, C, T, h, w]
         out = super().forward(
@@ -134,10 +145,10 @@ class DynamiCrafterSampling(
     stock sampler and scheduler works (docs/method.md#two-state-spaces).
     """
 
-    def __init__(self, model_config: Any = None, zsnr: bool | None = None):
+    def __init__(self, model_config: "DynamiCrafterConfig", zsnr: bool | None = None):
         del zsnr  # part of the schedule; stock nodes that rebuild a sampling pass it
         super().__init__(None)
-        self.schedule: NoiseSchedule = model_config.schedule
+        self.schedule = model_config.schedule
         self.set_sigmas(self.schedule.sigmas.clone())
 
     def calculate_input(self, sigma: Tensor, noise: Tensor) -> Tensor:
@@ -195,17 +206,19 @@ class DynamiCrafterConfig(comfy.supported_models_base.BASE):
         # For stock nodes that put a ModelSampling of their own in place of ours.
         self.sampling_settings = {"zsnr": variant.zero_terminal_snr}
 
-    def model_type(self, state_dict: Any, prefix: str = "") -> comfy.model_base.ModelType:
+    def model_type(self, state_dict: Tensors, prefix: str = "") -> comfy.model_base.ModelType:
         del state_dict, prefix
         if self.variant.parameterization == "v":
             return comfy.model_base.ModelType.V_PREDICTION
         return comfy.model_base.ModelType.EPS
 
-    def process_clip_state_dict_for_saving(self, state_dict: dict[str, Any]) -> dict[str, Any]:
+    def process_clip_state_dict_for_saving(self, state_dict: Tensors) -> Tensors:
         """The text encoder under its original key names, which our loader reads."""
         return comfy.supported_models.SD20.process_clip_state_dict_for_saving(self, state_dict)  # type: ignore[arg-type]
 
-    def get_model(self, state_dict: Any, prefix: str = "", device: Any = None) -> Any:
+    def get_model(
+        self, state_dict: Tensors, prefix: str = "", device: torch.device | None = None
+    ) -> "DynamiCrafterModel":
         return DynamiCrafterModel(self, self.model_type(state_dict, prefix), device=device)
 
 
@@ -220,11 +233,11 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
         self,
         model_config: DynamiCrafterConfig,
         model_type: comfy.model_base.ModelType,
-        device: Any = None,
+        device: torch.device | None = None,
     ):
         super().__init__(model_config, model_type, device=device, unet_model=HostUNet)  # type: ignore[arg-type]
         self.model_sampling = DynamiCrafterSampling(model_config)
-        self.projector: Any = None
+        self.projector: Patcher | None = None
 
     @property
     def variant(self) -> Variant:
@@ -234,7 +247,7 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
     def arch(self) -> UNetArch:
         return self.diffusion_model.arch
 
-    def require_conditioning(self, conditioning: Any) -> None:
+    def require_conditioning(self, conditioning: Conditioning) -> None:
         """InputError unless a CONDITIONING has all that this model needs, before it is loaded."""
         require_text_width(conditioning, self.arch.context_dim)
         for _, values in conditioning:
@@ -245,7 +258,7 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
             if self.arch.image_cross_attention:
                 _given(values, keys.IMAGE_CONTEXT)
 
-    def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
+    def extra_conds(self, **kwargs: Any) -> Conditions:
         """The network's arguments from one CONDITIONING entry, for the whole latent batch."""
         noise, device = kwargs["noise"], kwargs["device"]
         require_rows(noise)
@@ -254,7 +267,7 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
         refuse_boxes(kwargs, self.arch.context_dim)
         frames = num_frames_of(kwargs, noise)
         videos = noise.shape[0] // frames
-        out: dict[str, Any] = {"num_video_frames": comfy.conds.CONDConstant(frames)}
+        out: Conditions = {"num_video_frames": comfy.conds.CONDConstant(frames)}
         self._add_text(out, kwargs, frames, device)
         if self.arch.takes_image:
             concat = self._concat_latents(kwargs, noise)
@@ -271,9 +284,7 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
             out["speed"] = PerVideo(speed, frames)
         return out
 
-    def _add_text(
-        self, out: dict[str, Any], kwargs: dict[str, Any], frames: int, device: Any
-    ) -> None:
+    def _add_text(self, out: Conditions, kwargs: Values, frames: int, device: torch.device) -> None:
         text = kwargs["cross_attn"].to(device)
         require_text_width([(text,)], self.arch.context_dim)
         rows, videos = text.shape[0], kwargs["noise"].shape[0] // frames
@@ -298,7 +309,7 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
         # A ControlNet runs on frames, so it wants a row for each.
         out["crossattn_controlnet"] = comfy.conds.CONDCrossAttn(per_frame)
 
-    def _concat_latents(self, kwargs: dict[str, Any], noise: Tensor) -> Tensor:
+    def _concat_latents(self, kwargs: Values, noise: Tensor) -> Tensor:
         given = _given(kwargs, keys.CONCAT_LATENT)
         rows, stated = noise.shape[0], kwargs.get(keys.NUM_FRAMES, 0)
         # Some frames that a node picked from a video see the images of its first ones.
@@ -308,7 +319,7 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
         concat = resize_latents(self.process_latent_in(given), noise)
         return comfy.utils.repeat_to_batch_size(concat, rows)
 
-    def _image_context(self, kwargs: dict[str, Any], videos: int) -> Tensor:
+    def _image_context(self, kwargs: Values, videos: int) -> Tensor:
         tokens = _given(kwargs, keys.IMAGE_CONTEXT)
         require_tokens(tokens)
         if tokens.shape[0] not in (1, videos):
@@ -323,7 +334,7 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
             )
         return tokens
 
-    def _speed(self, kwargs: dict[str, Any]) -> int:
+    def _speed(self, kwargs: Values) -> int:
         stated = int(kwargs.get(keys.SPEED, 0))
         return stated or self.variant.default_speed(kwargs.get(keys.MODE, "animate"))
 
@@ -331,15 +342,15 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
         self,
         cond_key: str,
         cond_value: Any,
-        window: Any,
+        window: Window,
         x_in: Tensor,
-        device: Any,
-        retain_index_list: Any = (),
-    ) -> Any:
+        device: torch.device,
+        retain_index_list: Iterable[int] = (),
+    ) -> comfy.conds.CONDRegular | None:
         """Our conditions for one context window, or None for the host's own slicing."""
         return resize_for_window(cond_key, cond_value, window, x_in, device, retain_index_list)
 
-    def state_dict_for_saving(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict_for_saving(self, *args: Any, **kwargs: Any) -> Tensors:
         """What CheckpointSave writes: also the query transformer, the schedule and the variant."""
         state_dict = super().state_dict_for_saving(*args, **kwargs)
         if self.projector is not None:
@@ -361,7 +372,7 @@ def resize_latents(latents: Tensor, like: Tensor) -> Tensor:
     return comfy.utils.common_upscale(latents, width, height, "bilinear", "disabled")
 
 
-def _given(values: Mapping[str, Any], key: str) -> Tensor:
+def _given(values: Values, key: str) -> Tensor:
     """`values[key]`; InputError names the node to put in where it is missing."""
     if values.get(key) is None:
         lacking, node = _SOURCES[key]
@@ -372,7 +383,7 @@ def _given(values: Mapping[str, Any], key: str) -> Tensor:
     return values[key]
 
 
-def _refuse_image(values: Mapping[str, Any]) -> None:
+def _refuse_image(values: Values) -> None:
     """InputError where Visual Detail Guidance leads to a model that would not see its images."""
     if keys.CONCAT_LATENT in values and keys.NUM_FRAMES in values:
         raise InputError(
@@ -382,9 +393,8 @@ def _refuse_image(values: Mapping[str, Any]) -> None:
         )
 
 
-def num_frames_of(cond: Mapping[str, Any], noise: Tensor) -> int:
+def num_frames_of(cond: Values, noise: Tensor) -> int:
     """Frames per video: as the conditioning says, where that divides the latent batch, else all."""
-    frames = int(cond.get(keys.NUM_FRAMES, noise.shape[0]))
-    return (
-        frames if 0 < frames <= noise.shape[0] and noise.shape[0] % frames == 0 else noise.shape[0]
-    )
+    rows = noise.shape[0]
+    frames = int(cond.get(keys.NUM_FRAMES, rows))
+    return frames if 0 < frames <= rows and rows % frames == 0 else rows
