@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from .checkpoint.detect import count_heads
@@ -54,10 +55,10 @@ class PerceiverAttention(nn.Module):
         image, latents = self.norm1(image), self.norm2(latents)
         k, v = self.to_kv(torch.cat([image, latents], dim=1)).chunk(2, dim=-1)
         q, k, v = (
-            x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (self.to_q(latents), k, v)
-        )  # [B, heads, tokens, head_dim]
+            rearrange(x, "b n (h d) -> b h n d", h=self.heads) for x in (self.to_q(latents), k, v)
+        )
         out = F.scaled_dot_product_attention(q, k, v)
-        return self.to_out(out.transpose(1, 2).flatten(-2))  # [B, M, dim]
+        return self.to_out(rearrange(out, "b h n d -> b n (h d)"))
 
 
 class Resampler(nn.Module):

@@ -18,11 +18,11 @@ PACKED = {
 }
 # What ComfyUI brings.
 AT_START = {
-    *("torch", "numpy", "safetensors", "PIL", "tqdm"),
+    *("torch", "einops", "numpy", "safetensors", "PIL", "tqdm"),
     *("comfy", "comfy_api", "folder_paths", "latent_preview", "node_helpers"),
 }
 # Slow to import, or not there in every environment.
-WHERE_USED = {"transformers", "einops", "dreamsim"}
+WHERE_USED = {"transformers", "dreamsim"}
 
 
 def ignored() -> set[str]:

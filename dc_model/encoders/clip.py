@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 CONTEXT_LENGTH = 77
@@ -58,7 +59,7 @@ def detect_towers(
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention with open_clip's packed keys."""
+    """Multi-head self-attention with open_clip's packed keys; x: `[B, L, width]`."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -69,15 +70,17 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in qkv)
+        q, k, v = (rearrange(part, "b n (h d) -> b h n d", h=self.heads) for part in qkv)
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # [B, heads, L, L]
         if mask is not None:
             scores = scores + mask.to(scores.dtype)
         out = scores.softmax(dim=-1).to(v.dtype) @ v
-        return self.out_proj(out.transpose(1, 2).flatten(-2))  # [B, L, width]
+        return self.out_proj(rearrange(out, "b h n d -> b n (h d)"))
 
 
 class Block(nn.Module):
+    """Attention and a feed-forward layer, each after a norm and added to its input."""
+
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.ln_1 = nn.LayerNorm(width)
@@ -93,6 +96,8 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
+    """The blocks of one tower; callers run them."""
+
     def __init__(self, width: int, layers: int, heads: int):
         super().__init__()
         self.resblocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
@@ -144,7 +149,7 @@ class VisionTower(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """images: `[B, 3, 224, 224]`, CLIP-normalised. Returns `[B, 257, width]`."""
-        patches = self.conv1(images).flatten(2).transpose(1, 2)  # [B, 256, width]
+        patches = rearrange(self.conv1(images), "b c h w -> b (h w) c")
         first = self.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
         x = self.ln_pre(torch.cat([first, patches], dim=1) + self.positional_embedding)
         for block in self.transformer.resblocks:

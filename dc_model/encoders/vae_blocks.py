@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..unet.ops import Attention, Operations
@@ -81,8 +82,8 @@ class PixelAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: `[N, C, H, W]`. Returns the same shape."""
         h = self.norm(x)
-        q, k, v = (layer(h).flatten(2).mT for layer in (self.q, self.k, self.v))  # [N, H*W, C]
-        h = self.attend(q, k, v, 1, {}).mT.unflatten(2, x.shape[-2:])  # [N, C, H, W]
+        q, k, v = (rearrange(to(h), "n c h w -> n (h w) c") for to in (self.q, self.k, self.v))
+        h = rearrange(self.attend(q, k, v, 1, {}), "n (h w) c -> n c h w", h=x.shape[-2])
         return x + self.proj_out(h)
 
 
@@ -170,11 +171,11 @@ class Posterior(nn.Module):
         return mean, logvar.clamp(-30.0, 20.0)
 
     def scaled_mean(self, images: Tensor) -> Tensor:
-        """The posterior's mean times 0.18215, as the U-Net sees it."""
+        """The posterior's mean times 0.18215, as the U-Net sees it: `[B, 4, H/8, W/8]`."""
         return self.moments(images)[0] * LATENT_SCALE
 
     def sample(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """A posterior sample times 0.18215; the noise is drawn on the CPU, as published."""
+        """A posterior sample times 0.18215, `[B, 4, H/8, W/8]`; noise of the CPU, as published."""
         mean, logvar = self.moments(images)
         noise = torch.randn(mean.shape, generator=generator).to(mean)
         return (mean + torch.exp(0.5 * logvar) * noise) * LATENT_SCALE

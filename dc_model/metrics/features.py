@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ..checkpoint.layout import FLOATING
@@ -33,11 +34,9 @@ def i3d_input(videos: Tensor) -> Tensor:
 
     Bilinear without antialias, aspect ratio not kept, as in the published FVD code.
     """
-    count, frames = videos.shape[:2]
-    flat = F.interpolate(
-        videos.flatten(0, 1), (I3D_SIZE, I3D_SIZE), mode="bilinear", align_corners=False
-    )
-    return flat.unflatten(0, (count, frames)).transpose(1, 2) * 2 - 1  # [N, 3, T, 224, 224]
+    frames = rearrange(videos, "n t c h w -> (n t) c h w")
+    frames = F.interpolate(frames, (I3D_SIZE, I3D_SIZE), mode="bilinear", align_corners=False)
+    return rearrange(frames, "(n t) c h w -> n c t h w", n=len(videos)) * 2 - 1
 
 
 class ScriptedExtractor:

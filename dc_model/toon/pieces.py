@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..frames import fold_frames, unfold_frames
@@ -27,8 +28,9 @@ class Pieces:
 
     @classmethod
     def cut(cls, clip: Tensor, longest: int, parking: torch.device | None = None) -> "Pieces":
-        """Pieces of nearly equal length, at most `longest` frames; None parks them on the device.
+        """A clip `[B, C, T, H, W]` in pieces of nearly equal length, at most `longest` frames.
 
+        parking: where the pieces wait that are not computed on; None = on the clip's device.
         Raises ValueError when `longest` is below 1.
         """
         if longest < 1:
@@ -47,7 +49,7 @@ class Pieces:
         return index == 0, index == len(self) - 1
 
     def apply(self, function: Callable[[Tensor, int], Tensor]) -> None:
-        """Replace each piece by `function(piece, index)`."""
+        """Replace each piece `[B, C, t, H, W]` by `function(piece, index)`."""
         for i in range(len(self)):
             self._parts[i] = function(self[i], i).to(self.parking)
 
@@ -110,5 +112,5 @@ def _per_channel(values: Tensor) -> Tensor:
 
 def _statistics(piece: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     """Variance and mean `[B, groups]` of a piece, float32."""
-    values = piece.float().unflatten(1, (groups, -1)).flatten(2)
+    values = rearrange(piece.float(), "b (g c) t h w -> b g (c t h w)", g=groups)
     return torch.var_mean(values, dim=2, correction=0)

@@ -5,6 +5,7 @@ docs/method.md#dual-reference-decoder.
 """
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..encoders.vae_blocks import LayerFactory, SpatialResBlock
@@ -97,7 +98,8 @@ class ReferenceAttention(nn.Module):
         """x: `[B, C, T, H, W]`; reference: `[B, C, 2, H, W]`. Returns x's shape."""
         del ends  # the references reach all frames
         h = unfold_frames(self.norm(fold_frames(x)), x.shape[2])  # statistics per frame
-        q = self.to_q(h.flatten(2).mT)  # [B, T*H*W, inner]
-        tokens = reference.flatten(2).mT  # [B, 2*H*W, C], not normalized
-        h = self.attend(q, self.to_k(tokens), self.to_v(tokens), FUSION_HEADS, {})
-        return x + self.to_out(h).mT.unflatten(2, x.shape[2:])  # [B, C, T, H, W]
+        queries, tokens = (rearrange(v, "b c t h w -> b (t h w) c") for v in (h, reference))
+        k, v = self.to_k(tokens), self.to_v(tokens)  # not normalized
+        h = self.to_out(self.attend(self.to_q(queries), k, v, FUSION_HEADS, {}))
+        _, _, frames, height, _ = x.shape
+        return x + rearrange(h, "b (t h w) c -> b c t h w", t=frames, h=height)
