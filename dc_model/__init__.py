@@ -32,7 +32,11 @@ Where to change what:
 - the published sampler: `sampling.ddim`, its grids and noise levels: `sampling.schedule`;
 - a relative of the model, with all that is known of it: `variants`;
 - all parts as one, without ComfyUI: `pipeline.load`, `Pipeline.animate`;
-- a node: CONTRIBUTING.md#add-a-node.
+- a node: `NODES` in the file of its stage, CONTRIBUTING.md#add-a-node; how ComfyUI runs the model:
+  `nodes/host/model.py`, and the rest of `nodes/host/` for its other parts;
+- error texts: of files `checkpoint.errors`, `checkpoint.inspect.KINDS` (no checkpoint at all) and
+  `checkpoint.foreign` (another model); of inputs `nodes/checks.py`; others where they are raised;
+- the demo's weights: `assets/demo/`, made by `research/small_world/train/`.
 """
 
 from .checkpoint.detect import detect_unet_arch, detect_variant

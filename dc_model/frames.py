@@ -13,7 +13,10 @@ QUERIES_PER_FRAME = 16
 
 
 def fold_frames(video: Tensor) -> Tensor:
-    """Frames into the batch, frame fastest: `[B, C, T, H, W]` to `[B*T, C, H, W]`."""
+    """Frames into the batch, frame fastest: `[B, C, T, H, W]` to `[B*T, C, H, W]`.
+
+    Raises ValueError for another number of axes.
+    """
     if video.ndim != 5:
         raise ValueError(f"A video has shape [B, C, T, H, W]; found {list(video.shape)}.")
     return video.transpose(1, 2).flatten(0, 1)  # [B*T, C, H, W]

@@ -121,7 +121,10 @@ class Pipeline:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def animate(self, image: Tensor, prompt: str, settings: Settings | None = None) -> Tensor:
-        """Videos `[B, 3, T, H, W]` that start from images `[B, 3, H, W]`."""
+        """Videos `[B, 3, T, H, W]` that start from images `[B, 3, H, W]`.
+
+        Raises ValueError for a text-to-video model.
+        """
         if not self._takes_image:
             raise ValueError(
                 "This is a text-to-video model, which starts from no image; call `generate`, or "

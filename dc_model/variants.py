@@ -57,7 +57,8 @@ class Evidence:
 
     unet: the U-Net's key -> shape, prefix removed. other_keys: all other keys.
     projector_latents: learned queries of the query transformer. base_scale: last entry of
-    `scale_arr` where stored.
+    `scale_arr` where stored. The properties say which parts the keys show; `in_channels` raises
+    KeyError without a U-Net.
     """
 
     unet: Shapes
@@ -90,6 +91,7 @@ class Evidence:
         return "fps_embedding.0.weight" in self.unet
 
     def scale_is(self, value: float) -> bool:
+        """Whether the stored `base_scale` is this one, up to 0.01."""
         # 0.3 and 0.7 are the only published ones; half-precision files round them.
         return self.base_scale is not None and abs(self.base_scale - value) < 0.01
 

@@ -40,7 +40,10 @@ def interpolate(first: Tensor, last: Tensor, num_frames: int) -> Tensor:
 
 
 def loop(first: Tensor, num_frames: int) -> Tensor:
-    """The same image at both ends; the last frame is dropped from the finished video."""
+    """The same image at both ends: `[N, C, h, w]` to `[N, C, T, h, w]`.
+
+    The last frame is dropped from the finished video.
+    """
     return interpolate(first, first, num_frames)
 
 

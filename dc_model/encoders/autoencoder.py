@@ -57,6 +57,8 @@ def detect_autoencoder(shapes: Mapping[str, tuple[int, ...]]) -> AutoencoderArch
 
 
 class Decoder(nn.Module):
+    """Latents to images, under the published keys."""
+
     def __init__(self, arch: AutoencoderArch, make: LayerFactory):
         super().__init__()
         channels = arch.widths[-1]
@@ -68,6 +70,7 @@ class Decoder(nn.Module):
         self.conv_out = make.conv(channels, 3)
 
     def forward(self, z: Tensor) -> Tensor:
+        """z: `[N, 4, h, w]`, not scaled. Returns `[N, 3, 8h, 8w]`, about [-1, 1]."""
         h = self.conv_in(z)
         h = self.mid.block_2(self.mid.attn_1(self.mid.block_1(h)))  # type: ignore[operator]
         for level in reversed(self.up):
@@ -94,7 +97,7 @@ class Autoencoder(Posterior):
         self.post_quant_conv = nn.Conv2d(z, z, 1)
 
     def encode(self, images: Tensor) -> Tensor:
-        """The posterior's mean as the U-Net sees it, `scaled_mean`."""
+        """Images `[N, 3, H, W]` in [-1, 1] to what the U-Net sees, `scaled_mean`."""
         return self.scaled_mean(images)
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -46,7 +46,11 @@ def gaussian_distance(a: Gaussian, b: Gaussian) -> float:
 
 
 def frechet_distance(real: Tensor, generated: Tensor) -> float:
-    """FVD when the features are I3D's: the Frechet distance of two fitted Gaussians."""
+    """FVD when the features `[N, D]` are I3D's: the Frechet distance of two fitted Gaussians.
+
+    At least 0. Raises ValueError for fewer than two rows, and for different numbers of features.
+    Source: Unterthiner et al. 2018.
+    """
     return gaussian_distance(fit_gaussian(real), fit_gaussian(generated))
 
 
@@ -56,10 +60,10 @@ def polynomial_kernel(x: Tensor, y: Tensor, degree: int = 3) -> Tensor:
 
 
 def kernel_distance(real: Tensor, generated: Tensor, degree: int = 3) -> float:
-    """KVD when the features are I3D's: the unbiased squared maximum mean discrepancy.
+    """KVD when the features `[N, D]` are I3D's: the unbiased squared maximum mean discrepancy.
 
-    Unbiased, so it may be below zero. Raises ValueError for fewer than two rows, and for
-    different numbers of features.
+    It may be below zero. Raises ValueError for fewer than two rows, and for different numbers of
+    features. Source: Binkowski et al. 2018.
     """
     x, y = _checked(real), _checked(generated)
     _require_equal_width(x.shape[1], y.shape[1])

@@ -54,14 +54,17 @@ def release_timesteps(clocks: Clocks, moved: Tensor, free: Tensor | None = None)
 
 
 def held(release: Tensor, timestep: int) -> Tensor:
-    """Where the reference is held in the step that starts at the schedule's entry `timestep`."""
+    """Where the reference is held in the step that starts at the schedule's entry `timestep`.
+
+    release: of `release_timesteps`. Returns booleans of its shape.
+    """
     return timestep + 1 > release
 
 
 def steps_to_skip(release: Tensor, timesteps: Sequence[int]) -> int:
     """How many first steps show nothing but the noised reference.
 
-    timesteps: the schedule's entries at which steps start.
+    release: of `release_timesteps`. timesteps: the schedule's entries at which steps start.
     """
     last = float(release.max())
     return sum(1 for _ in takewhile(lambda timestep: timestep + 1 > last, timesteps))
@@ -71,8 +74,8 @@ def steps_to_skip(release: Tensor, timesteps: Sequence[int]) -> int:
 class Reference:
     """A reference video for sampling in plain PyTorch.
 
-    latents: `[B or 1, 4, T, h, w]`, times 0.18215. release: `[B or 1, 1, T, h, w]`, from
-    `release_timesteps`.
+    latents: `[B or 1, 4, T, h, w]`, times 0.18215; what the methods take and return has this shape,
+    too. release: `[B or 1, 1, T, h, w]`, from `release_timesteps`.
     """
 
     latents: Tensor

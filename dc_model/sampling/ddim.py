@@ -84,10 +84,10 @@ def published_step(
     output: Tensor,
     noise: Tensor | None = None,
 ) -> Tensor:
-    """The next variance-preserving state from the guided network `output` at `x_t`.
+    """The next variance-preserving state from the guided network `output` at `x_t`, of its shape.
 
-    noise: unit noise in the shape of `x_t`; None where `step.noise` is 0.
-    The predicted noise comes from the prediction before dynamic rescale.
+    noise: unit noise, of that shape, too; None where `step.noise` is 0. The predicted noise comes
+    from the prediction before dynamic rescale.
     """
     signal, spread = _float32_roots(step.alpha_bar)
     if parameterization == "v":
@@ -108,7 +108,8 @@ def _float32_roots(alpha_bar: float) -> tuple[float, float]:
 
 
 def clean_steps(schedule: NoiseSchedule, sigmas: Tensor, eta: float) -> list[tuple[float, float]]:
-    """(down, up) of every step in sigma: `y_next = D + down * (y - D) + up * noise`.
+    """(down, up) of every step in sigma: `y_next = D + down * (y - D) + up * noise`, D the clean
+    prediction. sigmas: `[steps + 1]`, falling.
 
     The variance of DDIM's fresh noise carries over with `u = scale * sigma`:
     `up = eta * sigma_next * sqrt(1 - (u_next / u)^2)`, and the old noise fills up to `sigma_next`.

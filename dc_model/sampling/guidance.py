@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def classifier_free(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
-    """`uncond + scale * (cond - uncond)`. Source: Ho and Salimans 2022."""
+    """`uncond + scale * (cond - uncond)`, of any one shape. Source: Ho and Salimans 2022."""
     return uncond + scale * (cond - uncond)
 
 
@@ -18,6 +18,7 @@ def two_scale(
 ) -> Tensor:
     """Guidance with a scale for the text, `cfg`, and one for the image, `image_cfg`.
 
+    cond, uncond: predictions of one shape, under both conditions and under none.
     image_only: the prediction under the empty text, the real image's tokens and the same
         concatenated latents.
     Source: DynamiCrafter paper, section 4.1; `DDIMSampler` with multiple conditions.

@@ -253,7 +253,10 @@ class NoiseSchedule:
         return index, (table[index] - sigmas).abs() <= _GRID_TOLERANCE * sigmas
 
     def model_input(self, sigma: Tensor, y: Tensor) -> Tensor:
-        """The network's input, the variance-preserving `x_t`, from the host's state `y`."""
+        """The network's input, the variance-preserving `x_t`, from the host's state `y`.
+
+        sigma: one, or one for each row of `y`, in this method and the next ones. y: `[B, ...]`.
+        """
         scale, u, _ = self._levels(sigma, y)
         return scale * y / (1 + u**2).sqrt()
 
@@ -298,7 +301,7 @@ def ddim_sigmas(schedule: NoiseSchedule, timesteps: Tensor, ending: Ending) -> T
     """The host's noise levels for a grid of timesteps: float32 `[len(timesteps) + 1]`.
 
     ending: "clean" ends at 0; "published" ends at the noise level of timestep 0, where the
-    published sampler stops. No timesteps give no sigmas.
+    published sampler stops. No timesteps give no sigmas. Raises ValueError for another ending.
     """
     if ending not in ("clean", "published"):
         raise ValueError(f"ending is '{shown(ending)}'; choose clean or published.")

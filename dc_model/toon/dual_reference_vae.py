@@ -213,7 +213,8 @@ class DualReferenceVAE(Posterior):
         """`decode` as the published pipeline does it, in two passes, against a jump in the middle.
 
         The second pass leaves out the second and the last but one frame; its two middle frames
-        replace those of the first pass. Videos of fewer than 6 frames take one pass.
+        replace those of the first pass. Videos of fewer than 6 frames take one pass. Arguments,
+        result and errors: of `decode`.
         """
         video = self.decode(latents, references, chunk_frames, parking)
         frames = latents.shape[2]
