@@ -182,9 +182,7 @@ class ContextProjection(io.ComfyNode):
                     "resample: 16 of its own at any length, by interpolation.",
                 ),
             ],
-            outputs=[
-                *conditioning_outputs(),
-            ],
+            outputs=conditioning_outputs(),
         )
 
     @classmethod

@@ -115,11 +115,7 @@ def _works_along_time(vae: VAE) -> bool:
 
 
 def decode_with_references(
-    vae: VAE,
-    latents: Tensor,
-    first: Tensor | None,
-    last: Tensor | None,
-    pieces: Pieces,
+    vae: VAE, latents: Tensor, first: Tensor | None, last: Tensor | None, pieces: Pieces
 ) -> Tensor:
     """Frames `[N, T, H, W, 3]` of latents `[N, T, 4, h, w]`, with detail from two images.
 

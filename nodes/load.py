@@ -204,10 +204,7 @@ def _schedule(parts: CheckpointParts, variant: Variant, detected: bool) -> Noise
 
 
 def _load_model(
-    parts: CheckpointParts,
-    config: DynamiCrafterConfig,
-    weight_dtype: str,
-    disable_dynamic: bool,
+    parts: CheckpointParts, config: DynamiCrafterConfig, weight_dtype: str, disable_dynamic: bool
 ) -> Model:
     parameters = comfy.utils.calculate_parameters(parts.unet)
     load_device = comfy.model_management.get_torch_device()

@@ -76,10 +76,7 @@ class InputConformity(io.ComfyNode):
                     "CLIP Vision.",
                 ),
             ],
-            outputs=[
-                io.Float.Output(display_name="pic"),
-                io.String.Output(display_name="report"),
-            ],
+            outputs=[io.Float.Output(display_name="pic"), io.String.Output(display_name="report")],
             is_output_node=True,
         )
 

@@ -270,9 +270,7 @@ class SketchControlNode(io.ComfyNode):
                 ),
                 image_only_input(),
             ],
-            outputs=[
-                *conditioning_outputs(),
-            ],
+            outputs=conditioning_outputs(),
         )
 
     @classmethod

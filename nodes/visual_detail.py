@@ -268,10 +268,7 @@ class VisualDetailGuidance(io.ComfyNode):
                     "keyframes", optional=True, tooltip="From Keyframe nodes, for mode keyframes."
                 ),
             ],
-            outputs=[
-                *conditioning_outputs(),
-                io.Latent.Output(display_name="latent"),
-            ],
+            outputs=[*conditioning_outputs(), io.Latent.Output(display_name="latent")],
         )
 
     @classmethod

@@ -7,6 +7,7 @@ import pytest
 import torch
 from family import LENGTH, SIZE, bare, k_sampler, wire
 from graphs import Graph
+from outcome import decode as decoded
 from safetensors.torch import save_file
 from studio import Animation, Studio, picture
 from torch import Tensor
@@ -134,15 +135,8 @@ def test_a_vae_of_another_family_is_refused_before_it_runs(
     save_file({"taesd_decoder.1.weight": torch.zeros(64, 16, 3, 3)}, folder / "tae16.safetensors")
     vae = graph.add("VAELoader", vae_name="tae16.safetensors")[0]
     if decode:
-        decoded = graph.add(
-            "DynamiCrafterVideoDecode",
-            vae=vae,
-            samples=studio.latent(graph, torch.zeros(2, 4, 8, 8)),
-            chunk_frames=0,
-            tile_size=0,
-            drop_last_frame=False,
-        )
-        message = studio.error(graph, decoded[0])
+        latent = studio.latent(graph, torch.zeros(2, 4, 8, 8))
+        message = studio.error(graph, decoded(graph, vae, latent))
     else:
         message = detail(studio, graph, vae)
     assert "16 channels, this model's have 4" in message

@@ -41,14 +41,8 @@ def run(studio: Studio, number: int) -> Tensor:
         size=size,
         frames=length,
     )
-    frames = graph.add(
-        "DynamiCrafterVideoDecode",
-        vae=scene.vae,
-        samples=scene.sample(seed=number, steps=2, eta=1.0),
-        chunk_frames=16,
-        tile_size=0,
-        drop_last_frame=False,
-    )[0]
+    latent = scene.sample(seed=number, steps=2, eta=1.0)
+    frames = scene.decode(latent, chunk_frames=16)[0]
     return studio.run(graph, frames=frames)["frames"]["value"]
 
 

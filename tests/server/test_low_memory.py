@@ -244,6 +244,19 @@ def test_every_weight_type_computes_alike_wherever_the_weights_lie(
     assert values * dtype.itemsize <= run.total < values * (dtype.itemsize + 0.1)
 
 
+def assert_streams(
+    studio: Studio, graph: Graph, node: str, some: str, links: dict[str, Link], **settings: Any
+) -> None:
+    """A node gives the same with none, some and all of its weights on the card."""
+    plain = graph.add(node, **links, **settings)[0]
+    card = add_on_card(graph, node, (NONE, some, ALL), links, **settings)
+    found = studio.run(graph, plain=plain, **card)
+    run = on_card(found)
+    assert_equal(run, found["plain"])
+    none, part, everything = run.resident
+    assert none < part < everything == run.total
+
+
 def test_the_query_transformer_streams(studio: Studio, graph: Graph) -> None:
     made = Animation(studio, graph, studio.small_checkpoint()).text("a red ball", "blurry")
     image = studio.image(graph, picture(SIZE, SIZE))
@@ -257,14 +270,8 @@ def test_the_query_transformer_streams(studio: Studio, graph: Graph) -> None:
         "clip_vision_output": encoded[0],
         "null_clip_vision_output": encoded[1],
     }
-    node, settings = "DynamiCrafterContextProjection", {"frame_tokens": "auto"}
-    plain = graph.add(node, **links, **settings)[0]
-    card = add_on_card(graph, node, (NONE, "800", ALL), links, **settings)
-    found = studio.run(graph, plain=plain, **card)
-    run = on_card(found)
-    assert_equal(run, found["plain"])
-    none, some, everything = run.resident
-    assert none < some < everything == run.total
+    node = "DynamiCrafterContextProjection"
+    assert_streams(studio, graph, node, "800", links, frame_tokens="auto")
 
 
 @pytest.mark.parametrize("references", [False, True])
@@ -274,15 +281,8 @@ def test_the_toon_vae_streams(studio: Studio, graph: Graph, references: bool) ->
     if references:
         links["first_image"] = studio.image(graph, picture(SIZE, SIZE))
         links["last_image"] = studio.image(graph, picture(SIZE, SIZE, 1.0))
-    node = "DynamiCrafterVideoDecode"
     settings = {"chunk_frames": 0, "tile_size": 0, "drop_last_frame": False}
-    plain = graph.add(node, **links, **settings)[0]
-    card = add_on_card(graph, node, (NONE, "1000", ALL), links, **settings)
-    found = studio.run(graph, plain=plain, **card)
-    run = on_card(found)
-    assert_equal(run, found["plain"])
-    none, some, everything = run.resident
-    assert none < some < everything == run.total
+    assert_streams(studio, graph, "DynamiCrafterVideoDecode", "1000", links, **settings)
 
 
 def test_the_sketch_control_net_streams_beside_the_model(studio: Studio, graph: Graph) -> None:

@@ -289,6 +289,12 @@ def test_denoise_below_one_starts_part_way(studio: Studio, scene: Scene) -> None
     assert relative_error(found["ours"], found["input"]) > 0.05
 
 
+def upscaled(graph: Graph, latent: Link, method: str) -> Link:
+    """LATENT of 96 x 96 pixels."""
+    size = {"width": 96, "height": 96, "crop": "disabled"}
+    return graph.add("LatentUpscale", samples=latent, upscale_method=method, **size)[0]
+
+
 def test_latent_batches_and_the_vae(studio: Studio, scene: Scene) -> None:
     graph, latent = scene.graph, encoded(scene)
     two = graph.add("LatentFromBatch", samples=latent, batch_index=1, length=2)[0]
@@ -300,22 +306,8 @@ def test_latent_batches_and_the_vae(studio: Studio, scene: Scene) -> None:
         whole=graph.add("VAEDecode", vae=scene.vae, samples=latent)[0],
         part=graph.add("VAEDecode", vae=scene.vae, samples=two)[0],
         tiled=graph.add("VAEDecodeTiled", vae=scene.vae, samples=latent, **tiles)[0],
-        ours=graph.add(
-            "DynamiCrafterVideoDecode",
-            vae=scene.vae,
-            samples=latent,
-            chunk_frames=3,
-            tile_size=0,
-            drop_last_frame=False,
-        )[0],
-        upscaled=graph.add(
-            "LatentUpscale",
-            samples=latent,
-            upscale_method="bilinear",
-            width=96,
-            height=96,
-            crop="disabled",
-        )[0],
+        ours=scene.decode(latent, chunk_frames=3)[0],
+        upscaled=upscaled(graph, latent, "bilinear"),
         guidance=scene.positive,
     )
     found = results["latent"][SAMPLES]
@@ -335,14 +327,7 @@ def test_a_second_pass_at_a_larger_size(studio: Studio, scene: Scene) -> None:
     """The guidance latents follow the noise's size."""
     graph = scene.graph
     small = scene.stock(**HALF, latent=encoded(scene))
-    larger = graph.add(
-        "LatentUpscale",
-        samples=small,
-        upscale_method="nearest-exact",
-        width=96,
-        height=96,
-        crop="disabled",
-    )[0]
+    larger = upscaled(graph, small, "nearest-exact")
     results = studio.run(graph, first=small, conditioning=scene.positive)
     concat = results["conditioning"]["value.0.1.concat_latent_image"]
     resized = graph.add(

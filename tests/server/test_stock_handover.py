@@ -67,13 +67,7 @@ def test_every_video_of_a_batch_has_the_prompt_schedule(studio: Studio, graph: G
     def sample(images: torch.Tensor, rows: torch.Tensor, prompts: str = "sea\nstorm") -> Link:
         scene = Scene(studio, graph, image=images)
         scene.text("")
-        scene.positive = graph.add(
-            "DynamiCrafterPromptSchedule",
-            clip=scene.clip,
-            prompts=prompts,
-            length=FRAMES,
-            blend_frames=0,
-        )[0]
+        scene.positive = scene.schedule(prompts, FRAMES)
         scene.context(scene.picture).detail(scene.picture, SIZE, SIZE, FRAMES)
         return scene.sample(steps=2, noise=studio.noise(graph, rows))
 
@@ -93,14 +87,7 @@ def test_every_video_of_a_batch_loses_its_last_frame(studio: Studio, graph: Grap
     scene = Scene(studio, graph)
     samples = torch.randn(2 * FRAMES, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     latent = studio.latent(graph, samples, FRAMES)
-    decoded = graph.add(
-        "DynamiCrafterVideoDecode",
-        vae=scene.vae,
-        samples=latent,
-        chunk_frames=3,
-        tile_size=0,
-        drop_last_frame=True,
-    )
+    decoded = scene.decode(latent, chunk_frames=3, drop_last_frame=True)
     whole = graph.add("VAEDecode", vae=scene.vae, samples=latent)[0]
     found = studio.run(graph, images=decoded[0], last=decoded[1], whole=whole)
     videos = found["whole"]["value"].unflatten(0, (2, FRAMES))

@@ -152,13 +152,7 @@ def test_a_numbered_prompt_of_a_shot_is_a_schedule(studio: Studio, graph: Graph)
         return storyboard(scene, shot, **settings)[0]
 
     prompts = f"0: {CALM}\n2: {STORM}"
-    text = graph.add(
-        "DynamiCrafterPromptSchedule",
-        clip=scene.clip,
-        prompts=prompts,
-        length=FRAMES,
-        blend_frames=4,
-    )[0]
+    text = scene.schedule(prompts, FRAMES, blend_frames=4)
     scene.text("")
     scene.positive = text
     scene.context(scene.picture).detail(scene.picture, SIZE, SIZE, FRAMES)

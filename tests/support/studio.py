@@ -225,17 +225,20 @@ class Animation:
             **settings,
         )[0]
 
-    def decode(self, latent: Link, **references: Link) -> Node:
-        """Video Decode of whole frames."""
+    def decode(self, latent: Link, **options: Any) -> Node:
+        """Video Decode, of whole frames at once unless the options say otherwise."""
+        settings = {"chunk_frames": 0, "tile_size": 0, "drop_last_frame": False, **options}
+        return self.graph.add("DynamiCrafterVideoDecode", vae=self.vae, samples=latent, **settings)
+
+    def schedule(self, prompts: str, length: int, blend_frames: int = 0) -> Link:
+        """CONDITIONING of a Prompt Schedule."""
         return self.graph.add(
-            "DynamiCrafterVideoDecode",
-            vae=self.vae,
-            samples=latent,
-            chunk_frames=0,
-            tile_size=0,
-            drop_last_frame=False,
-            **references,
-        )
+            "DynamiCrafterPromptSchedule",
+            clip=self.clip,
+            prompts=prompts,
+            length=length,
+            blend_frames=blend_frames,
+        )[0]
 
     def guider(self, **options: Any) -> Link:
         settings = {"cfg": 7.5, "image_cfg": 7.5, "guidance_rescale": -1.0, **options}

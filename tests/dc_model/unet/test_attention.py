@@ -12,7 +12,7 @@ from dc_model.unet.attention import (
     SelfAttention,
     per_row,
 )
-from dc_model.unet.ops import sdpa
+from dc_model.unet.ops import Attention, sdpa
 from dc_model.unet.transformers import SpatialTransformer, TemporalTransformer
 
 HEADS, HEAD_DIM, DIM, CONTEXT = 2, 8, 16, 12
@@ -114,17 +114,15 @@ def test_without_image_branch_image_tokens_are_ignored():
     assert not hasattr(attention, "to_k_ip")
 
 
+def with_relative_positions(attention: Attention) -> SelfAttention:
+    return SelfAttention(
+        DIM, HEADS, HEAD_DIM, max_distance=2, dropout=0.0, operations=torch.nn, attention=attention
+    )
+
+
 @torch.no_grad()
 def test_relative_positions_tell_frames_apart_and_clamp_beyond_the_table():
-    attention = SelfAttention(
-        DIM,
-        HEADS,
-        HEAD_DIM,
-        max_distance=2,
-        dropout=0.0,
-        operations=torch.nn,
-        attention=sdpa,
-    )
+    attention = with_relative_positions(sdpa)
     for i, parameter in enumerate(attention.parameters()):
         torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(i))
     x = random(1, 1, DIM).expand(1, 6, DIM)  # six equal frames
@@ -142,15 +140,7 @@ def test_relative_positions_use_no_host_attention():
     def unexpected(*_args):
         raise AssertionError("the tables do not fit through packed attention")
 
-    attention = SelfAttention(
-        DIM,
-        HEADS,
-        HEAD_DIM,
-        max_distance=2,
-        dropout=0.0,
-        operations=torch.nn,
-        attention=unexpected,
-    )
+    attention = with_relative_positions(unexpected)
     assert attention(random(1, 4, DIM), {}).shape == (1, 4, DIM)
 
 
