@@ -74,6 +74,17 @@ def move_camera(
     camera stands still is the picture. Raises ValueError for an orbit without depth and for a zoom
     out of 0.05 to 20.
     """
+    _check_cameras(cameras, depth)
+    frames, masks = [], []
+    for camera in cameras.tolist():
+        on_frame()
+        frame, mask = _seen_from(picture, camera, depth)
+        frames.append(frame)
+        masks.append(mask)
+    return torch.stack(frames), torch.stack(masks)
+
+
+def _check_cameras(cameras: Tensor, depth: Tensor | None) -> None:
     low, high = ZOOMS
     zooms = cameras[:, 2]
     if not bool(((zooms >= low) & (zooms <= high)).all()):
@@ -83,29 +94,26 @@ def move_camera(
         )
     if depth is None and bool((cameras[:, 4] != 0).any()):
         raise ValueError("An orbit needs a depth picture; connect one, or choose another move.")
+
+
+def _seen_from(picture: Tensor, camera: list[float], depth: Tensor | None) -> tuple[Tensor, Tensor]:
+    """One frame `[C, H, W]` and what of it was in the picture `[H, W]`."""
+    x, y, zoom, roll, orbit = camera
     height, width = picture.shape[-2:]
+    seen, known = picture, picture.new_ones(height, width)
+    if (x, y, zoom, roll, orbit) == STILL:
+        return seen, known
+    if orbit:
+        assert depth is not None  # checked before
+        seen, known = _parallax(picture, depth, orbit)
     home = (width / 2, height / 2)
-    frames, masks = [], []
-    for x, y, zoom, roll, orbit in cameras.tolist():
-        on_frame()
-        if (x, y, zoom, roll, orbit) == STILL:
-            frames.append(picture)
-            masks.append(picture.new_ones(height, width))
-            continue
-        seen, known = picture, picture.new_ones(height, width)
-        if orbit:
-            assert depth is not None  # checked above
-            seen, known = _parallax(picture, depth, orbit)
-        target = (home[0] - x * width * zoom, home[1] - y * height * zoom)
-        moved = place(torch.cat([seen * known, known[None]]), home, target, zoom, -roll)
-        cover = moved[-1]
-        inside = (cover > 0.99).to(picture)
-        colours = moved[:-1] / cover.clamp(min=1e-6)
-        # A camera that left the picture sees its last known border.
-        anything = bool(inside.any())
-        frames.append(fill(colours, inside) if anything else _mean(picture))
-        masks.append(inside)
-    return torch.stack(frames), torch.stack(masks)
+    target = (home[0] - x * width * zoom, home[1] - y * height * zoom)
+    moved = place(torch.cat([seen * known, known[None]]), home, target, zoom, -roll)
+    cover = moved[-1]
+    inside = (cover > 0.99).to(picture)
+    colours = moved[:-1] / cover.clamp(min=1e-6)
+    # A camera that left the picture sees its last known border.
+    return fill(colours, inside) if bool(inside.any()) else _mean(picture), inside
 
 
 def _mean(picture: Tensor) -> Tensor:
