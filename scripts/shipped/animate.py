@@ -339,14 +339,11 @@ def prompt_travel(sheet: Sheet) -> Groups:
     )
     model = parts.load(sheet, files.DC_512)
     shown = parts.picture(sheet, "Image to animate")
-    positive = sheet.add(
-        "DynamiCrafterPromptSchedule",
+    positive = parts.schedule(
+        sheet,
+        model["clip"],
+        "0: a girl with yellow hair stands still\n8: a girl with yellow hair waves her arms",
         title="Prompt Schedule: what moves, and when",
-        wide=360,
-        clip=model["clip"],
-        prompts="0: a girl with yellow hair stands still\n8: a girl with yellow hair waves her "
-        "arms",
-        length=16,
     )
     negative = parts.no_words(sheet, model["clip"])
     encoded = parts.context(sheet, model, shown["IMAGE"])

@@ -120,13 +120,10 @@ def keyframes(sheet: Sheet) -> Groups:
         frame=-1,
         keyframes=inner["keyframes"],
     )
-    positive = sheet.add(
-        "DynamiCrafterPromptSchedule",
-        wide=360,
-        clip=model["clip"],
-        prompts="0: a girl with yellow hair raises her arms\n8: a girl with yellow hair lowers "
-        "her arms",
-        length=16,
+    positive = parts.schedule(
+        sheet,
+        model["clip"],
+        "0: a girl with yellow hair raises her arms\n8: a girl with yellow hair lowers her arms",
     )
     negative = parts.no_words(sheet, model["clip"])
     encoded = parts.context(sheet, model, first["IMAGE"])

@@ -66,6 +66,13 @@ def words(sheet: Sheet, clip: Output, text: str, title: str = "Prompt: what move
     return sheet.add("CLIPTextEncode", title=title, wide=360, clip=clip, text=text)
 
 
+def schedule(sheet: Sheet, clip: Output, prompts: str, **inputs: Any) -> Node:
+    """A prompt that changes along 16 frames."""
+    return sheet.add(
+        "DynamiCrafterPromptSchedule", wide=360, clip=clip, prompts=prompts, length=16, **inputs
+    )
+
+
 def no_words(sheet: Sheet, clip: Output) -> Node:
     """The negative prompt."""
     return sheet.add("CLIPTextEncode", title=NEGATIVE_TITLE, wide=360, tall=110, clip=clip, text="")
