@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # ComfyUI itself does not start without these, so the pack needs no word about them.
 HOST = {"comfy", "comfy_api", "folder_paths", "latent_preview", "node_helpers"}
-ALWAYS_THERE = {"torch", "numpy", "PIL", "safetensors", "tqdm", *HOST}
+ALWAYS_THERE = {"torch", "einops", "numpy", "PIL", "safetensors", "tqdm", *HOST}
 # Imported where it is used, by a function that names the repairing command.
 OPTIONAL = {"dreamsim", "transformers"}
 

@@ -73,8 +73,10 @@ def weight(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
 
 def drawn(shapes: Iterable[tuple[str, Iterable[int]]], seed: int) -> dict[str, Tensor]:
     """The weights of these keys and shapes."""
-    arrays = {key: np.array(weight(key, tuple(shape), seed)) for key, shape in shapes}
-    return {key: torch.from_numpy(np.float32(array)) for key, array in arrays.items()}
+    return {
+        key: torch.from_numpy(np.array(weight(key, tuple(shape), seed), dtype=np.float32))
+        for key, shape in shapes
+    }
 
 
 def schedule_buffers(zero_snr: bool, base_scale: float | None) -> dict[str, Tensor]:
