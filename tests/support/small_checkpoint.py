@@ -72,11 +72,8 @@ def weight(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
 
 
 def drawn(shapes: Iterable[tuple[str, Iterable[int]]], seed: int) -> dict[str, Tensor]:
-    """The weights of these keys and shapes."""
-    return {
-        key: torch.from_numpy(np.array(weight(key, tuple(shape), seed), dtype=np.float32))
-        for key, shape in shapes
-    }
+    """The weights of these keys and shapes, some in float64."""
+    return {key: torch.from_numpy(np.array(weight(key, tuple(s), seed))) for key, s in shapes}
 
 
 def schedule_buffers(zero_snr: bool, base_scale: float | None) -> dict[str, Tensor]:
@@ -174,7 +171,7 @@ def state_dict(
     described: Variant = VARIANTS[variant]
     tensors = schedule_buffers(described.zero_terminal_snr, described.base_scale)
     found = shapes(arch or small_arch(variant), case["manifest"], variant)
-    tensors |= drawn(found.items(), seed)
+    tensors |= {key: value.float() for key, value in drawn(found.items(), seed).items()}
     tensors[UNET + "out.2.weight"] *= OUTPUT_GAIN
     return tensors
 
@@ -202,4 +199,5 @@ def write(
 def write_sketch_controlnet(path: Path, seed: int = 0) -> Path:
     """A sketch ControlNet for the small ToonCrafter, bare keys as published."""
     network = SketchControlNet(SMALL_SKETCH, device="meta").state_dict()
-    return _save(drawn(((key, t.shape) for key, t in network.items()), seed), path)
+    tensors = drawn(((key, t.shape) for key, t in network.items()), seed)
+    return _save({key: value.float() for key, value in tensors.items()}, path)
