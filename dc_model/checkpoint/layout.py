@@ -145,7 +145,7 @@ def split_checkpoint(state_dict: Mapping[str, Tensor]) -> CheckpointParts:
     schedule = {key: parts.buffers[key] for key in SCHEDULE_BUFFERS if key in parts.buffers}
     require_floating(schedule, "noise schedule")
     # A mapped file may change under the schedule, which is read in every run.
-    parts.buffers = {key: buffer.clone() for key, buffer in parts.buffers.items()}
+    parts.buffers |= {key: buffer.clone() for key, buffer in schedule.items()}
     return parts
 
 

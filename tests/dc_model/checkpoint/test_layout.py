@@ -196,6 +196,12 @@ def test_weights_of_floating_numbers_pass(dtype):
     require_floating({"a": torch.ones(1).to(dtype)}, "VAE")
 
 
+def test_a_buffer_that_nothing_reads_may_be_of_any_type(full):
+    """PyTorch copies no numbers of 4 bits."""
+    odd = torch.zeros(4, dtype=torch.uint8).view(getattr(torch, "int4", torch.bits8))
+    assert split_checkpoint({**full, "odd": odd}).buffers["odd"] is odd
+
+
 def test_counters_of_a_text_encoder_pass(full):
     key = "cond_stage_model.transformer.text_model.embeddings.position_ids"
     assert split_checkpoint({**full, key: torch.arange(77)}).text_encoder
