@@ -30,7 +30,8 @@ PLATFORMS = (
 # Of the checkout: what no test on a GPU, no benchmark and no run reads.
 LEFT_OUT = (
     *("assets/", "docs/", "research/", "evaluation/", "training/", "web/docs/", ".github/"),
-    *("tests/research/", "tests/evaluation/", "tests/training/"),
+    *("tests/research/", "tests/evaluation/", "tests/training/", "tests/dc_model/", "tests/nodes/"),
+    *("locales/", "subgraphs/", "scripts/hashes"),
 )
 LEFT_OUT_SUFFIXES = (".jpg", ".webp", ".png")
 GOLDEN = "tests/golden/"
@@ -43,8 +44,8 @@ COMFYUI_LEFT_OUT = ("tests", "tests-unit", "blueprints", ".github")
 
 def pack(folder: Path) -> str:
     """Fills a new folder; what it weighs. Raises SetupError, also when it is too heavy."""
-    if folder.exists() and any(folder.iterdir()):
-        raise SetupError(f"{folder} is not empty; name a new folder.")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise SetupError(f"{folder} is there already; name a new folder.")
     folder.mkdir(parents=True, exist_ok=True)
     comfyui = pinned_comfyui()
     download_wheels(folder / "wheels")
@@ -121,7 +122,10 @@ def copy_checkout(folder: Path) -> None:
 
 def _git(*arguments: str) -> str:
     command = ["git", *arguments]
-    return subprocess.run(command, cwd=PACK, capture_output=True, text=True, check=True).stdout
+    try:
+        return subprocess.run(command, cwd=PACK, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SetupError(f"The kit is made from a git checkout: {error}.") from None
 
 
 def is_wanted(name: str) -> bool:

@@ -19,7 +19,7 @@ def fast(sheet: Sheet) -> list[Group]:
             "at many seeds.",
             "No fresh noise is added, so the same seed with more steps is the same video, finer.",
             "The published look, with fresh noise in each step: *Animate an image*.",
-            "256: scheduler `ddim_uniform`.",
+            "Colours too strong: a lower *cfg*.",
         ],
     )
     begun = parts.plain(sheet, files.DC_512, readme)

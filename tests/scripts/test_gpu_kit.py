@@ -12,7 +12,7 @@ import gpu_kit_run as kit
 import pytest
 from comfyui.cache import SetupError
 from comfyui.setup import PACK
-from gpu_kit_pack import BINARY, PURE, is_wanted, pins
+from gpu_kit_pack import BINARY, PURE, is_wanted, pack, pins
 from gpu_kit_report import DONE, FAILED, LEFT_OUT, Report
 
 JUNIT = """<testsuites><testsuite time="3.5">
@@ -48,7 +48,7 @@ def test_a_package_without_hashes_is_named() -> None:
     [
         *("dc_model/unet/unet.py", "scripts/gpu_kit.py", "benchmarks/__main__.py", "__init__.py"),
         *("tests/conftest.py", "tests/server/test_gpu_memory.py", "pyproject.toml"),
-        *("tests/golden/manifests/dynamicrafter_512.json.gz", "locales/en/nodeDefs.json"),
+        *("tests/golden/manifests/dynamicrafter_512.json.gz", "nodes/load.py"),
         *("tests/golden/pipeline/512_frames8.json", "workflows/DynamiCrafter - Fast.json"),
     ],
 )
@@ -90,6 +90,13 @@ def test_only_what_is_missing_is_unpacked(tmp_path: Path) -> None:
     assert (site / "surely_missing" / "__init__.py").is_file()
     assert (site / "surely_single.py").is_file()
     assert not (site / "json").exists()
+
+
+def test_a_folder_that_holds_something_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    for folder in (tmp_path, tmp_path / "mine"):
+        with pytest.raises(SetupError, match="there already"):
+            pack(folder)
 
 
 # -- the report -----------------------------------------------------------------------------------
