@@ -172,9 +172,9 @@ def judge_camera(pipeline: Pipeline, clocks: Clocks, count: int) -> Figures:
 
 
 def judge_hold(pipeline: Pipeline, _clocks: Clocks, count: int) -> Figures:
-    """PSNR of what may not move, of the video's worst frame and of the VAE alone.
+    """PSNR of what may not move in the worst frame, made and of the true clip by the VAE alone.
 
-    The object's way may move. Pixels beside it are not counted: the VAE mixes neighbours.
+    The object's way may move. Pixels near it are not counted: the VAE mixes neighbours.
     """
     scenes, found = held_out(count), Figures()
     everywhere = torch.ones(NUM_FRAMES, SIZE, SIZE)
@@ -192,16 +192,16 @@ def judge_hold(pipeline: Pipeline, _clocks: Clocks, count: int) -> Figures:
             for picture, way in zip(pictures, ways, strict=True)
         ]
         videos = make_videos(pipeline, scenes[part], references, part.start)
-        encoded = pipeline.encode(pictures * 2 - 1)[:, :, None]  # [B, 4, 1, h, w]
-        alone = (pipeline.decode(encoded)[:, :, 0] + 1) / 2
-        for picture, way, video, vae in zip(pictures, ways, videos, alone, strict=True):
+        for scene, picture, way, video in zip(scenes[part], pictures, ways, videos, strict=True):
             still = grown(way, 16).numpy() == 0
             if not still.any():
                 continue
             true = picture.permute(1, 2, 0).numpy()[still]
-            worst = min(_psnr(frame[still], true) for frame in video)
-            own = _psnr(vae.permute(1, 2, 0).numpy()[still], true)
-            _note(found, psnr=worst, vae=own, lost=own - worst)
+            made, own = (
+                min(_psnr(frame[still], true) for frame in frames)
+                for frames in (video, _by_the_vae(pipeline, scene))
+            )
+            _note(found, psnr=made, vae=own, lost=own - made)
     return found
 
 
@@ -210,6 +210,14 @@ def _way(scene: Scene) -> Tensor:
     times = np.linspace(0, 1, NUM_FRAMES)
     masks = torch.from_numpy(np.stack([object_mask(scene, float(time)) for time in times]))
     return grown(masks.amax(dim=0), 4)
+
+
+def _by_the_vae(pipeline: Pipeline, scene: Scene) -> np.ndarray:
+    """The scene's true frames, encoded and decoded: `[T, H, W, 3]`."""
+    times = np.linspace(0, 1, NUM_FRAMES)
+    frames = torch.from_numpy(np.stack([render_frame(scene, float(time)) for time in times]))
+    decoded = pipeline.decode(pipeline.encode(frames * 2 - 1)[:, :, None])[:, :, 0]
+    return ((decoded + 1) / 2).permute(0, 2, 3, 1).numpy()
 
 
 def _psnr(one: np.ndarray, other: np.ndarray) -> float:

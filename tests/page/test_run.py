@@ -19,14 +19,16 @@ from studio import Studio
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-# Values by the widget's name, in whatever node has it.
+# Values by the widget's name, in whatever node or box of ours has it.
 VALUES: dict[str, Any] = {
     **{"width": 64, "height": 64, "length": 4},
     "ckpt_name": "page_512.safetensors",
     "checkpoint": "page_512.safetensors",
     "steps": 1,
 }
-SET = """((values) => app.graph.nodes.forEach(node => (node.widgets ?? []).forEach(widget => {
+SET = """((values) => app.graph.nodes.filter(
+  node => node.type.startsWith('DynamiCrafter') || node.isSubgraphNode?.()
+).forEach(node => (node.widgets ?? []).forEach(widget => {
   if (widget.name in values) widget.value = values[widget.name];
 })))(%s)"""
 # Two more files of the frames: an animation and a picture, beside the video.
