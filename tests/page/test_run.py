@@ -102,7 +102,7 @@ def pressed(page: Browser, server: ComfyServer) -> list[Path]:
     page.evaluate(f"{PRESS_RUN}; 0")
     deadline = time.monotonic() + PATIENCE
     while not (new := set(server.get("/history")) - before):
-        assert time.monotonic() < deadline, "nothing ran"
+        assert time.monotonic() < deadline, page.evaluate("document.body.innerText")[-2000:]
         time.sleep(0.2)
     (entry,) = (server.get(f"/history/{key}")[key] for key in new)
     assert entry["status"]["status_str"] == "success", entry["status"]["messages"][-1]
@@ -174,8 +174,9 @@ def test_run_works_in_every_workflow(
         },
     }
     load(page, root / "workflows" / file_name(short), 7)
-    detail = {**SMALL["DynamiCrafterVisualDetailGuidance"], "length": lengths.get(short, LENGTH)}
-    values["DynamiCrafterVisualDetailGuidance"] = detail
+    for node in ("DynamiCrafterVisualDetailGuidance", "DynamiCrafterPromptSchedule"):
+        values[node] = {**SMALL[node], "length": lengths.get(short, LENGTH)}
+    page.evaluate(SET % json.dumps({"checkpoint": name}))
     page.evaluate(SET_BY_TYPE % json.dumps(values))
     saved = pressed(page, server)
     assert {path.suffix for path in saved} == {".mp4"}
