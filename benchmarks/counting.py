@@ -7,7 +7,7 @@ operations at the full rate, nothing moved.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,6 +108,14 @@ def fused_attention(
     return out.transpose(1, 2).flatten(-2)
 
 
+def count(run: Callable[[], object]) -> Cost:
+    """Cost of `run` on the meta device."""
+    # In inference mode, composite operators would arrive whole.
+    with torch.inference_mode(False), torch.no_grad(), torch.device("meta"), CountCost() as mode:
+        run()
+    return mode.cost
+
+
 def count_unet(
     arch: UNetArch,
     size: tuple[int, int],
@@ -126,10 +134,7 @@ def count_unet(
             "image_context": torch.empty(videos, IMAGE_TOKENS, arch.context_dim, dtype=dtype),
             "speed": torch.empty(videos),
         }
-        # In inference mode, composite operators would arrive whole.
-        with torch.no_grad(), CountCost() as mode:
-            unet(**inputs)
-    return mode.cost
+        return count(lambda: unet(**inputs))
 
 
 def latent_size(name: str) -> tuple[int, int]:
