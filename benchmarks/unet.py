@@ -64,7 +64,7 @@ def compare(
 ) -> dict[str, Any]:
     """Ours and the plain one in turn, and how far their results differ.
 
-    Both are rated by the operations that ours needs: what is computed twice is no merit.
+    Both are rated by the operations that ours needs, since computing twice earns nothing.
     """
     runs = work.runs(unet, where, kind)
     warm_up(unet, where, work, kind)
