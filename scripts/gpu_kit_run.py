@@ -34,7 +34,8 @@ SIZES = (
     (Size("1024", "1024", MANIFESTS / "dynamicrafter_1024.json.gz"), 90),
     (Size("256", "256", MANIFESTS / "dynamicrafter_256.json.gz"), 75),
 )
-QUICK_SIZES = ((Size("512", "animate", TINY, {"width": 64, "height": 64, "steps": 2}), 5),)
+QUICK = {"width": 64, "height": 64, "frames": 4, "steps": 2}
+QUICK_SIZES = ((Size("512", "animate", TINY, QUICK), 5),)
 TESTS_SECONDS, BENCHMARK_SECONDS = 210.0, 240.0
 LEAST_SECONDS = 20.0
 TIMED_OUT = -1000  # A status that no process has.

@@ -17,7 +17,7 @@ from .settings import REFERENCE, Setting
 BEGIN, END = "<!-- figures of the steps -->", "<!-- end of the steps -->"
 
 # A judge's share of fewer scenes says nothing.
-FEWEST = 12
+FEWEST = 10
 QUESTIONS = {
     "moves": "moves as prompted",
     "colour": "colour kept",
