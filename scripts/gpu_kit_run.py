@@ -222,7 +222,11 @@ def run_benchmark(bench: Bench, report: Report) -> None:
     results = report.folder / "benchmark.json"
     results.unlink(missing_ok=True)
     command = ["-m", "benchmarks", "--output", str(results)]
-    command += ["--device", "cpu" if bench.cpu else "cuda", *(["--quick"] if bench.quick else [])]
+    command += [
+        "--device",
+        "cpu" if bench.cpu else "cuda",
+        *(["--quick"] if bench.quick else ["--sizes", "512"]),
+    ]
     result = run_python(bench, command, min(BENCHMARK_SECONDS, report.left), PACK)
     (report.folder / "benchmark.log").write_text(result.stdout, encoding="utf-8")
     if result.returncode:
