@@ -43,7 +43,7 @@ EXAMPLES: Mapping[str, Example] = {
     "cil": _PLAIN,
     "extend": Example(prompts=(LEFT, RIGHT)),
     "fast": Example((SQUARE,), (FALLS,), {"steps": 10}),
-    "folder": Example((CIRCLE, SQUARE, CROSS), ("moves left",)),
+    "folder": Example((CIRCLE, HALF_WAY), (LEFT,)),
     "refine": Example((SQUARE,), (FALLS,), {"scale_by": 1.0}),
     "interpolate": Example((CIRCLE, ARRIVED)),
     "keyframes": Example((CIRCLE, HALF_WAY, ARRIVED), (f"0: {LEFT}\n8: {LEFT}",)),
