@@ -14,8 +14,6 @@ yaml = pytest.importorskip("yaml")
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-# Its SHA is for the owner to fill in, see CONTRIBUTING.
-UNPINNED = "Comfy-Org/publish-node-action"
 
 
 def text(name: str) -> str:
@@ -63,10 +61,19 @@ def test_nothing_is_published_untested() -> None:
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.name)
 def test_actions_are_pinned(path: Path) -> None:
     used = re.findall(r"uses: *(\S+)", path.read_text(encoding="utf-8"))
-    moving = [name for name in used if not re.search(r"@[0-9a-f]{40}$|^\./", name)]
-    assert {name.split("@")[0] for name in moving} <= {UNPINNED}
-    assert not moving or UNPINNED in text("CONTRIBUTING.md")
+    assert [name for name in used if not re.search(r"@[0-9a-f]{40}$|^\./", name)] == []
     assert yaml.safe_load(path.read_text(encoding="utf-8"))["permissions"] == {"contents": "read"}
+
+
+def test_what_publishes_is_installed_by_hash() -> None:
+    steps = jobs("publish.yml")["publish"]["steps"]
+    (install,) = (step["run"] for step in steps if "pip" in step.get("run", ""))
+    assert "--require-hashes --no-deps" in install
+    lines = text(install.split()[-1]).replace("\\\n", "").splitlines()[1:]
+    assert [
+        line for line in lines if not re.search(r"==\S+ +--hash=sha256:[0-9a-f]{64}$", line)
+    ] == []
+    assert any(line.startswith("comfy-cli==") for line in lines)
 
 
 def test_the_papers_to_cite() -> None:
