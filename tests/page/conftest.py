@@ -23,8 +23,9 @@ def pictures(chromium: str, server: ComfyServer) -> None:
     shutil.copy(server.comfyui / "input" / "example.png", server.base / "input")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: str, pictures: None) -> Iterator[Browser]:
+    """One for each file: an open page draws all the time and slows the tests after it."""
     with Browser(chromium) as running:
         yield running
 
