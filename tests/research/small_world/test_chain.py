@@ -61,7 +61,7 @@ def test_the_papers_stages_follow_one_another(tmp_path: Path):
     folder = tmp_path / "paper"
     untrained_encoders(folder)
     # The averaged weights are the last ones.
-    quick = {**QUICK, "run.ema_decay": 1e-9, "optimizer.warmup_steps": 0}
+    quick = {**QUICK, "run.ema_decay": 1e-9, "optimizer.warmup_steps": 0, "optimizer.rate": 0.01}
     stages: tuple[StageName, ...] = ("text_to_video", "projector", "adapt")
     chain.train_stages(folder, chain.DEFAULT_CONFIG, quick, stages[:2])
     assert not (folder / "3_adapt").exists()
