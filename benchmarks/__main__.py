@@ -1,7 +1,7 @@
 """Measures or counts the networks at their real size, with random weights.
 
 python -m benchmarks            seconds and memory on this device, beside a plain implementation
-python -m benchmarks --quick    the same for fewer frames: 3 minutes on a CPU
+python -m benchmarks --quick    the same for two frames and few repeats
 python -m benchmarks --count    FLOPs, bytes and least time of one U-Net call; nothing is computed
 """
 

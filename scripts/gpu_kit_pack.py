@@ -12,7 +12,7 @@ from pathlib import Path
 from comfyui.cache import SetupError, say
 from comfyui.setup import HASHES, PACK, pinned_comfyui
 
-MOST_BYTES = 64_000_000
+MAX_BYTES = 64_000_000
 PYTHON, ABI = "3.12", "cp312"
 # What ComfyUI cannot start without and the machine lacks. Left out for their size: the page (21 MB;
 # the server runs without) and kornia (7 MB; only nodes need it that nothing here uses).
@@ -52,8 +52,8 @@ def pack(folder: Path) -> str:
     archive_comfyui(comfyui, folder / "comfyui.tar.xz")
     copy_checkout(folder / "checkout")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    if size > MOST_BYTES:
-        raise SetupError(f"{folder} holds {size / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:.0f}.")
+    if size > MAX_BYTES:
+        raise SetupError(f"{folder} holds {size / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:.0f}.")
     return f"{folder}: {size / 1e6:.1f} MB"
 
 

@@ -37,7 +37,7 @@ SIZES = (
 QUICK = {"width": 64, "height": 64, "frames": 4, "steps": 2}
 QUICK_SIZES = ((Size("512", "animate", TINY, QUICK), 5),)
 TESTS_SECONDS, BENCHMARK_SECONDS = 210.0, 240.0
-LEAST_SECONDS = 20.0
+MIN_SECONDS = 20.0
 TIMED_OUT = -1000  # A status that no process has.
 _MACHINE = """
 import json, torch
@@ -154,7 +154,7 @@ def machine(bench: Bench) -> dict[str, Any]:
 
 def run_tests(bench: Bench, report: Report) -> None:
     """The tests marked `gpu`; without a GPU they are all skipped."""
-    needed = 5.0 if bench.quick else LEAST_SECONDS
+    needed = 5.0 if bench.quick else MIN_SECONDS
     if not _enough_time(report, "tests", needed):
         return
     files = [p for p in (PACK / "tests").rglob("test_*.py") if "mark.gpu" in p.read_text("utf-8")]
@@ -217,7 +217,7 @@ def run_sizes(bench: Bench, report: Report) -> None:
 
 def run_benchmark(bench: Bench, report: Report) -> None:
     """`python -m benchmarks`, as a command."""
-    if not _enough_time(report, "benchmark", 5.0 if bench.quick else LEAST_SECONDS):
+    if not _enough_time(report, "benchmark", 5.0 if bench.quick else MIN_SECONDS):
         return
     results = report.folder / "benchmark.json"
     results.unlink(missing_ok=True)

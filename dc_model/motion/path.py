@@ -21,7 +21,7 @@ from ..shown import shown
 
 # A path of more points than any video has frames is a mistake.
 MAX_POINTS = 1024
-LARGEST = 1e6
+MAX_NUMBER = 1e6
 # What a mask marks is whiter than this.
 SEEN = 0.02
 # As East Asian keyboards type them.
@@ -67,7 +67,7 @@ def _point(piece: str, width: int) -> Point:
     except ValueError:
         values, number = (), None
     # NaN is not below anything.
-    near = all(abs(value) < LARGEST for value in (*values, number or 0))
+    near = all(abs(value) < MAX_NUMBER for value in (*values, number or 0))
     # Python reads 1_0 as 10.
     if not 2 <= len(values) <= width or not near or "_" in piece:
         raise ValueError(

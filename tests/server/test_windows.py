@@ -252,13 +252,17 @@ def test_windows_along_another_dimension_are_refused(studio: Studio, graph: Grap
     assert "set dim to 0" in studio.error(graph, made.sample(steps=1))
 
 
-@pytest.mark.parametrize("size", [(40, 64), (72, 128)], ids=["512", "1024"])
-def test_windows_hold_the_memory_of_64_frames(root: Path, size: tuple[int, int]) -> None:
-    """At real size, counted: at most 1.15 x the peak of 16 frames, also with an anchor frame."""
+@pytest.mark.parametrize(
+    ("size", "more_mib"), [((40, 64), 110), ((72, 128), 394)], ids=["512", "1024"]
+)
+def test_windows_hold_the_memory_of_64_frames(
+    root: Path, size: tuple[int, int], more_mib: int
+) -> None:
+    """At real size, counted: so little more than 16 frames, also with an anchor frame."""
     counting = _load_module(root / "benchmarks" / "count_memory.py")
     # Whole videos that sampling keeps beside the network: state, noise, predictions, windows'
     # sums, concatenated latents; fp32, counted generously.
-    whole_videos, bytes_per_value = 28, 4
+    whole_videos, bytes_per_value = 32, 4
 
     def peak(network_frames: int, video_frames: int) -> float:
         arch = counting.UNetArch()
@@ -266,7 +270,7 @@ def test_windows_hold_the_memory_of_64_frames(root: Path, size: tuple[int, int])
         values = whole_videos * video_frames * 4 * size[0] * size[1]
         return activations + values * bytes_per_value / counting.MIB
 
-    assert peak(17, 64) <= 1.15 * peak(16, 16)
+    assert peak(17, 64) - peak(16, 16) <= more_mib
 
 
 def _load_module(path: Path) -> Any:

@@ -17,7 +17,7 @@ from .settings import REFERENCE, Setting
 BEGIN, END = "<!-- figures of the steps -->", "<!-- end of the steps -->"
 
 # A judge's share of fewer scenes says nothing.
-FEWEST = 10
+MIN_SCENES = 10
 QUESTIONS = {
     "moves": "moves as prompted",
     "colour": "colour kept",
@@ -121,7 +121,7 @@ def markdown(found: Sequence[Row]) -> str:
             f"{row['latents']:.3f}" if "latents" in row else "",
             f"{row['frames']:.1f} dB" if "frames" in row else "",
             str(row["scenes"]),
-            *(_share(*row[name]) if row["scenes"] >= FEWEST else "" for name in QUESTIONS),
+            *(_share(*row[name]) if row["scenes"] >= MIN_SCENES else "" for name in QUESTIONS),
         ]
         for row in found
     ]
