@@ -16,6 +16,7 @@ from comfyui.client import ServerError
 from comfyui.random_checkpoint import read_manifest, write_checkpoint
 from comfyui.server import ComfyServer, link_checkpoint
 from comfyui.setup import PACK
+from comfyui.timing import run_timed
 from comfyui.workflow_settings import Prompt
 
 GIB = 2**30
@@ -111,20 +112,11 @@ def seconds_by_node(
     server: ComfyServer, prompt: Mapping[str, Any], timeout: float
 ) -> dict[str, float]:
     """Runs the prompt; seconds of each node by its type, and `all`."""
-    starts: list[tuple[str, float]] = []
-
-    def note(node: str, _value: int, maximum: int) -> None:
-        if not maximum:
-            starts.append((node, time.monotonic()))
-
-    begun = time.monotonic()
-    server.prompt(prompt, on_progress=note, timeout=max(1.0, timeout))
-    ended = time.monotonic()
-    found: dict[str, float] = {"all": ended - begun}
-    ends = [at for _, at in starts[1:]] + [ended]
-    for (node, at), end in zip(starts, ends, strict=True):
+    _, seconds = run_timed(server, prompt, max(1.0, timeout))
+    found: dict[str, float] = {"all": sum(seconds.values())}
+    for node, taken in seconds.items():
         kind = prompt[node]["class_type"] if node in prompt else node
-        found[kind] = found.get(kind, 0.0) + end - at
+        found[kind] = found.get(kind, 0.0) + taken
     return found
 
 

@@ -14,7 +14,6 @@ import argparse
 import json
 import logging
 import re
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from safetensors.numpy import load
 
 from scripts.comfyui.server import ComfyServer, link_checkpoint
 from scripts.comfyui.setup import PACK
+from scripts.comfyui.timing import run_timed
 from training.files import write_whole
 
 from ..judge.pairs import Job, prompted
@@ -78,22 +78,14 @@ def run(
     """Video, latents, seconds of sampling and passes of the U-Net."""
     save = {"samples": [key, 0], "filename_prefix": LATENT}
     prompt[LATENT] = {"class_type": "SaveLatent", "inputs": save, "_meta": {"title": LATENT}}
-    starts: list[tuple[str, float]] = []
-
-    def note(node: str, _value: int, maximum: int) -> None:
-        if not maximum:
-            starts.append((node, time.monotonic()))
-
     before = len(server.log)
-    outputs = server.prompt(prompt, on_progress=note)
-    nodes = [node for node, _ in starts]
-    at = nodes.index(key)
+    outputs, seconds = run_timed(server, prompt)
     skipped = _SKIPPED.findall(server.log[before:]) if setting.cache else []
     (saved,) = outputs[LATENT]["latents"]
     return {
         "video": fetch_frames(server, outputs[FRAMES]),
         "latent": load(server.view(**saved))["latent_tensor"].astype(np.float32),
-        "seconds": np.array(starts[at + 1][1] - starts[at][1]),
+        "seconds": np.array(seconds[key]),
         "passes": np.array(setting.passes - 2 * sum(map(int, skipped[-1:]))),
     }
 
