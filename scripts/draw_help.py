@@ -20,7 +20,7 @@ from comfyui.browser import Browser, find_chromium
 from comfyui.page import open_page
 from comfyui.server import ComfyServer
 from comfyui.setup import PACK, find_host
-from demo import EMBEDDED
+from demo_options import EMBEDDED
 from draw_thumbnails import webp
 from embedded_examples import EXAMPLES
 from PIL import Image, ImageSequence

@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import av
-import demo
-from comfyui.server import ComfyServer
+from comfyui.server import ComfyServer, link_checkpoint
 from comfyui.setup import PACK, find_host
+from demo_options import EMBEDDED, parse
+from demo_prompt import make_prompt
+from demo_run import saved_videos
 from embedded_examples import EXAMPLES
 from PIL import Image, ImageDraw, ImageFont
 from shipped.names import TITLES, file_name
@@ -49,12 +51,12 @@ def main() -> int:
 def make_videos(shorts: Iterable[str], folder: Path, server: ComfyServer, *flags: str) -> None:
     """Runs workflows on the embedded model and keeps their videos; flags: of the demo."""
     checkpoints = server.base / "models" / "checkpoints"
-    if not (checkpoints / demo.EMBEDDED.name).exists():
-        demo.link_checkpoint(demo.EMBEDDED, checkpoints)
+    if not (checkpoints / EMBEDDED.name).exists():
+        link_checkpoint(EMBEDDED, checkpoints)
     for short in shorts:
-        options = demo.parse(["--workflow", short, *flags])
-        prompt = demo.make_prompt(options, server, demo.EMBEDDED.name)
-        saved = demo.saved_videos(server.prompt(prompt))
+        options = parse(["--workflow", short, *flags])
+        prompt = make_prompt(options, server, EMBEDDED.name)
+        saved = saved_videos(server.prompt(prompt))
         (folder / f"{short}.mp4").write_bytes(server.view(**saved[0]))
 
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import demo
 from comfyui.client import ServerError
 from comfyui.random_checkpoint import read_manifest, write_checkpoint
 from comfyui.server import ComfyServer, link_checkpoint
 from comfyui.setup import PACK
 from comfyui.timing import run_timed
 from comfyui.workflow_settings import Prompt
+from demo_options import parse
+from demo_prompt import make_prompt
 
 GIB = 2**30
 # Between looks at the memory; a peak between two of them is not seen.
@@ -73,17 +74,17 @@ def timed_runs(
         with PeakMemory(server) as peak:
             found["peak GiB"] = peak.found
             for name, seed in (("first run", 1), ("second run", 2)):
-                prompt = make_prompt(size, server, checkpoint, seed)
+                prompt = prompt_of(size, server, checkpoint, seed)
                 found["settings"] = settings_of(prompt)
                 left = started + timeout - time.monotonic()
                 found[name] = seconds_by_node(server, prompt, left)
 
 
-def make_prompt(size: Size, server: ComfyServer, checkpoint: Path, seed: int) -> Prompt:
+def prompt_of(size: Size, server: ComfyServer, checkpoint: Path, seed: int) -> Prompt:
     """The shipped workflow as the demo would run it."""
     flags = ["--workflow", size.workflow, "--checkpoint", str(checkpoint), f"--seed={seed}"]
     flags += [f"--{key}={value}" for key, value in size.settings.items()]
-    return demo.make_prompt(demo.parse(flags), server, size.file)
+    return make_prompt(parse(flags), server, size.file)
 
 
 def checkpoint_of(size: Size, folder: Path) -> Path:

@@ -10,9 +10,10 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from .web_socket import WebSocket
+if TYPE_CHECKING:
+    from .connection import EventStream
 
 _LAST_EVENTS = ("execution_success", "execution_error", "execution_interrupted")
 # Seconds that a server may take to answer: one that loads a model, on a busy machine, takes many.
@@ -96,7 +97,7 @@ class ComfyClient:
         Raises PromptError when the server refuses the prompt or a node fails,
         InterruptedPromptError when somebody interrupts it, ServerError when the server dies.
         """
-        with WebSocket(self.host, self.port, f"/ws?clientId={self._client_id}") as events:
+        with self.events() as events:
             prompt_id = self.submit(prompt)
             try:
                 return self._follow(prompt_id, events, on_progress, timeout)
@@ -104,6 +105,14 @@ class ComfyClient:
                 with contextlib.suppress(ServerError):
                     self.cancel(prompt_id)
                 raise
+
+    def events(self, client_id: str | None = None) -> "EventStream":
+        """What the server sends this client, or the one of another id."""
+        from .connection import EventStream
+
+        return EventStream(
+            f"ws://{self.host}:{self.port}/ws?clientId={client_id or self._client_id}"
+        )
 
     def submit(self, prompt: Mapping[str, Any]) -> str:
         """Queues an API-format prompt and returns its id at once. Raises PromptError if refused."""
@@ -157,20 +166,16 @@ class ComfyClient:
 
     def upload_image(self, path: str | Path, name: str | None = None) -> str:
         """Uploads a picture into the server's input folder; returns the value for LoadImage."""
-        path = Path(path)
-        boundary = uuid.uuid4().hex
-        file_name = (name or path.name).replace('"', "%22")
-        disposition = f"--{boundary}\r\nContent-Disposition: form-data; name="
-        picture = f'{disposition}"image"; filename="{file_name}"\r\n'
-        overwrite = f'{disposition}"overwrite"\r\n\r\ntrue\r\n--{boundary}--\r\n'
-        body = (
-            f"{picture}Content-Type: application/octet-stream\r\n\r\n".encode()
-            + path.read_bytes()
-            + f"\r\n{overwrite}".encode()
-        )
-        reply = json.loads(
-            self._send("/upload/image", body, f"multipart/form-data; boundary={boundary}")
-        )
+        from .connection import upload
+
+        path, place = Path(path), "/upload/image"
+        try:
+            status, body = upload(self.url + place, path, name or path.name, _ANSWER)
+        except OSError as error:
+            self._no_answer(place, error)
+        if status != http.HTTPStatus.OK:
+            raise _HTTPError(place, status, body)
+        reply = json.loads(body)
         return "/".join(part for part in (reply.get("subfolder"), reply["name"]) if part)
 
     def view(self, filename: str, subfolder: str = "", type: str = "output") -> bytes:
@@ -185,7 +190,7 @@ class ComfyClient:
     def _follow(
         self,
         prompt_id: str,
-        events: WebSocket,
+        events: "EventStream",
         on_progress: Progress | None,
         timeout: float | None,
     ) -> dict[str, Any]:
@@ -205,6 +210,8 @@ class ComfyClient:
                 # Its last events may be on their way here while the record is there already.
                 entry = self.history(prompt_id)
                 continue
+            if isinstance(message, bytes):
+                continue  # a preview
             event = json.loads(message)
             _report(event, prompt_id, on_progress)
             if event.get("type") in _LAST_EVENTS and event["data"].get("prompt_id") == prompt_id:
@@ -220,21 +227,23 @@ class ComfyClient:
 
     def _request(self, path: str, data: Any = None) -> Any:
         body = None if data is None else json.dumps(data).encode()
-        reply = self._send(path, body, "application/json")
+        reply = self._send(path, body)
         return json.loads(reply) if reply else None
 
-    def _send(self, path: str, body: bytes | None = None, content_type: str = "") -> bytes:
+    def _send(self, path: str, body: bytes | None = None) -> bytes:
         request = urllib.request.Request(self.url + path, data=body)
-        if body is not None:
-            request.add_header("Content-Type", content_type)
+        request.add_header("Content-Type", "application/json")
         try:
             with _OPENER.open(request, timeout=_ANSWER) as reply:
                 return reply.read()
         except urllib.error.HTTPError as error:
             raise _HTTPError(path, error.code, error.read()) from None
         except (OSError, http.client.HTTPException) as error:
-            self.check_alive()
-            raise ServerError(f"{path}: the server does not answer ({error})") from error
+            self._no_answer(path, error)
+
+    def _no_answer(self, path: str, error: Exception) -> NoReturn:
+        self.check_alive()
+        raise ServerError(f"{path}: the server does not answer ({error})") from error
 
 
 class _HTTPError(ServerError):

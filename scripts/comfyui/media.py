@@ -1,11 +1,6 @@
-"""Pictures for the demo, with the host's Python (Pillow, PyAV).
-
-python media.py check PICTURE...         exit 1 and one sentence for one that is broken
-python media.py sheet VIDEO WEBP PNG     an animation and a contact sheet of the video's frames
-"""
+"""Pictures that are given, and those that are made of a video."""
 
 import math
-import sys
 from pathlib import Path
 
 import av
@@ -18,7 +13,7 @@ PAPER = (24, 24, 28)
 READABLE_WIDTH = 192
 
 
-def check(path: Path) -> str | None:
+def check_picture(path: Path) -> str | None:
     """What is wrong with a picture file, in one sentence, or None."""
     try:
         with Image.open(path) as picture:
@@ -59,19 +54,3 @@ def write_sheet(video: Path, webp: Path, png: Path) -> None:
     duration = round(1000 / rate)
     first.save(webp, save_all=True, append_images=rest, duration=duration, loop=0, quality=85)
     contact_sheet(frames).save(png, optimize=True)
-
-
-def main(arguments: list[str]) -> int:
-    """Returns the exit status."""
-    command, *names = arguments
-    paths = [Path(name) for name in names]
-    if command == "sheet":
-        write_sheet(*paths)
-        return 0
-    wrong = [message for message in map(check, paths) if message]
-    print(*wrong, sep="\n", end="\n" if wrong else "")
-    return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,8 +1,6 @@
 """The demo: what it says when something is wrong, and whole runs on the real server."""
 
-import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -13,10 +11,9 @@ import av
 import demo
 import numpy as np
 import pytest
+from demo_options import ASSETS
 from embedded_examples import EXAMPLES
 from PIL import Image
-from safetensors import safe_open
-from shipped.names import TITLES
 
 QUICK = ("--steps", "1")
 # Seconds that a run may take on a busy machine; on an idle one it takes 20.
@@ -85,111 +82,12 @@ def test_too_little_disk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     assert capsys.readouterr().err == "There is too little disk.\n"
 
 
-def test_an_output_folder_that_may_not_be_written_to_is_named_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(demo.os, "access", lambda path, _: path != tmp_path)
-    with pytest.raises(demo.DemoError, match=f"--output: {tmp_path} may not be written to"):
-        demo.check_output(tmp_path / "new" / "output")
-    monkeypatch.undo()
-    demo.check_output(tmp_path / "new" / "output")
-    demo.check_output(Path("relative/output"))
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_nohup_stays_in_force(monkeypatch: pytest.MonkeyPatch):
     set_to = {}
     monkeypatch.setattr(demo.signal, "getsignal", lambda _: signal.SIG_IGN)
     monkeypatch.setattr(demo.signal, "signal", set_to.__setitem__)
     demo.stop_on_signals()
     assert set_to == {}
-
-
-def test_results_get_the_first_free_number(tmp_path: Path):
-    assert demo.free_stem(tmp_path, "a.b") == tmp_path / "a.b-0001"
-    (tmp_path / "a.b-0001.webp").write_text("")
-    (tmp_path / "a.b-0002.mp4").write_text("")
-    assert demo.free_stem(tmp_path, "a.b") == tmp_path / "a.b-0003"
-
-
-def test_a_checkpoint_is_linked_not_copied(tmp_path: Path):
-    checkpoint = tmp_path / "a.ckpt"
-    checkpoint.write_text("weights")
-    (tmp_path / "models").mkdir()
-    demo.link_checkpoint(checkpoint, tmp_path / "models")
-    assert (tmp_path / "models" / "a.ckpt").samefile(checkpoint)
-
-
-def test_the_embedded_checkpoint_has_all_five_parts():
-    assert demo.EMBEDDED.stat().st_size < 60e6
-    with safe_open(demo.EMBEDDED, framework="numpy") as file:
-        parts = {key.split(".")[0] for key in file.keys()}  # noqa: SIM118
-    assert {"model", "first_stage_model", "cond_stage_model", "embedder"} < parts
-    assert "image_proj_model" in parts
-
-
-def test_the_examples_fit_the_embedded_model():
-    for path in demo.EXAMPLES:
-        with Image.open(path) as picture:
-            size = (demo.EMBEDDED_SETTINGS["width"], demo.EMBEDDED_SETTINGS["height"])
-            assert (picture.size, picture.mode) == (size, "RGB")
-        assert path.name in (demo.__doc__ or "")
-
-
-def test_every_workflow_is_run_or_refused_in_one_line():
-    """The embedded model gets images and words of its world, or the demo says what is missing."""
-    for short in TITLES:
-        if short in EXAMPLES and short not in demo.MORE_FILES:
-            demo.check_workflow(short, None)
-            continue
-        with pytest.raises(demo.DemoError) as refused:
-            demo.check_workflow(short, None)
-        assert short in str(refused.value) and "\n" not in str(refused.value)
-        if short in demo.MORE_FILES:
-            with pytest.raises(demo.DemoError, match="open it in ComfyUI"):
-                demo.check_workflow(short, Path("a.ckpt"))
-        else:
-            demo.check_workflow(short, Path("a.ckpt"))
-
-
-def test_the_examples_speak_the_models_language(root: Path):
-    known = json.loads((root / VOCABULARY).read_text(encoding="utf-8"))
-    for short, example in EXAMPLES.items():
-        assert all((demo.ASSETS / name).is_file() for name in example.pictures), short
-        for text in example.prompts:
-            words = re.sub(r"(?m)^\d+: ", "", text).split()
-            assert [word for word in words if word not in known] == [], short
-
-
-def test_what_examples_set_is_in_their_workflows(root: Path):
-    for short, example in EXAMPLES.items():
-        path = root / "workflows" / demo.file_name(short)
-        nodes = json.loads(path.read_text(encoding="utf-8"))["nodes"]
-        names = {name for node in nodes for name in (node["type"], node.get("title"))}
-        assert set(example.inputs) <= names, short
-
-
-def test_a_loop_is_sampled_with_little_guidance():
-    assert 1.0 <= EXAMPLES["loop"].settings["cfg"] <= 1.5
-
-
-def test_workflows_go_by_short_name_title_or_file_name(capsys: pytest.CaptureFixture[str]):
-    for name in ("loop", "Seamless loop", "DynamiCrafter - Seamless loop.json"):
-        assert demo.workflow_name(name) == "loop"
-    with pytest.raises(SystemExit):
-        demo.parse(["--help"])
-    shown = capsys.readouterr().out
-    assert [short for short in TITLES if f"\n  {short} " not in shown] == []
-
-
-def test_a_picture_without_words_gets_its_own(root: Path, monkeypatch: pytest.MonkeyPatch):
-    assert demo.embedded_words(None) == "a large red circle moves left on a plain background"
-    square = "a blue square falls down on a gradient background"
-    assert demo.embedded_words(root / "assets" / "small_world_square.png") == square
-    monkeypatch.chdir(root)
-    assert demo.embedded_words(Path("assets/small_world_square.png")) == square
-    # Nobody knows what another picture shows.
-    assert demo.embedded_words(root / "assets" / "sailboat.png") == "moves left"
 
 
 @pytest.mark.server
@@ -240,7 +138,7 @@ class TestRun:
             last = list(video.decode(video=0))[-1].to_ndarray(format="rgb24") / 255
         errors = []
         for name in (EXAMPLES["interpolate"].pictures[-1], EXAMPLES["interpolate"].pictures[0]):
-            with Image.open(demo.ASSETS / name) as image:
+            with Image.open(ASSETS / name) as image:
                 errors.append(float(((np.asarray(image.convert("RGB")) / 255 - last) ** 2).mean()))
         assert errors[0] < 0.01 < errors[1]
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 import torch
 from comfyui.client import ComfyClient, InterruptedPromptError, PromptError
-from comfyui.web_socket import WebSocket
 from graphs import Graph
 from holding import Hold
 from memory import own_memory, settled_memory
@@ -141,7 +140,7 @@ class Soak:
         scene = scene_of(self.studio, graph, 0)
         latent = scene.sample(seed=self.random.randrange(1000), steps=10)
         graph.add("TestSave", value=latent, name="abandoned")
-        with WebSocket(client.host, client.port, f"/ws?clientId={client._client_id}"):
+        with client.events():
             prompt_id = client.submit(graph.prompt)
         self.server.wait(prompt_id, PATIENCE)
 

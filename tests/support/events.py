@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from comfyui.client import ComfyClient
-from comfyui.web_socket import WebSocket
 from PIL import Image
 from studio import PATIENCE
 from torch import Tensor
 
-_TEXT, _CLOSE, _PREVIEW = 0x1, 0x8, 1
+_PREVIEW = 1
 # A proxy that the environment names must not stand between us and a server on this machine.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _LAST = ("execution_success", "execution_error", "execution_interrupted")
@@ -32,26 +31,12 @@ class Told:
     ending: str = ""
 
 
-class EventSocket(WebSocket):
-    """A connection that also hands out binary messages, which the server sends unfragmented."""
-
-    def receive_any(self, timeout: float) -> str | bytes | None:
-        """The next message, or None when `timeout` seconds bring none."""
-        if not self._buffer and not self._readable(timeout):
-            return None
-        _, opcode, payload = self._read_frame()
-        if opcode >= _CLOSE:
-            return None
-        return payload.decode() if opcode == _TEXT else payload
-
-
 def listen(
     server: ComfyClient, prompt: dict[str, Any], preview_method: str, timeout: float = PATIENCE
 ) -> Told:
     """Run a prompt and collect what the server sends."""
     client, told = uuid.uuid4().hex, Told()
-    events = EventSocket(server.host, server.port, f"/ws?clientId={client}")
-    with events:
+    with server.events(client) as events:
         body = {
             "prompt": prompt,
             "client_id": client,
@@ -66,7 +51,7 @@ def listen(
             prompt_id = json.load(reply)["prompt_id"]
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and not told.ending:
-            message = events.receive_any(timeout=1.0)
+            message = events.receive(timeout=1.0)
             if isinstance(message, bytes):
                 told.previews += _preview(message)
             elif message is not None:

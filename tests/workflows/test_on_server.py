@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import av
-import demo
 import pytest
 from comfyui.client import InterruptedPromptError, PromptError, PromptTimeoutError
-from comfyui.server import ComfyServer
+from comfyui.server import ComfyServer, link_checkpoint
 from comfyui.workflow_api import to_api
 from comfyui.workflow_settings import set_image, set_value
 from comfyui.workflow_widgets import input_type
+from demo_options import EMBEDDED
 from shipped.names import file_name
 from studio import PATIENCE
 
@@ -30,9 +30,9 @@ PAGE_ONLY = ("audioUI",)
 def checkpoint(server: ComfyServer, tmp_path: Path) -> Iterator[str]:
     """The embedded checkpoint under a name of its own, so the server has nothing cached."""
     linked = tmp_path / f"{uuid.uuid4().hex}.safetensors"
-    linked.symlink_to(demo.EMBEDDED)
+    linked.symlink_to(EMBEDDED)
     folder = server.base / "models" / "checkpoints"
-    demo.link_checkpoint(linked, folder)
+    link_checkpoint(linked, folder)
     yield linked.name
     (folder / linked.name).unlink()
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import demo
+import demo_prompt
 import numpy as np
 from PIL import Image
 
@@ -13,8 +13,8 @@ from research.small_world.world.scenes import is_held_out
 
 def test_the_demo_says_the_examples_own_captions(root: Path):
     captions = {root / "assets" / f"{name}.png": s.caption for name, s in EXAMPLES.items()}
-    assert captions == demo.EXAMPLES
-    assert all(s.fps == demo.EMBEDDED_SETTINGS["fps"] for s in EXAMPLES.values())
+    assert captions == demo_prompt.EXAMPLES
+    assert all(s.fps == demo_prompt.EMBEDDED_SETTINGS["fps"] for s in EXAMPLES.values())
 
 
 def test_the_files_are_the_scenes_first_frames(root: Path):

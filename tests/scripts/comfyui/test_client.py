@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from comfyui.client import ComfyClient, PromptError, PromptTimeoutError, ServerError
-from comfyui.web_socket import WebSocketError
+from comfyui.connection import DroppedConnectionError
 
 ENDED = {"status": {"messages": []}, "outputs": {"9": {"images": []}}}
 
@@ -69,7 +69,7 @@ def test_a_prompt_that_takes_too_long():
 def test_a_dropped_connection_is_one_sentence(monkeypatch: pytest.MonkeyPatch):
     class Dropped(Events):
         def receive(self, **_: float) -> str | None:
-            raise WebSocketError("the server closed the connection")
+            raise DroppedConnectionError("the server closed the connection")
 
     monkeypatch.setattr("comfyui.client._PATIENCE", 0.0)
     with pytest.raises(ServerError, match="has dropped the connection"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from comfyui.client import ServerError
-from comfyui.server import ComfyServer
+from comfyui.server import ComfyServer, link_checkpoint
 
 ANSWERS = """
 import http.server, json, sys
@@ -160,3 +160,11 @@ def test_a_dead_server_is_noticed(comfyui: Callable[[str], Path]):
             while time.monotonic() < deadline:
                 server.check_alive()
                 time.sleep(0.05)
+
+
+def test_a_checkpoint_is_linked_not_copied(tmp_path: Path):
+    checkpoint = tmp_path / "a.ckpt"
+    checkpoint.write_text("weights")
+    (tmp_path / "models").mkdir()
+    link_checkpoint(checkpoint, tmp_path / "models")
+    assert (tmp_path / "models" / "a.ckpt").samefile(checkpoint)
