@@ -17,6 +17,7 @@ from .projection import Resampler, detect_projection_arch
 from .toon.dual_reference_vae import DualReferenceVAE, detect_dual_reference_arch
 from .unet.ops import eager_attention_on_cpu
 from .unet.unet import DynamiCrafterUNet
+from .variants import has_dual_reference
 
 
 def lend_encoders(parts: CheckpointParts, path: str | Path) -> None:
@@ -55,7 +56,7 @@ def build_networks(
 @fitting("VAE")
 def build_vae(parts: CheckpointParts) -> Autoencoder:
     """Stable Diffusion's VAE from its shapes, in float32. CheckpointError for ToonCrafter's."""
-    if is_toon(parts):
+    if has_dual_reference(parts.vae):
         raise CheckpointError(
             "Its VAE is ToonCrafter's, which decodes with reference frames; choose a checkpoint "
             "with Stable Diffusion's."
@@ -67,11 +68,6 @@ def build_vae(parts: CheckpointParts) -> Autoencoder:
 def build_toon_vae(parts: CheckpointParts) -> DualReferenceVAE:
     """ToonCrafter's VAE from its shapes, in float32."""
     return _filled(DualReferenceVAE(detect_dual_reference_arch(shapes(parts.vae))), parts.vae)
-
-
-def is_toon(parts: CheckpointParts) -> bool:
-    """Whether the VAE is ToonCrafter's."""
-    return any("attn_refinement" in key for key in parts.vae)
 
 
 @fitting("text or image encoder")

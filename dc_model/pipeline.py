@@ -9,10 +9,8 @@ All runs in float32 on one device.
 """
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,32 +21,26 @@ from .build import (
     build_toon_vae,
     build_towers,
     build_vae,
-    is_toon,
     lend_encoders,
     missing_encoders,
 )
-from .checkpoint.detect import check_channels, detect_variant, head_dims, read_metadata
 from .checkpoint.errors import CheckpointError, naming
 from .checkpoint.inspect import read_checkpoint
-from .checkpoint.layout import (
-    CheckpointParts,
-    split_checkpoint,
-    stated_variant,
-)
 from .encoders.autoencoder import LATENT_SCALE, Autoencoder
 from .encoders.clip import Towers
 from .encoders.tokenizer import Tokenize, clip_tokenizer
 from .frames import fold_frames, unfold_frames
+from .identify import identify
 from .motion.clocks import Reference
 from .preprocess import clip_preprocess
 from .projection import Resampler
-from .sampling.schedule import Ending, NoiseSchedule, schedule_of
+from .sampling.schedule import Ending, NoiseSchedule
 from .sampling.videos import sample_videos
 from .shown import shown
 from .toon.dual_reference_vae import DualReferenceVAE
 from .unet.attention import IMAGE_STRENGTHS
 from .unet.unet import DynamiCrafterUNet
-from .variants import VARIANTS, Variant
+from .variants import VARIANTS, Variant, has_dual_reference
 
 log = logging.getLogger(__name__)
 
@@ -294,52 +286,23 @@ def load(
     tokenize = tokenizer if callable(tokenizer) else clip_tokenizer(tokenizer)
     with naming(path):
         content = read_checkpoint(path)
-        parts = split_checkpoint(content.tensors)
-        stated = read_metadata(content.metadata)
-        marker = stated_variant(parts.buffers)
-        if marker in VARIANTS:
-            stated.setdefault("variant", marker)
-        described = _variant(variant, parts, stated, path)
-        schedule = _schedule(parts, described, by_file=variant == "auto")
+        # Published files are all named alike, in folders that say which they are.
+        file = Path(path).absolute()
+        found = identify(content, variant, f"{file.parent.name}/{file.name}")
+    for note in found.notes:
+        log.warning("%s: %s", shown(file.name), note)
+    parts = found.parts
     if encoders:
         lend_encoders(parts, encoders)
     with naming(path):
         missing = missing_encoders(parts, image_tower=bool(parts.projector))
         if missing:
             raise CheckpointError(f"It lacks {missing}; give a full checkpoint as `encoders`.")
-        heads = head_dims(stated)
-        model = VideoModel(*build_networks(parts, heads=heads))
-        vae = build_toon_vae(parts) if is_toon(parts) else build_vae(parts)
-        towers = build_towers(parts, heads)
+        model = VideoModel(*build_networks(parts, heads=found.heads))
+        build = build_toon_vae if has_dual_reference(parts.vae) else build_vae
+        vae = build(parts)
+        towers = build_towers(parts, found.heads)
     for module in (model, vae, towers):
         module.to(device).eval().requires_grad_(False)
-    return Pipeline(model, vae, towers, tokenize, described, schedule, torch.device(device))
-
-
-def _variant(
-    choice: str, parts: CheckpointParts, stated: Mapping[str, Any], path: str | Path
-) -> Variant:
-    evidence = parts.evidence()
-    if choice != "auto":
-        check_channels(choice, evidence, "the chosen variant")
-        return VARIANTS[choice]
-    file = Path(path).absolute()
-    # Published files are all named alike, in folders that say which they are.
-    found = detect_variant(evidence, stated, f"{file.parent.name}/{file.name}")
-    if found.assumption is not None:
-        log.warning("%s: assumed %s.", shown(file.name), found.assumption)
-    return VARIANTS[found.variant]
-
-
-def _schedule(parts: CheckpointParts, variant: Variant, *, by_file: bool) -> NoiseSchedule:
-    alphas = parts.buffers.get("alphas_cumprod")
-    if alphas is None or not by_file:
-        return schedule_of(variant)
-    try:
-        return NoiseSchedule.from_buffers(
-            alphas, parts.buffers.get("scale_arr"), variant.parameterization, variant.final_scale
-        )
-    except ValueError as error:
-        raise CheckpointError(
-            f"Its noise schedule cannot be used: {shown(error)} Download it again."
-        ) from error
+    described = VARIANTS[found.variant]
+    return Pipeline(model, vae, towers, tokenize, described, found.schedule, torch.device(device))

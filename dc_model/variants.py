@@ -4,7 +4,7 @@ A new relative is one entry of `VARIANTS`. Source: docs/method.md#published-sett
 docs/method.md#recognising-a-model.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -84,7 +84,7 @@ class Evidence:
 
     @property
     def dual_reference(self) -> bool:
-        return any("decoder.attn_refinement" in k for k in self.other_keys)
+        return has_dual_reference(self.other_keys)
 
     @property
     def speed_condition(self) -> bool:
@@ -94,6 +94,11 @@ class Evidence:
         """Whether the stored `base_scale` is this one, up to 0.01."""
         # 0.3 and 0.7 are the only published ones; half-precision files round them.
         return self.base_scale is not None and abs(self.base_scale - value) < 0.01
+
+
+def has_dual_reference(keys: Iterable[str]) -> bool:
+    """Whether a VAE's keys, with or without prefix, are those of ToonCrafter's."""
+    return any("decoder.attn_refinement." in key for key in keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

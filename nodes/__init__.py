@@ -1,4 +1,7 @@
-"""The pack's nodes; each module is one stage of the flow."""
+"""The pack's nodes: a module for each stage of the graph, in `NODES` of each.
+
+`inputs`, `checks`, `door` and `metrics` hold what stages share; `host/` adapts to ComfyUI.
+"""
 
 from pathlib import Path
 

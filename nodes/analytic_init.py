@@ -25,7 +25,7 @@ from .host.model import DynamiCrafterModel
 from .host.protocols import Latent, Model
 from .inputs import CATEGORY, integer, seed_input
 from .load import FOLDERS, checkpoint_path
-from .sampling import VideoNoise, schedule_of
+from .sampling import VideoNoise, model_schedule
 
 BUILT_IN = "built-in"
 
@@ -126,7 +126,7 @@ class AnalyticInitNode(io.ComfyNode):
         statistics_from: Latent | None = None,
     ) -> io.NodeOutput:
         inner = require_model(model)
-        schedule = schedule_of(model.get_model_object("model_sampling"))
+        schedule = model_schedule(model.get_model_object("model_sampling"))
         alpha_bar = float(schedule.alphas_cumprod[start_timestep - 1])
         init = statistics(inner, init_file, statistics_from)
         return io.NodeOutput(AnalyticNoise(seed, init, alpha_bar))

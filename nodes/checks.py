@@ -15,7 +15,7 @@ from torch import Tensor
 from .host.protocols import Conditioning
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-# Light beyond white is common, 255 is another scale.
+# HDR goes beyond 1; values near 255 were never divided.
 MAX_PIXEL = 16.0
 MAX_LATENT = 1e4
 
@@ -108,7 +108,7 @@ def require_vae(vae: object) -> object:
 
 
 def require_images(image: Any, name: str) -> Tensor:
-    """Colour images `[B, H, W, 3]`, float32; grey ones get three channels, alpha is left away.
+    """Colour images `[B, H, W, 3]`, float32; grey ones get three channels, alpha is dropped.
 
     Raises InputError for another shape or kind of numbers, an empty batch or side, and pixels that
     are not finite or far from 0 to 1.
@@ -190,7 +190,7 @@ def require_latent(latent: Any, name: str = "The latent") -> Tensor:
 
 
 def require_rows(samples: Tensor, name: str = "The latent") -> None:
-    """InputError unless what any sampler samples is `[N*T, 4, h, w]`."""
+    """InputError unless the latent has the shape that samplers take, `[N*T, 4, h, w]`."""
     if samples.ndim != 4 or samples.shape[1] != LATENT_CHANNELS:
         _refuse_latent(samples, name)
 

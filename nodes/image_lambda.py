@@ -16,7 +16,7 @@ from ..dc_model.unet.transformers import SpatialTransformer
 from ..dc_model.unet.unet import DynamiCrafterUNet
 from .checks import InputError
 from .door import checked
-from .host.charts import bar_chart
+from .host.charts import lambda_chart
 from .host.guider import require_model
 from .host.options import transformer_option, with_transformer_option
 from .host.protocols import Model
@@ -121,7 +121,7 @@ def plot_gates(model: Model) -> Tensor:
     layers = spatial_layers(require_model(model).diffusion_model)
     gates = image_gates(model)
     scales = transformer_option(model, IMAGE_STRENGTHS) or [1.0] * len(gates)
-    return bar_chart(
+    return lambda_chart(
         "Gate lambda per layer (image beside text)",
         [name for name, _, _ in layers],
         [gate * scale for gate, scale in zip(gates, scales, strict=True)],

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import comfy.model_management
 import comfy.patcher_extension
@@ -12,23 +12,12 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..dc_model.checkpoint.detect import (
-    check_channels,
-    detect_unet_arch,
-    detect_variant,
-    head_dims,
-    read_metadata,
-)
+from ..dc_model.checkpoint.detect import detect_unet_arch
 from ..dc_model.checkpoint.errors import CheckpointError, naming
-from ..dc_model.checkpoint.layout import (
-    CheckpointParts,
-    StateDict,
-    split_checkpoint,
-    stated_variant,
-)
-from ..dc_model.sampling.schedule import NoiseSchedule, schedule_of
+from ..dc_model.checkpoint.layout import CheckpointParts, StateDict
+from ..dc_model.identify import Identified, identify
 from ..dc_model.shown import shown
-from ..dc_model.variants import VARIANTS, Variant
+from ..dc_model.variants import VARIANTS
 from .checks import REMEDIES, InputError
 from .door import checked
 from .host.bare_parameters import patch_on_load
@@ -40,7 +29,7 @@ from .host.encoders import (
     load_text_encoder,
     load_vae,
 )
-from .host.files import read_checkpoint
+from .host.files import read_family_file
 from .host.followed_reference import follow_reference
 from .host.foreign_nodes import check_conditions
 from .host.held_frames import hold_frames
@@ -104,21 +93,18 @@ def load_checkpoint(
     """
     file = shown(os.path.basename(path))
     with naming(path):
-        content = read_checkpoint(path)
-        parts = split_checkpoint(content.tensors)
-        stated = read_metadata(content.metadata)
+        content = read_family_file(path)
+        found = identify(content, variant, _below_model_folder(path))
         del content
-        marker = stated_variant(parts.buffers)
-        if marker in VARIANTS:
-            stated.setdefault("variant", marker)
-        name = _variant_name(parts, stated, variant, path)
-        loaded = _load_parts(parts, name, stated, variant == "auto", weight_dtype, disable_dynamic)
+        for note in found.notes:
+            logger.warning("%s: %s", file, note)
+        loaded = _load_parts(found, weight_dtype, disable_dynamic)
     origin = (path, variant, weight_dtype)
     loaded.model.cached_patcher_init = (load_checkpoint, origin, 0)
     for part in ("clip", "vae", "clip_vision"):
         if getattr(loaded, part) is not None:
             getattr(loaded, part).patcher.cached_patcher_init = (load_patcher, (part, *origin))
-    _log(loaded, name, file)
+    _log(loaded, found.variant, file)
     return loaded
 
 
@@ -127,19 +113,11 @@ def load_patcher(part: str, *origin: str, disable_dynamic: bool = False) -> Patc
     return getattr(load_checkpoint(*origin, disable_dynamic=disable_dynamic), part).patcher
 
 
-def _load_parts(
-    parts: CheckpointParts,
-    name: str,
-    stated: dict[str, Any],
-    detected: bool,
-    weight_dtype: str,
-    disable_dynamic: bool,
-) -> Loaded:
-    heads = head_dims(stated)
-    schedule = _schedule(parts, VARIANTS[name], detected)
+def _load_parts(found: Identified, weight_dtype: str, disable_dynamic: bool) -> Loaded:
+    parts, heads = found.parts, found.heads
     projector = load_projector(parts.projector, heads.projector, disable_dynamic)
     arch = detect_unet_arch(parts.evidence().unet, heads.unet)
-    config = DynamiCrafterConfig(arch, name, VARIANTS[name], schedule)
+    config = DynamiCrafterConfig(arch, found.variant, VARIANTS[found.variant], found.schedule)
     model = _load_model(parts, config, weight_dtype, disable_dynamic)
     model.model.projector = projector
     return Loaded(
@@ -151,21 +129,6 @@ def _load_parts(
     )
 
 
-def _variant_name(parts: CheckpointParts, stated: dict[str, Any], choice: str, path: str) -> str:
-    evidence = parts.evidence()
-    if choice != "auto":
-        check_channels(choice, evidence, "the chosen variant")
-        return choice
-    detection = detect_variant(evidence, stated, _below_model_folder(path))
-    if detection.assumption is not None:
-        logger.warning(
-            "%s: assumed %s; set `variant` if that is wrong.",
-            shown(os.path.basename(path)),
-            detection.assumption,
-        )
-    return detection.variant
-
-
 def _below_model_folder(path: str) -> str:
     """A file's path below the model folder that it lies in; only those folders are the user's."""
     roots = [root for folder in FOLDERS for root in folder_paths.get_folder_paths(folder)]
@@ -175,32 +138,6 @@ def _below_model_folder(path: str) -> str:
 
 def _lies_in(path: str, root: str) -> bool:
     return os.path.abspath(path).startswith(os.path.join(os.path.abspath(root), ""))
-
-
-def _schedule(parts: CheckpointParts, variant: Variant, detected: bool) -> NoiseSchedule:
-    """The file's own schedule where it has one, as at the model's training.
-
-    A variant that the user chose (not detected) brings its own where the file's differs.
-    """
-    alphas, scale = parts.buffers.get("alphas_cumprod"), parts.buffers.get("scale_arr")
-    by_variant = schedule_of(variant)
-    if alphas is None:
-        return by_variant
-    try:
-        by_file = NoiseSchedule.from_buffers(
-            alphas, scale, variant.parameterization, variant.final_scale
-        )
-    except ValueError as error:
-        raise CheckpointError(
-            f"The file's noise schedule cannot be used: {shown(error).rstrip('.')}; download it "
-            "again, or choose another."
-        ) from error
-    same_end = bool((by_file.alphas_cumprod[-1] == 0) == (by_variant.alphas_cumprod[-1] == 0))
-    same_scale = abs(float(by_file.scale[-1]) - float(by_variant.scale[-1])) < 0.01
-    if detected or (same_end and same_scale):
-        return by_file
-    logger.warning("The chosen variant's noise schedule replaces the file's, which differs.")
-    return by_variant
 
 
 def _load_model(

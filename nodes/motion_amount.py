@@ -33,7 +33,7 @@ def dial(model: Model, motion: float, means: str) -> Dialled:
     found, arch = amount(inner.variant, motion, means), inner.arch
     has = {"lambda": arch.image_cross_attention, "speed": arch.speed_condition}
     if motion != 0 and not has.get(means, True):
-        raise InputError(f"This model has no {means}; choose all, which sets what it has.")
+        raise InputError(f"This model has no {means}; set means to all, which sets what it has.")
     turns = found.middle != 1 and has["lambda"]
     scaled = scale_gates(model, 1.0, found.middle, "") if turns else model
     return Dialled(scaled, found.speed, found.start_timestep)

@@ -48,7 +48,7 @@ ENDINGS = ["clean", "published"]
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """The published defaults of the sampler; `auto` spacing is the variant's."""
+    """The nodes' defaults; `auto` spacing is the variant's."""
 
     steps: int = 50
     eta: float = 1.0
@@ -58,7 +58,7 @@ class SamplerSettings:
     start_timestep: int = 1000
 
 
-def schedule_of(sampling: object) -> NoiseSchedule:
+def model_schedule(sampling: object) -> NoiseSchedule:
     """The noise schedule of a model's sampling; InputError when another node replaced it."""
     if not isinstance(sampling, DynamiCrafterSampling):
         raise InputError(
@@ -71,7 +71,7 @@ def schedule_of(sampling: object) -> NoiseSchedule:
 def make_sigmas(model: Model, settings: SamplerSettings) -> Tensor:
     """SIGMAS of the published grid of timesteps."""
     variant = require_model(model).variant
-    schedule = schedule_of(model.get_model_object("model_sampling"))
+    schedule = model_schedule(model.get_model_object("model_sampling"))
     spacing = variant.spacing if settings.spacing == "auto" else cast(Spacing, settings.spacing)
     grid = timesteps(settings.steps, spacing, settings.start_timestep, settings.denoise)
     return ddim_sigmas(schedule, grid, settings.ending)
@@ -108,7 +108,7 @@ def sample_dynamicrafter_ddim(
 ) -> Tensor:
     """The host's sampler function over `sample_ddim`; x: `[N*T, 4, h, w]`."""
     arguments = extra_args or {}
-    schedule = schedule_of(model.inner_model.inner_model.model_sampling)
+    schedule = model_schedule(model.inner_model.inner_model.model_sampling)
     draw = comfy.k_diffusion.sampling.default_noise_sampler(x, seed=arguments.get("seed"))
     ones = x.new_ones([x.shape[0]])
     from_scratch = torch.count_nonzero(model.latent_image) == 0

@@ -33,7 +33,7 @@ from .door import checked
 from .host import keys
 from .host.conditionings import Conditionings
 from .host.encoders import core_patcher, fitting, load_strictly
-from .host.files import read_checkpoint
+from .host.files import read_family_file
 from .host.model import DynamiCrafterModel, attend
 from .host.pictures import fit_pictures
 from .host.protocols import Conditioning, Options, Patcher
@@ -49,7 +49,7 @@ TEXT_TOKENS = 77
 @fitting("sketch ControlNet")
 def load_sketch_network(path: str, disable_dynamic: bool = False) -> Patcher:
     """Patcher of the network in a file; CheckpointError when it is not a sketch ControlNet."""
-    found = read_checkpoint(path, check=None).tensors
+    found = read_family_file(path, check=None).tensors
     tensors: StateDict = {k.removeprefix(PREFIX): v for k, v in found.items()}
     require_floating(tensors, "sketch ControlNet")
     arch = detect_sketch_control_arch(shapes(tensors))

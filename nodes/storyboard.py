@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..dc_model.preprocess import Fit
-from ..dc_model.sampling.prompt_foreign import refuse_foreign
+from ..dc_model.sampling.prompt_foreign import refuse_other_notations
 from ..dc_model.sampling.prompt_schedule import is_numbered
 from ..dc_model.video.join import join
 from .checks import InputError, require_count
@@ -229,7 +229,7 @@ class ShotNode(io.ComfyNode):
         image: Tensor | None = None,
         shots: tuple[Shot, ...] | None = None,
     ) -> io.NodeOutput:
-        refuse_foreign(prompt)
+        refuse_other_notations(prompt)
         if image is not None:
             require_count(image.shape[0], (1,), "images", "give a shot the one that it starts from")
         return io.NodeOutput((*(shots or ()), Shot(prompt, length, fps, image)))

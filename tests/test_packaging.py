@@ -101,6 +101,12 @@ def test_the_registrys_fields(project: dict[str, Any]) -> None:
     assert (ROOT / comfy["Icon"].split("/main/")[1]).is_file()
 
 
+def test_every_folder_of_the_library_is_installed(project: dict[str, Any]) -> None:
+    folders = sorted({p.parent for p in (ROOT / "dc_model").rglob("*.py")})
+    names = [".".join(folder.relative_to(ROOT).parts) for folder in folders]
+    assert project["tool"]["setuptools"]["packages"] == names
+
+
 def test_every_file_that_the_readme_points_to_exists() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     links = re.findall(r'\]\(([^)#]+)\)|src="([^"]+)"', text)

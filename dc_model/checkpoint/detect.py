@@ -1,4 +1,4 @@
-"""What a checkpoint is: its U-Net's dimensions, its variant, or the foreign family it belongs to.
+"""What a checkpoint is: its U-Net's dimensions and its variant. Other families: `foreign`.
 
 Works on keys, shapes and two small schedule buffers, so it can run on a header before any tensor is
 read. Facts about each relative: `variants`. Source: docs/method.md#recognising-a-model.

@@ -31,13 +31,17 @@ KINDS = (
     (rb"PK", "a zip archive without its records", DOWNLOAD_AGAIN),
     (rb"\x80[\x02-\x05]", "a pickle of another program, which can run code", TO_SAFETENSORS),
     (rb"GGUF|\x89HDF", "a GGUF or HDF5 file", CHOOSE),
-    (rb"\x1f\x8b|7z\xbc|\xfd7z|Rar!|\x28\xb5|BZh", "a gzip, 7z, RAR or like archive", "unpack it"),
+    (
+        rb"\x1f\x8b|7z\xbc|\xfd7z|Rar!|\x28\xb5|BZh",
+        "a gzip, 7z, RAR or other archive",
+        "unpack it",
+    ),
     (rb".{257}ustar", "a tar archive, as of PyTorch before 0.4", TO_SAFETENSORS),
-    (rb"\x89PNG|\xff\xd8\xff|RIFF|.{4}ftyp", "a picture (PNG, JPEG or like) or a video", CHOOSE),
+    (rb"\x89PNG|\xff\xd8\xff|RIFF|.{4}ftyp", "a picture (PNG, JPEG or similar) or a video", CHOOSE),
     (rb"version https://git-lfs", "a Git LFS pointer", "download the file that it points to"),
     (rb"(\xef\xbb\xbf)?\s*<[!?\w]", "a web page", DOWNLOAD_AGAIN),
-    (rb'\s*\{.*"weight_map"', "an index of a file in parts", "choose a file in one part"),
-    (rb".{8}\{", "cut off in its header, or a text", DOWNLOAD_AGAIN),
+    (rb'\s*\{.*"weight_map"', "an index of a file in parts", "choose a single file"),
+    (rb".{8}\{", "cut off within its header, or a text file", DOWNLOAD_AGAIN),
     (rb"\Z", "empty", DOWNLOAD_AGAIN),
     (rb"\0+\Z", "a file of zeros", DOWNLOAD_AGAIN),
     # In UTF-8, whose last letter may be cut.
@@ -74,7 +78,7 @@ def read_checkpoint(
         if path.lower().endswith(SAFETENSORS_SUFFIXES) != (found == "safetensors"):
             suffix = ".safetensors" if found == "safetensors" else ".ckpt"
             raise CheckpointError(
-                f"It has another format than its name: rename it to end in {suffix}."
+                f"Its content does not match its name: rename it to end in {suffix}."
             )
         if found == "safetensors":
             return _read_safetensors(path, file, check, load)

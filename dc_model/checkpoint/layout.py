@@ -135,7 +135,7 @@ def split_checkpoint(state_dict: Mapping[str, Tensor]) -> CheckpointParts:
         if name in target:
             raise CheckpointError(
                 f"The file holds {shown(original)} twice, under two spellings; download it again, "
-                "or from another place."
+                "or from another source."
             )
         target[name] = tensor
     if not parts.unet:

@@ -34,7 +34,7 @@ Point = tuple[int | None, tuple[float, ...]]
 def read_path(text: str, start: Sequence[float], num_frames: int) -> Tensor:
     """The values of each frame along a written path: float32 `[T, len(start)]`.
 
-    text: points by line or semicolon, as `FRAME: VALUE, VALUE, ...`, the frame left away in all of
+    text: points by line or semicolon, as `FRAME: VALUE, VALUE, ...`, the frame dropped in all of
         them or in none. A negative frame counts from the end.
     start: the values of frame 0 unless the path says its own. Its length is how many values a point
         may have; those that a point leaves away are `start`'s, but at least two must be there.

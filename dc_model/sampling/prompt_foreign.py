@@ -59,7 +59,7 @@ _NOTATIONS = [
 _COMPILED = [(re.compile(each.pattern, re.IGNORECASE | re.MULTILINE), each) for each in _NOTATIONS]
 
 
-def refuse_foreign(prompt: str) -> None:
+def refuse_other_notations(prompt: str) -> None:
     """ValueError that names a notation of another program in `prompt`, and its remedy."""
     for pattern, notation in _COMPILED:
         if found := pattern.search(prompt):

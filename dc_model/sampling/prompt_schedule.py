@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..frames import frame_index
 from ..shown import shown
-from .prompt_foreign import refuse_foreign
+from .prompt_foreign import refuse_other_notations
 from .prompt_syntax import read_entries
 
 # How often prompts of different lengths may be repeated to meet; the host's own limit is 4 as well.
@@ -41,7 +41,7 @@ def parse_schedule(text: str, num_frames: int) -> list[Segment]:
         raise ValueError("The prompt schedule is empty; write one prompt per line.")
     prompts = [entry.prompt for entry in entries]
     for prompt in prompts:
-        refuse_foreign(prompt)
+        refuse_other_notations(prompt)
     if all(entry.frame is None for entry in entries):
         if len(prompts) > num_frames:
             raise ValueError(

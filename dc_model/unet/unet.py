@@ -139,13 +139,11 @@ class DynamiCrafterUNet(nn.Module):
         options: TransformerOptions,
     ) -> Tensor:
         width = self.arch.model_channels
-        embedding = _mlp(self.time_embed, timestep_embedding(timesteps, width).to(x.dtype))
+        embedding = self.time_embed(timestep_embedding(timesteps, width).to(x.dtype))
         if self.arch.speed_condition:
             if speed is None:
                 raise ValueError("This model needs `speed` (fps or frame stride), one per video.")
-            embedding = embedding + _mlp(
-                self.fps_embedding, timestep_embedding(speed, width).to(x.dtype)
-            )
+            embedding = embedding + self.fps_embedding(timestep_embedding(speed, width).to(x.dtype))
         embedding = embedding.repeat_interleave(num_frames, dim=0)  # [B*T, E]
         return apply_each(patches(options, "emb_patch"), embedding, width, options)
 
@@ -218,7 +216,3 @@ class DynamiCrafterUNet(nn.Module):
             if isinstance(layer, SpatialTransformer):
                 live["transformer_index"] += 1
         return h
-
-
-def _mlp(layers: nn.Sequential, x: Tensor) -> Tensor:
-    return layers(x)

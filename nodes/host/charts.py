@@ -1,4 +1,4 @@
-"""A readable bar chart as an IMAGE, drawn with Pillow."""
+"""The chart of a model's lambdas as an IMAGE, drawn with Pillow."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,10 @@ INK, GRID, PAPER = (40, 40, 46), (221, 221, 226), (252, 252, 250)
 OUTER, MIDDLE = (66, 114, 184), (217, 119, 66)
 
 
-def bar_chart(
-    title: str, names: Sequence[str], values: Sequence[float], highlighted: Sequence[bool]
+def lambda_chart(
+    title: str, names: Sequence[str], values: Sequence[float], middle: Sequence[bool]
 ) -> Tensor:
-    """One bar per value, highlighted ones in a second colour. Returns `[1, 480, 960, 3]`."""
+    """One bar per layer, middle ones in a second colour. Returns `[1, 480, 960, 3]`."""
     picture = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
     draw = ImageDraw.Draw(picture)
     top = max(2.0, *values) * 1.05
@@ -30,7 +30,7 @@ def bar_chart(
         label = f"{tick:.2g}"
         draw.text((LEFT - 10, y_of(tick)), label, INK, ImageFont.load_default(13), anchor="rm")
     step = (WIDTH - LEFT - RIGHT) / len(values)
-    for i, (name, value, marked) in enumerate(zip(names, values, highlighted, strict=True)):
+    for i, (name, value, marked) in enumerate(zip(names, values, middle, strict=True)):
         left = LEFT + step * i + step * 0.15
         right = left + step * 0.7
         colour = MIDDLE if marked else OUTER

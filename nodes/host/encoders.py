@@ -28,9 +28,9 @@ from ...dc_model.checkpoint.errors import CheckpointError, fitting
 from ...dc_model.checkpoint.layout import StateDict, shapes
 from ...dc_model.projection import Resampler, detect_projection_arch
 from ...dc_model.shown import shown
-from ...dc_model.variants import MAX_LAYERS
+from ...dc_model.variants import MAX_LAYERS, has_dual_reference
 from .protocols import VAE, Clip, ClipVision, Patcher
-from .toon_vae import ToonVAE, is_dual_reference
+from .toon_vae import ToonVAE
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def load_vae(state_dict: StateDict) -> VAE | None:
     """VAE of Stable Diffusion's layout or of ToonCrafter's, or None for an empty part."""
     if not state_dict:
         return None
-    if is_dual_reference(state_dict):
+    if has_dual_reference(state_dict):
         return ToonVAE(state_dict)
     try:
         config = _vae_config(shapes(state_dict))

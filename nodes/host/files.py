@@ -3,8 +3,7 @@
 import comfy.utils
 from torch import Tensor
 
-from ...dc_model.checkpoint.inspect import Check, FileContent
-from ...dc_model.checkpoint.inspect import read_checkpoint as read
+from ...dc_model.checkpoint.inspect import Check, FileContent, read_checkpoint
 from ...dc_model.checkpoint.layout import refuse_foreign
 
 
@@ -13,6 +12,6 @@ def _host_load(path: str) -> dict[str, Tensor]:
     return comfy.utils.load_torch_file(path, safe_load=True)
 
 
-def read_checkpoint(path: str, check: Check | None = refuse_foreign) -> FileContent:
+def read_family_file(path: str, check: Check | None = refuse_foreign) -> FileContent:
     """A file of this family, or one that `check` lets pass; CheckpointError for any other."""
-    return read(path, check=check, load=_host_load)
+    return read_checkpoint(path, check=check, load=_host_load)

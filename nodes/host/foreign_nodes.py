@@ -102,7 +102,7 @@ def _refuse_single_image(options: Mapping[str, Any], rows: int) -> None:
 def check_conditions(
     executor: Executor, model: Model, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any
 ) -> Any:
-    """The host's PREPARE_SAMPLING wrapper: conditions for other models end before this one loads.
+    """The host's PREPARE_SAMPLING wrapper: refuses those for other models before this one loads.
 
     Raises InputError for what the model would leave out, or read as something else.
     """
@@ -110,8 +110,9 @@ def check_conditions(
     for cond in entries:
         refuse_concat_mask(cond)
         refuse_video_area(cond)
-    images = (cond.get(keys.CONCAT_LATENT) for cond in entries)
-    any(warn_of_squeeze(image, noise_shape) for image in images if image is not None)
+    for image in (cond.get(keys.CONCAT_LATENT) for cond in entries):
+        if image is not None and warn_of_squeeze(image, noise_shape):
+            break
     return executor(model, noise_shape, conds, *args, **kwargs)
 
 

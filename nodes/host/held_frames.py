@@ -2,7 +2,7 @@
 
 The host's inpainting shows the network a held place as its latent under noise of the step's level,
 and puts the latent itself into the prediction. It takes both from what the stage was given. A stage
-that continues another one is given their sum and no noise: it would hold the noise.
+that continues another one is given their sum and no noise, so inpainting would hold the noise.
 """
 
 from collections.abc import Iterator
@@ -83,7 +83,7 @@ def extended_rows(guider: Guider, noise: Tensor) -> Known:
     """The first frames of an extended video, as Extend left them in the conditioning."""
     for entry, conds in entries(guider.conds):
         frames = conds["num_video_frames"].cond
-        # Otherwise the batch is a piece of the video, and who knows which.
+        # Otherwise the batch is a piece of the video, at an unknown place.
         if keys.HELD_LATENTS in entry and entry.get(keys.NUM_FRAMES) == frames:
             held = guider.inner_model.process_latent_in(entry[keys.HELD_LATENTS]).to(noise)
             held = resize_latents(held, noise)

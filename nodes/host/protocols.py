@@ -1,7 +1,7 @@
 """What the pack uses of the host's objects, as types: one for each wire and each call of the host.
 
-The host has no types of its own for them. Nothing here exists beyond its name, and nothing is
-checked when it runs: what comes over a wire is `door.py`'s to check.
+The host has no types of its own for them. These are for the type checker alone; what comes over a
+wire is checked by `door.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

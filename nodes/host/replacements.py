@@ -27,7 +27,7 @@ _REPLACEMENTS = {
 
 
 async def register_replacements() -> None:
-    """Names them to the host, if it has a place for them."""
+    """Registers them, where the host supports it."""
     registry = getattr(ComfyAPI(), "node_replacement", None)
     if registry is None or not hasattr(io, "NodeReplace"):
         return

@@ -31,8 +31,6 @@ from .protocols import VAE
 
 log = logging.getLogger(__name__)
 
-REFINEMENT = "decoder.attn_refinement."
-
 # Memory of a decoded frame over the host's estimate for Stable Diffusion's decoder. Counted from
 # live tensors at 512x320 and 1024x576: 0.36 to 0.57; the rest is for the convolutions' workspace.
 FRAME_MEMORY_FACTOR = 0.7
@@ -56,11 +54,6 @@ _PLACEHOLDER = {
 }
 
 
-def is_dual_reference(state_dict: StateDict) -> bool:
-    """Whether a VAE's tensors are those of the dual-reference one."""
-    return any(key.startswith(REFINEMENT) for key in state_dict)
-
-
 class HostDualReferenceVAE(DualReferenceVAE):
     """The network as the host calls it."""
 
@@ -82,7 +75,8 @@ class ToonVAE(comfy.sd.VAE):
             arch = detect_dual_reference_arch(shapes(state_dict))
         except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
             raise CheckpointError(
-                f"The file's VAE has an unknown layout ({error}); choose ToonCrafter's checkpoint."
+                f"The file's VAE has an unknown layout ({shown(error)}); choose ToonCrafter's "
+                "checkpoint."
             ) from error
         # The host's partial loading passes over layers with a layer inside, such as the published
         # `conv_out`: they have to bring their own weights along.

@@ -59,7 +59,7 @@ def control_for_frames(control: Control, indices: list[int]) -> Control:
 
 
 def _rows(hint: Any, indices: list[int]) -> Any:
-    """Rows of a hint per frame; one hint for all frames stays, too few start over, as ever."""
+    """Rows of a hint per frame; one hint for all frames stays, too few repeat, as in the host."""
     if not isinstance(hint, Tensor) or hint.shape[0] == 1:
         return hint
     return hint[[i % hint.shape[0] for i in indices]]

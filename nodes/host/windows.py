@@ -20,9 +20,10 @@ from .protocols import Executor, Window
 def check_overlap(
     executor: Executor, model: object, noise_shape: Sequence[int], *args: Any, **kwargs: Any
 ) -> Any:
-    """The host's PREPARE_SAMPLING wrapper: windows that never move on end before the model loads.
+    """The host's PREPARE_SAMPLING wrapper: refuses windows that never advance.
 
-    Raises InputError, where the host would divide by nothing or sample no window at all.
+    Raises InputError before the model loads, where the host would divide by nothing or sample no
+    window at all.
     """
     handler: Any = (kwargs.get("model_options") or {}).get("context_handler")
     if isinstance(handler, comfy.context_windows.IndexListContextHandler):

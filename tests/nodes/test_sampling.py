@@ -10,7 +10,7 @@ from pack.dc_model.sampling.schedule import NoiseSchedule
 from pack.nodes import sampling
 from pack.nodes.checks import InputError
 from pack.nodes.host.guider import Guidance
-from pack.nodes.sampling import DDIM, SPACINGS, Sampler, SamplerSettings, VideoNoise, schedule_of
+from pack.nodes.sampling import DDIM, SPACINGS, Sampler, SamplerSettings, VideoNoise, model_schedule
 
 SEED, VIDEOS, FRAMES = 7, 2, 3
 
@@ -58,7 +58,7 @@ def test_settings_are_published_by_default() -> None:
 
 def test_a_replaced_sampling_is_refused_by_its_name() -> None:
     with pytest.raises(InputError, match="SimpleNamespace, which a node put in place"):
-        schedule_of(SimpleNamespace(schedule=NoiseSchedule))
+        model_schedule(SimpleNamespace(schedule=NoiseSchedule))
 
 
 def test_the_sampler_has_its_eta() -> None:

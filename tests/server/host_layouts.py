@@ -62,7 +62,7 @@ def check(encoders: Any, tensors: Tensors) -> dict[str, Any]:
     results = {}
     operations = comfy.ops.manual_cast
     vae = part(tensors, "first_stage_model.")
-    if not encoders.is_dual_reference(vae):
+    if not encoders.has_dual_reference(vae):
         config = encoders._vae_config({k: tuple(v.shape) for k, v in vae.items()})
         with torch.device("meta"):
             network = comfy.ldm.models.autoencoder.AutoencoderKL(**config["params"])

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from dc_model.sampling.prompt_foreign import refuse_foreign
+from dc_model.sampling.prompt_foreign import refuse_other_notations
 from dc_model.sampling.prompt_schedule import parse_schedule
 
 
@@ -66,12 +66,12 @@ def test_a_notation_of_another_program_is_refused_by_name(
     ],
 )
 def test_ordinary_words_pass(prompt: str) -> None:
-    refuse_foreign(prompt)
+    refuse_other_notations(prompt)
 
 
 @pytest.mark.parametrize("sign", ["`", "{", "{|", "[:", "[", "<lora:", "__a", "-", " --", "neg "])
 def test_long_prompts_are_searched_at_once(sign: str) -> None:
     try:
-        refuse_foreign(sign * (10**5 // len(sign)))
+        refuse_other_notations(sign * (10**5 // len(sign)))
     except ValueError as error:
         assert len(str(error)) < 300
