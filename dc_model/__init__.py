@@ -29,13 +29,17 @@ Where to change what:
 - the gate lambda and the user's factor: `unet.attention`; the node: `nodes/image_lambda.py`;
 - visual detail guidance: `vdg` lays the latents out; `vdg.join` concatenates them to the noise;
 - motion that is shown, not described: `motion`; until when a place is held: `motion.clocks`;
-- the published sampler: `sampling.ddim`, its grids and noise levels: `sampling.schedule`;
+- the published sampler: `sampling.ddim`, its grids and noise levels: `sampling.schedule`; the two
+  guidance scales: `sampling.guidance`; as ComfyUI runs them: `nodes/sampling.py`, `nodes/host/`;
+- defaults of the nodes' inputs: `nodes/inputs.py`;
 - a relative of the model, with all that is known of it: `variants`;
 - all parts as one, without ComfyUI: `pipeline.load`, `Pipeline.animate`;
 - a node: `NODES` in the file of its stage, CONTRIBUTING.md#add-a-node; how ComfyUI runs the model:
   `nodes/host/model.py`, and the rest of `nodes/host/` for its other parts;
 - error texts: of files `checkpoint.errors`, `checkpoint.inspect.KINDS` (no checkpoint at all) and
-  `checkpoint.foreign` (another model); of inputs `nodes/checks.py`; others where they are raised;
+  `checkpoint.foreign` (another model); of inputs `nodes/checks.py`; others where they are raised.
+  Text from outside passes `shown.shown`, which escapes and shortens it;
+- which variant a file is: `identify`, by `checkpoint.detect`;
 - the demo's weights: `assets/demo/`, made by `research/small_world/train/`.
 """
 

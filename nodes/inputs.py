@@ -148,7 +148,17 @@ def image_only_input(
     return io.Conditioning.Input("image_only", optional=True, tooltip=tooltip)
 
 
-def fit_input(tooltip: str) -> io.Input:
+def two_scales_input() -> io.Input:
+    """image_only where connecting it is what turns two-scale guidance on."""
+    return image_only_input(
+        "From Visual Detail Guidance. Turns on two-scale guidance, so image_cfg takes effect."
+    )
+
+
+def fit_input(
+    tooltip: str = "How images are resized to the video: crop fills the frame and cuts the rest, "
+    "pad adds black bars, stretch distorts.",
+) -> io.Input:
     return io.Combo.Input("fit", options=FITS, default="crop", tooltip=tooltip)
 
 

@@ -32,12 +32,12 @@ from .inputs import (
     CATEGORY,
     eta_input,
     guidance_inputs,
-    image_only_input,
     integer,
     prompt_inputs,
     real,
     seed_input,
     steps_input,
+    two_scales_input,
 )
 
 logger = logging.getLogger(__name__)
@@ -291,10 +291,7 @@ class Sampler(io.ComfyNode):
                 grid["ending"],
                 grid["start_timestep"],
                 grid["denoise"],
-                image_only_input(
-                    "From Visual Detail Guidance. Turns on two-scale guidance, so image_cfg takes "
-                    "effect."
-                ),
+                two_scales_input(),
                 io.Noise.Input(
                     "noise",
                     optional=True,
@@ -348,10 +345,7 @@ class Guider(io.ComfyNode):
                 io.Model.Input("model", tooltip="A DynamiCrafter model."),
                 *prompt_inputs(),
                 *guidance_inputs(),
-                image_only_input(
-                    "From Visual Detail Guidance. Turns on two-scale guidance, so image_cfg takes "
-                    "effect."
-                ),
+                two_scales_input(),
             ],
             outputs=[io.Guider.Output(display_name="GUIDER")],
         )

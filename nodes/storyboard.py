@@ -271,10 +271,7 @@ class Storyboard(io.ComfyNode):
                     "negative", default="", tooltip="What to avoid, in all shots. Published: empty."
                 ),
                 *size_inputs(),
-                fit_input(
-                    "How images are resized to the video: crop fills the frame and cuts the rest, "
-                    "pad adds black bars, stretch distorts."
-                ),
+                fit_input(),
                 integer(
                     "overlap",
                     4,

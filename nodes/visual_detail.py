@@ -45,8 +45,6 @@ from .inputs import (
 
 logger = logging.getLogger(__name__)
 
-MODES = ["animate", "interpolate", "loop", "keyframes", "per_frame"]
-
 
 @dataclass(frozen=True)
 class VideoFormat:
@@ -248,7 +246,7 @@ class VisualDetailGuidance(io.ComfyNode):
                 *video_inputs(),
                 io.Combo.Input(
                     "mode",
-                    options=MODES,
+                    options=list(ASSEMBLE),
                     default="animate",
                     tooltip="animate: start from the image. interpolate: from image to end_image. "
                     "loop: end where it began. keyframes: images at chosen frames. per_frame: an "
@@ -256,10 +254,7 @@ class VisualDetailGuidance(io.ComfyNode):
                     "512_interp or ToonCrafter model.",
                 ),
                 fps_input(),
-                fit_input(
-                    "How images are resized to the video: crop fills the frame and cuts the rest, "
-                    "pad adds black bars, stretch distorts."
-                ),
+                fit_input(),
                 image_only_input(),
                 io.Image.Input(
                     "end_image", optional=True, tooltip="The last frame, for mode interpolate."
