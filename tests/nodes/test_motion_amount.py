@@ -32,7 +32,7 @@ def test_what_the_model_lacks_is_left_or_refused(model: Any) -> None:
     model.arch = UNetArch(in_channels=4, image_cross_attention=False, speed_condition=False)
     assert dial(model, 1.0, "all") == (model, 15, 940)
     for means in ("lambda", "speed"):
-        with pytest.raises(InputError, match=f"This model has no {means}; choose all"):
+        with pytest.raises(InputError, match=f"This model has no {means}; set means to all"):
             dial(model, 1.0, means)
         assert dial(model, 0.0, means) == (model, 0, 1000)
 

@@ -90,7 +90,7 @@ RENAMED = {
     "gguf": (b"GGUF\x03\x00\x00\x00" + bytes(64), "GGUF"),
     "an error in XML": (b"<Error><Code>AccessDenied</Code></Error>", "web page"),
     "a body alone": (b"<body>Forbidden</body>", "web page"),
-    "an index": (b'{"weight_map": {"a": "model-00001-of-2.safetensors"}}', "in one part"),
+    "an index": (b'{"weight_map": {"a": "model-00001-of-2.safetensors"}}', "choose a single file"),
     "tar of old PyTorch": (b"sys_info".ljust(257, b"\0") + b"ustar" + bytes(250), "before 0.4"),
     "xz": (b"\xfd7zXZ\0" + bytes(64), "unpack it"),
     "zstd": (b"\x28\xb5\x2f\xfd" + bytes(64), "unpack it"),
