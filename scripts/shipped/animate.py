@@ -182,7 +182,7 @@ def motion_control(sheet: Sheet) -> Groups:
         [
             "Name the motion, not the scene: the picture shows that.",
             "Another *seed* in all four samplers: is it the words, or chance?",
-            "A smaller grid: mute a sampler's row and its *Image Stitch*.",
+            "A smaller grid: mute a sampler's row and its *Stitch Images*.",
         ],
     )
     model = parts.load(sheet, model_file)
@@ -362,9 +362,10 @@ def folder(sheet: Sheet) -> Groups:
         [files.DC_512],
         [
             "Make the folder `ComfyUI/input/pictures`, put your pictures there, press *R*, and "
-            "choose it in *Load Image Dataset from Folder*.",
+            "choose it in *Folder of pictures*.",
             "One prompt serves all: `she smiles`, `the wind blows`.",
-            "The videos are numbered in the order of the pictures.",
+            "The videos are numbered as the system lists the pictures: by name on Windows, in no "
+            "set order on Linux and macOS.",
         ],
     )
     model = parts.load(sheet, files.DC_512)
@@ -402,7 +403,7 @@ def pruned(sheet: Sheet) -> Groups:
         ],
         column="what it is",
         more="The encoders belong in `models/text_encoders` and `models/clip_vision`. "
-        "ComfyUI-Manager puts the checkpoints into `checkpoints/dynamicrafter`: choose them there.",
+        "ComfyUI-Manager puts the checkpoints into folders below `checkpoints`: choose them there.",
     )
     model = parts.load(sheet, files.PRUNED_1024)
     text = sheet.add(

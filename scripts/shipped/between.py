@@ -215,8 +215,9 @@ def sketch(sheet: Sheet) -> Groups:
         [files.TOON, files.SKETCH],
         [
             "*frames*: the frame of each sketch, comma-separated. Empty: one for every frame.",
-            "*Canny* draws the sketch from a picture. Bypass it for a drawing of your own: white "
-            "lines on black. *Invert Image* turns dark lines on white paper.",
+            "*Detect Edges (Canny)* draws the sketch from a picture. Bypass it for a drawing of "
+            "your own: white lines on black. *Invert Image Colors* turns dark lines on white "
+            "paper.",
             "*strength* 0.6 is the published value.",
         ],
         more="`sketch_encoder.ckpt` belongs in `ComfyUI/models/controlnet`.",

@@ -20,7 +20,8 @@ def extend(sheet: Sheet) -> Groups:
         [
             "*overlap*: how many frames the pieces share. They are held exactly, so the motion "
             "carries on. *before* is the first video without them.",
-            "Once more: copy the group *Continue*, fed by the second *Video Decode* and sampler.",
+            "Once more: copy the group *Continue from its last frames*, fed by the second *Video "
+            "Decode* and sampler.",
             "A video of your own: load its frames instead of the first part and leave *samples* "
             "of *Extend Video* empty.",
             "Many pieces: *Storytelling*.",

@@ -18,7 +18,8 @@ PRUNED_HINT = (
 )
 RENAME_HINT = (
     "Missing: press *Download* in the page's panel, or take the link. Browsers save it under the "
-    "name in the second column: rename it. It belongs in `ComfyUI/models/checkpoints`."
+    "name in the second column: rename it. It belongs in `ComfyUI/models/checkpoints`; then press "
+    "*R*."
 )
 
 

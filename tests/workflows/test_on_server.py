@@ -1,6 +1,8 @@
 """Across the shipped workflows and the page's own exports: held against a real server."""
 
 import json
+import os
+import re
 import uuid
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
@@ -9,13 +11,14 @@ from typing import Any
 
 import av
 import pytest
+from comfyui import setup as comfy_setup
 from comfyui.client import InterruptedPromptError, PromptError, PromptTimeoutError
 from comfyui.server import ComfyServer, link_checkpoint
 from comfyui.workflow_api import to_api
 from comfyui.workflow_settings import set_image, set_value
 from comfyui.workflow_widgets import input_type
 from demo_options import EMBEDDED
-from shipped.names import file_name
+from shipped.names import TITLES, file_name
 from studio import PATIENCE
 
 pytestmark = pytest.mark.server
@@ -24,6 +27,8 @@ WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "workflows").glob("*.j
 TEMPLATES = "comfyui-workflow-templates-media-image"
 # What the page alone puts into a prompt: a player's address; no node reads it.
 PAGE_ONLY = ("audioUI",)
+# What notes name beside nodes, inputs and workflows: the page's buttons, a key, a menu's entry.
+BUTTONS = {"Download", "Run", "R", "Open in MaskEditor"}
 
 
 @pytest.fixture
@@ -70,6 +75,31 @@ def test_fits_the_nodes_of_this_server(path: Path, object_info: dict[str, Any]):
 
 def inputs(info: dict[str, Any], group: str) -> list[tuple[str, Any]]:
     return list((info["input"].get(group) or {}).items())
+
+
+@pytest.mark.skipif(
+    os.environ.get("COMFYUI_RELEASE", comfy_setup.DEFAULT_RELEASE) != comfy_setup.DEFAULT_RELEASE,
+    reason="notes have the names of the newest supported ComfyUI",
+)
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_note_calls_things_by_the_names_that_people_see(path: Path, object_info: dict[str, Any]):
+    workflow = load(path)
+    (note,) = (n["widgets_values"][0] for n in workflow["nodes"] if n["type"] == "MarkdownNote")
+    boxes = [file.stem for file in (path.parents[1] / "subgraphs").glob("*.json")]
+    nodes = [info["display_name"] or "" for info in object_info.values()]
+    seen = {*BUTTONS, *TITLES.values(), *nodes, *boxes}
+    seen |= {node.get("title") for node in workflow["nodes"]}
+    seen |= {group["title"].partition(" \u00b7 ")[2] for group in workflow["groups"]}
+    for info in object_info.values():
+        seen |= {
+            *info["output_name"],
+            *(name for group in info["input"].values() for name in group),
+        }
+    # The family's name is left out where it is understood.
+    short = [re.sub(r"^DynamiCrafter | \(.*\)$", "", name) for name in nodes + boxes]
+    seen |= {*short, *(re.sub(r" \(.*\)$", "", name) for name in short)}
+    named = {word.split(" `")[0] for word in re.findall(r"\*([^*\n]+)\*", note)}
+    assert named - seen == set()
 
 
 def test_animate_image_runs(
