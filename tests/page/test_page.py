@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from comfyui import setup as comfy_setup
 from comfyui.browser import Browser, BrowserError
-from comfyui.page import open_page
+from comfyui.page import load_graph, open_page
 from comfyui.server import ComfyServer
 from comfyui.workflow_api import to_api
 from PIL import Image
@@ -24,6 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 BLUEPRINTS = sorted((ROOT / "subgraphs").glob("*.json"))
 
+# Older pages have no panel for what is missing.
+HAS_PANEL = (
+    os.environ.get("COMFYUI_RELEASE", comfy_setup.DEFAULT_RELEASE) == comfy_setup.DEFAULT_RELEASE
+)
 # What the page shows, in the words of a workflow file.
 GRAPH = """({
   nodes: app.graph.nodes.map(node => ({
@@ -40,6 +44,7 @@ SEARCH = (
     "document.querySelector('#vue-app').__vue_app__.config.globalProperties"
     ".$pinia._s.get('nodeDef').nodeSearchService.searchNode(%r)"
 )
+TRANSLATE = "document.querySelector('#vue-app').__vue_app__.config.globalProperties.$t"
 # Goes to the note at full size; the text's size and that of the box that it is in.
 SHOW_NOTE = """(() => {
   const note = app.graph.nodes.find(node => node.type === 'MarkdownNote');
@@ -74,11 +79,17 @@ INSIDE = """(() => {
   app.canvas.setDirty(true, true);
   return new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))));
 })()"""
-# Opens the panel that says what a workflow lacks; then the names of its buttons.
+# Opens the panel that says what a workflow lacks; then the files that have a Download button.
 OPEN_MISSING = """[...document.querySelectorAll('button')]
   .filter(button => button.innerText.includes('View details')).forEach(button => button.click())"""
 DOWNLOADS = """[...document.querySelectorAll('button')]
-  .filter(button => button.innerText.trim() === 'Download').length"""
+  .filter(button => button.innerText.trim() === 'Download')
+  .map(button => {
+    const name = /[\\w.-]+\\.(ckpt|safetensors)/;
+    let row = button;
+    while (row && !name.test(row.innerText)) row = row.parentElement;
+    return row?.innerText.match(name)[0];
+  }).sort()"""
 FIT_TO_WINDOW = """(() => {
   const boxes = app.graph.groups.map(g => [...g.pos, ...g.size]);
   const left = Math.min(...boxes.map(b => b[0])), top = Math.min(...boxes.map(b => b[1]));
@@ -101,7 +112,7 @@ def object_info(server: ComfyServer) -> dict[str, Any]:
 def load(page: Browser, path: Path) -> dict[str, Any]:
     """Opens a workflow file in the page; what the page then shows of it."""
     page.errors.clear()
-    page.evaluate(f"app.loadGraphData({path.read_text(encoding='utf-8')}).then(() => true)")
+    load_graph(page, path.read_text(encoding="utf-8"))
     shown = page.evaluate(GRAPH)
     assert page.errors == []
     return shown
@@ -114,6 +125,7 @@ def test_workflow_opens_whole(
     workflow = json.loads(path.read_text(encoding="utf-8"))
     shown = load(page, path)
     assert [node for node in shown["nodes"] if not node["known"]] == []
+    offers_what_is_missing(page, path, object_info)
     assert {n["id"]: n["type"] for n in shown["nodes"]} == {
         str(n["id"]): n["type"] for n in workflow["nodes"]
     }
@@ -159,26 +171,19 @@ def apart(one: list[float], other: list[float]) -> bool:
     return one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
 
 
-@pytest.mark.skipif(
-    os.environ.get("COMFYUI_RELEASE", comfy_setup.DEFAULT_RELEASE) != comfy_setup.DEFAULT_RELEASE,
-    reason="older pages have no panel for what is missing",
-)
-def test_the_page_offers_the_missing_files_for_download(
-    browser: Browser, server: ComfyServer
-) -> None:
-    open_page(browser, server, **{"Comfy.RightSidePanel.IsOpen": False})
-    path = ROOT / "workflows" / file_name("pruned")
+def offers_what_is_missing(page: Browser, path: Path, object_info: dict[str, Any]) -> None:
+    """A button to download each file that the workflow names and the server lacks."""
+    if not HAS_PANEL:
+        return
     named = set(re.findall(r'"name": "([^"]+)",\s+"url"', path.read_text(encoding="utf-8")))
-    assert len(named) == 3
+    assert named
     # Other tests may have put a file of that name onto the server that they share.
-    there = json.dumps(server.object_info())
-    missing = sum(f'"{name}"' not in there for name in named)
-    load(browser, path)
-    browser.wait_for("document.body.innerText.includes('View details')")
-    browser.evaluate(f"{OPEN_MISSING}; 0")
-    browser.wait_for(f"{DOWNLOADS} === {missing}", 60)
+    there = json.dumps(object_info)
+    missing = sorted(name for name in named if f'"{name}"' not in there)
+    wanted = json.dumps(missing, separators=(",", ":"))
+    page.wait_for(f"({OPEN_MISSING}, JSON.stringify({DOWNLOADS})) === '{wanted}'", 60)
     # The image is there: nothing else is missing.
-    assert not browser.evaluate("document.body.innerText.includes('Missing Inputs')")
+    assert not page.evaluate("document.body.innerText.includes('Missing Inputs')")
 
 
 @pytest.mark.parametrize("typed", WANTED)
@@ -200,6 +205,7 @@ def test_blueprint_is_offered_and_opens_whole(
     page.wait_for(f"{SEARCH % path.stem}.some(node => node.display_name === {path.stem!r})")
     blueprint = json.loads(path.read_text(encoding="utf-8"))
     (shown,) = load(page, path)["nodes"]
+    offers_what_is_missing(page, path, object_info)
     (instance,) = blueprint["nodes"]
     widgets = [entry["name"] for entry in instance["inputs"] if "widget" in entry]
     assert list(shown["values"]) == widgets
@@ -232,3 +238,6 @@ def test_page_in_chinese(browser: Browser, server: ComfyServer) -> None:
         ".filter(([id]) => id.startsWith('DynamiCrafter')).map(([id, t]) => [id, t.title]))"
     )
     assert titles == {node_id: text["display_name"] for node_id, text in texts.items()}
+    # The heading of the templates, where the pack lies in the folder that ComfyUI-Manager makes.
+    category = "templateWorkflows.category.dynamicrafter-nodes"
+    assert "DynamiCrafter\uff08" in browser.evaluate(f"{TRANSLATE}({category!r})")

@@ -10,7 +10,10 @@ BOX, BETWEEN, LOOP, TEXT, LONG, CARTOON = (
         *("Long Video", "Cartoon In-between"),
     )
 )
-# How many of ours a user looks at; the family's name must find a whole box at once.
+# How many of ours a user looks at; the family's name must find a whole box at once. Behind the box
+# stands PIC, and loader and sampler far below: the page orders names that begin with the typed word
+# by their length, ids are names, too, and never change, and aliases have no part in that order.
+# "load dynamicrafter" and "dynamicrafter sampler" find one node each.
 PLACES = {"dynamicrafter": 1}
 # What is typed, and which of them a user may want: one is among the first three of ours.
 WANTED: dict[str, tuple[str, ...]] = {
@@ -38,6 +41,7 @@ WANTED: dict[str, tuple[str, ...]] = {
     "viewcrafter": (LOADER,),
     "videocrafter": (LOADER,),
     "load dynamicrafter": (LOADER,),
+    "dynamicrafter sampler": (f"{ID}Sampler",),
     "ksampler": (f"{ID}Sampler",),
     "prompt travel": (f"{ID}PromptSchedule",),
     "sketch": (f"{ID}SketchControl",),

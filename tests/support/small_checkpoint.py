@@ -115,13 +115,14 @@ def write_golden(
     if published_256:
         tensors = {k.replace("fps_embedding", "framestride_embed"): v for k, v in tensors.items()}
     if path.suffix == ".safetensors":
-        return _save(tensors, path)
+        return save(tensors, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"state_dict": tensors}, path)
     return path
 
 
-def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> Path:
+def save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> Path:
+    """Writes a safetensors file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({k: v.contiguous() for k, v in tensors.items()}, path, metadata)
     return path
@@ -193,11 +194,11 @@ def write(
     if edit is not None:
         edit(tensors)
     metadata = {"dynamicrafter": json.dumps({"variant": variant})} if stated else None
-    return _save(tensors, path, metadata)
+    return save(tensors, path, metadata)
 
 
 def write_sketch_controlnet(path: Path, seed: int = 0) -> Path:
     """A sketch ControlNet for the small ToonCrafter, bare keys as published."""
     network = SketchControlNet(SMALL_SKETCH, device="meta").state_dict()
     tensors = drawn(((key, t.shape) for key, t in network.items()), seed)
-    return _save({key: value.float() for key, value in tensors.items()}, path)
+    return save({key: value.float() for key, value in tensors.items()}, path)
