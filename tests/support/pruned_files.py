@@ -41,7 +41,8 @@ def write_checkpoint(lender: Path, path: Path) -> Path:
 
 def write_zeros(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Path:
     """A safetensors file of 16-bit zeros, which takes no disk where files may have holes."""
-    header, end = {}, 0
+    header: dict[str, object] = {}
+    end = 0
     for key, shape in shapes.items():
         begin, end = end, end + 2 * math.prod(shape)
         header[key] = {"dtype": "F16", "shape": shape, "data_offsets": [begin, end]}
@@ -55,7 +56,7 @@ def write_zeros(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Path:
 
 def text_encoder() -> dict[str, tuple[int, ...]]:
     """Keys and shapes of Stable Diffusion 2.1's text encoder."""
-    found = {
+    found: dict[str, tuple[int, ...]] = {
         "text_model.embeddings.token_embedding.weight": (49408, TEXT),
         "text_model.embeddings.position_embedding.weight": (77, TEXT),
     }
