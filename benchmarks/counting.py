@@ -120,19 +120,21 @@ def count_unet(
     arch: UNetArch,
     size: tuple[int, int],
     frames: int = 16,
-    videos: int = BRANCHES,
+    videos: int = 1,
+    branches: int = BRANCHES,
     dtype: torch.dtype = torch.bfloat16,
 ) -> Cost:
-    """Cost of one call of the U-Net; size: latent (h, w)."""
+    """Cost of one call of the U-Net; size: latent (h, w); branches share noise and image."""
+    rows = videos * branches
     with torch.device("meta"):
         unet = DynamiCrafterUNet(arch, attention=fused_attention, dtype=dtype)
         unet.eval().requires_grad_(False)  # products whose weights learn are laid out otherwise
         inputs = {
             "x": torch.empty(videos, arch.in_channels, frames, *size, dtype=dtype),
-            "timesteps": torch.empty(videos),
-            "context": torch.empty(videos, TEXT_TOKENS, arch.context_dim, dtype=dtype),
-            "image_context": torch.empty(videos, IMAGE_TOKENS, arch.context_dim, dtype=dtype),
-            "speed": torch.empty(videos),
+            "timesteps": torch.empty(rows),
+            "context": torch.empty(rows, TEXT_TOKENS, arch.context_dim, dtype=dtype),
+            "image_context": torch.empty(rows, IMAGE_TOKENS, arch.context_dim, dtype=dtype),
+            "speed": torch.empty(rows),
         }
         return count(lambda: unet(**inputs))
 

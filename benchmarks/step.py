@@ -57,8 +57,8 @@ def plain_call(unet: DynamiCrafterUNet, x: Tensor, t: Tensor, given: Conditionin
 def guided(
     unet: DynamiCrafterUNet, x: Tensor, t: Tensor, words: Conditioning, empty: Conditioning
 ) -> Tensor:
-    """Both guidance branches in one call, as ComfyUI batches them."""
-    both = call(unet, torch.cat([x, x]), torch.cat([t, t]), words.joined(empty))
+    """Both guidance branches in one call, as ComfyUI batches them; they share `x`."""
+    both = call(unet, x, torch.cat([t, t]), words.joined(empty))
     with_words, without = both.chunk(2)
     return classifier_free(with_words, without, CFG)
 

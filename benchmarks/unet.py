@@ -9,7 +9,7 @@ import torch
 
 from dc_model.unet.unet import DynamiCrafterUNet
 
-from .counting import count_unet, latent_size
+from .counting import BRANCHES, count_unet, latent_size
 from .device import Rates, peak_bytes, reset_peak, wait_for
 from .networks import Networks, Where
 from .step import call, guided, plain_call, plain_guided, random_conditioning
@@ -72,8 +72,8 @@ def compare(
         times = in_turn(runs, repeats, where.device)
     except torch.OutOfMemoryError:
         times = in_turn({"ours": runs["ours"]}, repeats, where.device)
-    branches = work.videos * (1 if kind == "call" else 2)
-    cost = count_unet(unet.arch, work.size, work.frames, branches, where.dtype)
+    branches = 1 if kind == "call" else BRANCHES
+    cost = count_unet(unet.arch, work.size, work.frames, work.videos, branches, where.dtype)
     found: dict[str, Any] = {
         name: entry(t, cost.flops, cost.bytes, rates) for name, t in times.items()
     }

@@ -53,7 +53,7 @@ def release_timesteps(clocks: Clocks, moved: Tensor, free: Tensor | None = None)
     return (ALL - clocks.strength * (ALL - release)).round()
 
 
-def held(release: Tensor, timestep: int) -> Tensor:
+def held(release: Tensor, timestep: int | Tensor) -> Tensor:
     """Where the reference is held in the step that starts at the schedule's entry `timestep`.
 
     release: of `release_timesteps`. Returns booleans of its shape.

@@ -40,6 +40,11 @@ class Conditions:
     num_frames: int
     options: TransformerOptions = field(default_factory=dict)
 
+    def for_each_branch(self, h: Tensor) -> Tensor:
+        """`h`, once for each guidance branch where they shared it so far; a row per embedding."""
+        branches = len(self.embedding) // len(h)
+        return h if branches == 1 else h.repeat(branches, *[1] * (h.ndim - 1))
+
 
 class Projections(nn.Module):
     """Query, key, value and output projections of one attention."""

@@ -87,12 +87,13 @@ class SpatialBlock(nn.Module):
         self.norm1, self.norm2, self.norm3 = _layer_norms(3, dim, operations, dtype, device)
 
     def forward(self, x: Tensor, conditions: Conditions) -> Tensor:
-        """x: `[B*T, H*W, dim]`. Returns the same shape."""
+        """x: `[B*T, H*W, dim]`. Returns a row for each of the embedding."""
         options = conditions.options
         extra = attention_options(options, self.attn1.heads, self.attn1.head_dim)
         n = self._self_attention(self.norm1(x), options, extra)
         x = x + apply_each(patches(options, "attn1_output_patch"), n, extra)
         x = apply_each(patches(options, "middle_patch"), x, extra)
+        x = conditions.for_each_branch(x)  # from here on their context differs
 
         n, key = self.norm2(x), conditions.text
         value = key
@@ -177,7 +178,7 @@ class SpatialTransformer(nn.Module):
         self.proj_out = operations.Linear(inner, channels, **factory)
 
     def forward(self, x: Tensor, conditions: Conditions) -> Tensor:
-        """x: `[B*T, C, H, W]`. Returns the same shape."""
+        """x: `[B*T, C, H, W]`. Returns a row for each of the embedding."""
         options = conditions.options
         options["activations_shape"] = list(x.shape)
         # Stored in this order, the linear layer takes its bias along.
@@ -187,7 +188,7 @@ class SpatialTransformer(nn.Module):
             options["block_index"] = i
             h = block(h, conditions)
         h = self.proj_out(h).transpose(1, 2).unflatten(2, x.shape[-2:])  # [B*T, C, H, W]
-        return x + h
+        return conditions.for_each_branch(x) + h
 
 
 class TemporalTransformer(nn.Module):

@@ -107,7 +107,9 @@ class DynamiCrafterUNet(nn.Module):
     ) -> Tensor:
         """Predict the model's output for one noise level per video.
 
-        x: `[B, C, T, H, W]`, noisy latents followed by the concat latents on C.
+        x: `[B, C, T, H, W]`, noisy latents followed by the concat latents on C; or `[B/G, ...]`,
+        which G guidance branches share, one after the other in all else, with equal timesteps and
+        speeds. What precedes the first cross-attention is then computed once.
         timesteps: `[B]`, 0 to 999. context: text tokens `[B, L, C]`, or `[B*T, L, C]` per frame.
         image_context: `[B, M, C]` from the query transformer. speed: `[B]`, frames per second or
         frame stride, as the variant says. transformer_options: a host's, with the user's factors
@@ -116,7 +118,7 @@ class DynamiCrafterUNet(nn.Module):
         options = {} if transformer_options is None else transformer_options
         num_frames = x.shape[2]
         h = fold_frames(x)  # [B*T, C, H, W]
-        options["original_shape"] = list(h.shape)
+        options["original_shape"] = [len(timesteps) * num_frames, *h.shape[1:]]
         options["transformer_index"] = 0
         conditions = Conditions(
             embedding=self._embedding(timesteps, speed, h, num_frames, options),
@@ -167,7 +169,7 @@ class DynamiCrafterUNet(nn.Module):
             h = apply_each(patches(options, "input_block_patch"), h, options)
             skips.append(h)
             h = apply_each(patches(options, "input_block_patch_after_skip"), h, options)
-        return h, skips
+        return h, [conditions.for_each_branch(skip) for skip in skips]
 
     def _middle(
         self, h: Tensor, conditions: Conditions, control: Control | None, timesteps: Tensor
@@ -204,7 +206,7 @@ class DynamiCrafterUNet(nn.Module):
                 # The backward pass runs the layer again, when `live` has moved on.
                 conditions = replace(conditions, options=dict(live))
             if isinstance(layer, ResBlock):
-                arguments = (conditions.embedding, conditions.num_frames)
+                arguments = (conditions.embedding[: len(h)], conditions.num_frames)
             elif isinstance(layer, (SpatialTransformer, TemporalTransformer)):
                 arguments = (conditions,)
             elif isinstance(layer, Upsample):

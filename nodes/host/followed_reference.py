@@ -61,7 +61,7 @@ def follow_reference(
     reference, release = _laid_out(guider, followed, noise)
     mask = (torch.ones_like(noise) if denoise_mask is None else denoise_mask).expand_as(noise)
     ours = mask >= 1
-    starts = [_timestep(sampling, sigma) for sigma in sigmas[:-1]]
+    starts = [int(timestep) for timestep in sampling.timestep(sigmas[:-1]).tolist()]
     begun = ours & held(release, starts[0]) if starts else torch.zeros_like(ours)
     if not bool(begun.any()):
         return executor(guider, sigmas, extra_args, *given)
@@ -85,7 +85,8 @@ def follow_reference(
         before = options.get("denoise_mask_function")
         if before is not None:
             current = before(sigma, current, extra_options=extra_options)
-        holds = ours & held(release, _timestep(sampling, sigma))
+        # As a tensor: reading the number would wait for the device in every step.
+        holds = ours & held(release, sampling.timestep(sigma.reshape(-1)[:1]))
         return torch.where(holds, torch.zeros_like(current), current)
 
     arguments = {**extra_args, "model_options": {**options, "denoise_mask_function": mask_at}}
@@ -128,10 +129,6 @@ def _small(masks: Tensor, like: Tensor) -> Tensor:
     """Masks `[K, H, W]` at the latent's size, one for each row: `[N*T, 1, h, w]`."""
     small = F.interpolate(masks[:, None].to(like), like.shape[-2:], mode="area")
     return comfy.utils.repeat_to_batch_size(small, like.shape[0])
-
-
-def _timestep(sampling: Any, sigma: Tensor) -> int:
-    return int(sampling.timestep(sigma.reshape(-1)[:1]))
 
 
 def _later(callback: Any, skipped: int) -> Callable[..., Any] | None:

@@ -34,6 +34,7 @@ from ..checks import (
     require_tokens,
 )
 from . import keys
+from .branches import SharedInput, may_share, sees_branches
 from .conds import PerVideo, PerVideoText, PerVideoTokens
 from .foreign_nodes import (
     SaysWhatItIs,
@@ -120,9 +121,12 @@ class HostUNet(SaysWhatItIs, DynamiCrafterUNet):
         image_context: Tensor | None = None,
         speed: Tensor | None = None,
         frame_tokens: FrameTokens = "auto",
+        branches: int = 1,
         **_: object,
     ) -> Tensor:
         video = unfold_frames(x, num_video_frames)  # [N, C, T, h, w]
+        if branches > 1 and control is None and not sees_branches(transformer_options):
+            video = video[: len(video) // branches]
         out = super().forward(
             video,
             timesteps.reshape(-1, num_video_frames)[:, 0],  # [N]
@@ -282,6 +286,8 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
         if self.arch.speed_condition:
             speed = torch.tensor([self._speed(kwargs)], dtype=torch.long, device=device)
             out["speed"] = PerVideo(speed, frames)
+        if may_share(self.current_patcher):
+            out["branches"] = SharedInput(kwargs.get(keys.CONCAT_LATENT), self._speed(kwargs))
         return out
 
     def _add_text(self, out: Conditions, kwargs: Values, frames: int, device: torch.device) -> None:

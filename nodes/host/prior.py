@@ -31,6 +31,7 @@ class PriorGuider(DualGuider):
     """
 
     strength = 0.0
+    largest = math.inf  # the prior's noise level
     prior_conds: Any = ()
 
     def set_prior(self, prior: Any, conditioning: Conditioning, strength: float) -> None:
@@ -55,6 +56,8 @@ class PriorGuider(DualGuider):
         if prior is None:
             return super().inner_sample(noise, latent_image, device, *args, **kwargs)
         prior.pre_run()
+        # Read once: in every step it would be one more wait for the device.
+        self.largest = float(prior.get_model_object("model_sampling").sigma_max)
         try:
             conds = {"negative": [entry.copy() for entry in self.prior_conditioning]}
             processed = comfy.samplers.process_conds(prior.model, noise, conds, device)
@@ -84,7 +87,7 @@ class PriorGuider(DualGuider):
         """The guided clean latent at `x` (`[N*T, 4, h, w]`), in the host's state."""
         options = model_options or {}
         prior = self.prior
-        if prior is None or math.isclose(self.cfg, 1.0) or _beyond(prior, timestep):
+        if prior is None or math.isclose(self.cfg, 1.0) or self._beyond(timestep):
             return super().predict_noise(x, timestep, options, seed)
         positive, negative = self.conds["positive"], self.conds["negative"]
         # At full strength the model's own unconditional branch need not run.
@@ -97,11 +100,9 @@ class PriorGuider(DualGuider):
             uncond = torch.lerp(own[1], uncond, self.strength)
         return self._combined(x, timestep, options, own[0], uncond)
 
-
-def _beyond(prior: Any, sigma: Tensor) -> bool:
-    """Whether a noise level is above all that the prior was trained on."""
-    largest = float(prior.get_model_object("model_sampling").sigma_max)
-    return float(sigma.max()) > largest * (1 + 1e-4)
+    def _beyond(self, sigma: Tensor) -> bool:
+        """Whether a noise level is above all that the prior was trained on."""
+        return float(sigma.max()) > self.largest * (1 + 1e-4)
 
 
 def build_prior_guider(

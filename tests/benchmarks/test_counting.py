@@ -49,9 +49,9 @@ def test_least_time_is_the_longer_of_computing_and_moving() -> None:
 def test_a_call_neither_computes_nor_moves_more_than_it_did() -> None:
     """Lower these when the network improves; a rise needs a reason."""
     cost = count_unet(ARCH, SIZE)
-    assert cost.operators <= 1478
-    assert cost.flops <= 1.289e12
-    assert cost.bytes <= 22.75e9
+    assert cost.operators <= 1479
+    assert cost.flops <= 1.221e12
+    assert cost.bytes <= 21.58e9
 
 
 @pytest.mark.parametrize("videos", [1, 2])

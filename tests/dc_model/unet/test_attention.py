@@ -40,7 +40,8 @@ def cross_attention(*, learnable=False, image_attention=True, seed=0):
 
 
 def conditions(text, image, frames, **more):
-    return Conditions(embedding=torch.zeros(1), text=text, image=image, num_frames=frames, **more)
+    embedding = torch.zeros(frames, 1)  # of one video
+    return Conditions(embedding=embedding, text=text, image=image, num_frames=frames, **more)
 
 
 def term(attention, x, tokens, key, value):

@@ -267,6 +267,23 @@ def test_two_videos_at_once_equal_one_after_the_other(tiny_unet, random_inputs):
         close(both[i : i + 1], inputs.call(tiny_unet, **one), 1e-5)
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_branches_that_share_their_noise_equal_branches_that_repeat_it(
+    tiny_unet, random_inputs, frames
+):
+    """With two videos and three branches, which differ in text and image tokens alone."""
+    videos, branches = 2, 3
+    inputs = random_inputs(batch=videos * branches, frames=frames)
+    noise, timesteps, speed = (x[:videos] for x in (inputs.x, inputs.timesteps, inputs.speed))
+    same = {"timesteps": timesteps.repeat(branches), "speed": speed.repeat(branches)}
+    seen = []
+    for first in (tiny_unet.input_blocks[0][0], tiny_unet.input_blocks[1][1].proj_out):
+        first.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    shared = inputs.call(tiny_unet, x=noise, **same)
+    assert seen == [videos * frames, videos * branches * frames]
+    close(shared, inputs.call(tiny_unet, x=noise.repeat(branches, 1, 1, 1, 1), **same), 1e-5)
+
+
 def test_speed_changes_the_output_and_is_required(tiny_unet, random_inputs):
     inputs = random_inputs()
     assert far(inputs.call(tiny_unet), inputs.call(tiny_unet, speed=inputs.speed + 10))
