@@ -96,6 +96,11 @@ class BatchMaker:
             dropout_seeds=tuple(sample_seed(self.seed, n, purpose=2) for n in samples),
         )
 
+    def picture_latents(self, clip: Clip, latents: Tensor, generator: torch.Generator) -> Tensor:
+        """What the concat latents are cut from, `[C, T, h, w]`: the clip's own latents."""
+        del clip, generator
+        return latents
+
     def _row(
         self, clip: Clip, sample: int
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, str, int]:
@@ -109,7 +114,7 @@ class BatchMaker:
         if mode == "loop":
             latents = palindrome(latents)
         frame = condition_frame(mode, latents.shape[1], generator)
-        concat = concat_latents(latents, mode, frame)
+        concat = concat_latents(self.picture_latents(clip, latents, generator), mode, frame)
         if concat is not None and settings.cil_noise:
             noise = torch.randn(concat.shape, generator=generator).to(concat)
             concat = concat + cil_noise_scale(timestep, generator) * noise

@@ -93,6 +93,7 @@ class Trainer:
     """One stage, the batch maker's. on_step gets (step, mean loss, losses per bucket).
 
     contents: digests of the files that the run learns from, by the key that names their place.
+    rate_factors: multiples of the rate, by the ending of parameters' names.
 
     raw: the model itself, under DDP and DeepSpeed inside `prepared`; its parameters are slices
     under FSDP. skipped: broken files met since this start, all processes together.
@@ -104,6 +105,7 @@ class Trainer:
     maker: BatchMaker
     accelerator: Accelerator
     contents: Mapping[str, str] = field(default_factory=dict)
+    rate_factors: Mapping[str, float] = field(default_factory=dict)
     on_step: Callable[[int, float, dict[str, float]], None] | None = None
     on_sample: Callable[[int, "Trainer"], None] | None = None
     step: int = field(default=0, init=False)
@@ -131,14 +133,19 @@ class Trainer:
             self._resume(state)
 
     def _optimizer(self) -> Any:
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
-        if not parameters:
+        # Without factors one group, as in the states that were saved before there were any.
+        groups: dict[float, list[Tensor]] = {}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                factors = (f for end, f in self.rate_factors.items() if name.endswith(end))
+                groups.setdefault(next(factors, 1.0), []).append(parameter)
+        if not groups:
             raise ValueError(
                 f"The stage '{self.config.stage}' trains nothing in this model; choose another."
             )
         settings = self.config.optimizer
         return torch.optim.AdamW(
-            parameters,
+            [{"params": group, "rate_factor": factor} for factor, group in groups.items()],
             lr=settings.rate,
             betas=settings.betas,
             weight_decay=settings.weight_decay,
@@ -280,7 +287,7 @@ class Trainer:
         config, accelerator = self.config, self.accelerator
         rate = learning_rate(config.optimizer, self.step, config.run.steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("rate_factor", 1.0)  # Older states have none.
         losses, timesteps, skipped = [], [], 0
         for _ in range(config.run.accumulate):
             loaded = next(batches)

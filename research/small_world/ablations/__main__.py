@@ -4,7 +4,7 @@ import argparse
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,116 +14,107 @@ import torch
 from training.files import write_text
 from training.model import VideoModel
 
-from ..train.extractor import load_extractor
+from ..judge.shapes import load_classifier
 from ..world.render import render_clip
-from .arms import ARMS, BASE, BASE_ARM, FULL, Plan
-from .figures import figures
-from .report import report
+from ..world.scenes import Scene
+from .arms import ARMS, Arm, Plan
+from .claims import CLAIMS, LAMBDA_CELL, Side
+from .clips import measured_scenes
+from .figures import ENDPOINTS, figures
 from .runs import DEMO, Runs
-from .trials import TRIALS, Trial, guidance_grid, lambda_trials, measured_scenes, sample
+from .trials import ALL_WORDS, TRIALS, guidance_grid, lambda_trials, sample
 
 log = logging.getLogger(__name__)
 
-EXTRACTOR = DEMO.with_name("small_extractor.safetensors")
-WORDS = ("opposite words", "no words")
-REFERENCES = ("still picture", "autoencoder alone", "true clips")
+BASE = "base"
+GATE = 0.9  # The share of directions that the base makes as prompted, or nothing else is run.
+REFERENCES = ("true clips", "autoencoder alone")
+BASE_ARM = Arm(dose="none", context=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One set of clips: an arm (or a reference) with a seed, sampled in one way."""
-
-    arm: str
-    seed: int
-    trial: str = ""
-
-    @property
-    def name(self) -> str:
-        return f"{self.arm} {self.seed} {self.trial}".strip()
-
-
-def jobs(seeds: int) -> Iterator[Job]:
-    """In the order of their use: an interrupted run has a first answer to everything."""
-    yield from (Job(name, 0) for name in (*REFERENCES, BASE, FULL))
-    trials = (*WORDS, *lambda_trials())
-    yield from (Job(FULL, 0, trial) for trial in (*trials, *guidance_grid()))
-    yield from (Job(name, 0) for name in ARMS if name != FULL)
-    for seed in range(1, seeds):
-        yield from (Job(name, seed) for name, arm in ARMS.items() if seed < arm.seeds)
-    for seed in range(1, seeds):
-        yield from (Job(FULL, seed, trial) for trial in trials)
+def sides() -> Iterator[list[Side]]:
+    """All that is measured with each seed, in groups that answer something by themselves."""
+    tests = [test for claim in CLAIMS for test in claim.tests]
+    tested = list(dict.fromkeys(side for test in tests for side in (test.first, test.second)))
+    main = {side for test in tests if test.main for side in (test.first, test.second)}
+    stages = [side for side in tested if len(ARMS[side.arm].stages) > 1]
+    first = [side for side in tested if side in main and side not in stages]
+    # The sets of one arm after another: its model is loaded once.
+    yield sorted(first, key=lambda side: list(ARMS).index(side.arm))
+    yield stages
+    rest = [*tested, *(Side(LAMBDA_CELL, trial) for trial in lambda_trials())]
+    yield [side for side in dict.fromkeys(rest) if side not in (*first, *stages)]
 
 
 class Measuring:
-    """Does jobs, keeping each result in its own file."""
+    """Makes sets of clips and keeps their figures, each set's in its own file."""
 
     def __init__(self, runs: Runs):
         self.runs = runs
-        self.extractor = load_extractor(EXTRACTOR)
+        self.classifier = load_classifier()
         self.loaded: tuple[str, VideoModel] | None = None
 
-    def result_file(self, job: Job) -> Path:
-        return self.runs.folder / "figures" / f"{job.name}.json"
+    def file(self, side: Side, seed: int) -> Path:
+        return self.runs.folder / "figures" / side.arm / f"{side.trial or 'own'} {seed}.json"
 
-    def do(self, job: Job) -> None:
-        """Sample and measure, unless that was done before."""
-        if self.result_file(job).exists():
-            return
-        trial = TRIALS[job.trial]
-        scenes = measured_scenes(job.seed, int(self.runs.plan.clips * trial.share))
-        clips = self.runs.folder / "clips" / f"{job.name}.npy"
-        if not clips.exists():
-            clips.parent.mkdir(parents=True, exist_ok=True)
-            np.save(clips, self._videos(job, trial))
-        found = figures(np.load(clips), scenes, trial, self.extractor)
-        write_text(self.result_file(job), json.dumps(found))
-        shown = (
-            "direction as prompted",
-            "size as prompted",
-            "first frame, dB",
-            "all frames, dB",
-            "FVD",
-        )
-        log.info("%s: %s", job.name, {k: found[k]["mean"] for k in shown})
+    def rows(self, side: Side, seed: int) -> list[list[float]]:
+        """The figures of a set, sampled and measured unless that was done before."""
+        file, plan = self.file(side, seed), self.runs.plan
+        if not file.exists():
+            trial = TRIALS[side.trial]
+            scenes = measured_scenes(round(plan.clips * trial.share))
+            videos = self._videos(side, seed, scenes)
+            found = figures(videos, scenes, trial, self.classifier)
+            write_text(file, json.dumps(found))
+            means = [round(sum(v) / len(v), 3) for v in zip(*found, strict=True)]
+            log.info("%s %d: %s", side, seed, dict(zip(ENDPOINTS, means, strict=True)))
+        return json.loads(file.read_text(encoding="utf-8"))
 
-    def _videos(self, job: Job, trial: Trial) -> np.ndarray:
-        plan, encoders = self.runs.plan, self.runs.encoders
-        scenes = measured_scenes(job.seed, int(plan.clips * trial.share))
-        if job.arm not in REFERENCES:
-            arm = ARMS.get(job.arm, BASE_ARM)
-            return sample(self._model(job), arm, encoders, scenes, trial, plan)
-        true = np.stack([render_clip(s)[: plan.num_frames] for s in scenes])
-        if job.arm == "still picture":
-            true = np.repeat(true[:, :1], true.shape[1], axis=1)
-        if job.arm == "autoencoder alone":
-            for i, clip in enumerate(true):
-                with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-                    frames = encoders.vae.decode(
-                        encoders.vae.encode(torch.from_numpy(clip) * 2 - 1)
-                    )
-                true[i] = (frames.float().clamp(-1, 1).numpy() + 1) / 2
-        return (true * 255).round().astype(np.uint8)
+    def _videos(self, side: Side, seed: int, scenes: list[Scene]) -> np.ndarray:
+        runs = self.runs
+        if side.arm not in REFERENCES:
+            arm, trial = ARMS.get(side.arm, BASE_ARM), TRIALS[side.trial]
+            return sample(self._model(side.arm, seed), arm, runs.encoders, scenes, trial, runs.plan)
+        true = torch.from_numpy(np.stack([render_clip(s, runs.plan.num_frames) for s in scenes]))
+        if side.arm == "autoencoder alone":
+            vae = runs.encoders.vae
+            with torch.no_grad():
+                frames = vae.decode(vae.encode(true.flatten(0, 1) * 2 - 1))
+            true = (frames.clamp(-1, 1) + 1).reshape(true.shape) / 2
+        return (true * 255).round().byte().numpy()
 
-    def _model(self, job: Job) -> VideoModel:
-        key = f"{job.arm} {job.seed}"
+    def _model(self, arm: str, seed: int) -> VideoModel:
+        key = f"{arm} {seed}"
         if self.loaded is None or self.loaded[0] != key:
             runs = self.runs
-            model = runs.base_model() if job.arm == BASE else runs.arm(job.arm, job.seed)
-            self.loaded = (key, model)
+            self.loaded = (key, runs.base_model() if arm == BASE else runs.arm(arm, seed))
         return self.loaded[1]
 
-    def results(self, seeds: int) -> dict[str, Any]:
-        """All figures so far, by arm and trial a list over seeds, and the learned gates."""
-        out: dict[str, Any] = {"plan": asdict(self.runs.plan), "figures": {}, "gates": []}
-        for job in jobs(seeds):
-            if self.result_file(job).exists():
-                found = json.loads(self.result_file(job).read_text(encoding="utf-8"))
-                trials = out["figures"].setdefault(job.arm, {})
-                trials.setdefault(job.trial, []).append(found)
-        for seed in range(seeds):
-            weights = self.runs.folder / f"{FULL} {seed}" / "0" / "model.pt"
-            if weights.exists():
-                out["gates"].append(gates(torch.load(weights, weights_only=True)))
+    def require_base(self) -> None:
+        """Raises SystemExit where the base does not move as the words say."""
+        rows = self.rows(Side(BASE, ALL_WORDS), 0)
+        share = sum(row[ENDPOINTS.index("direction")] for row in rows) / len(rows)
+        if share < GATE:
+            raise SystemExit(
+                f"The base makes {share:.0%} of the directions, at least {GATE:.0%} are needed for "
+                "any arm to mean something. Train it for longer: a larger --base-steps continues "
+                f"it once {self.runs.folder}/base/model.pt and figures/base are removed."
+            )
+
+    def results(self) -> dict[str, Any]:
+        """Every clip's figures so far, by arm, trial and seed, and the learned gates."""
+        out: dict[str, Any] = {"plan": asdict(self.runs.plan), "endpoints": ENDPOINTS}
+        for file in sorted((self.runs.folder / "figures").glob("*/*.json")):
+            trial, seed = file.stem.rsplit(" ", 1)
+            trials = out.setdefault("rows", {}).setdefault(file.parent.name, {})
+            seeds = trials.setdefault("" if trial == "own" else trial, {})
+            seeds[seed] = json.loads(file.read_text(encoding="utf-8"))
+        for name, arm in ARMS.items():
+            place = f"{len(arm.stages)}/model.pt"
+            for file in sorted((self.runs.folder / "arms").glob(f"{name} ?/{place}")):
+                seed = file.parts[-3].rsplit(" ", 1)[1]
+                state = torch.load(file, weights_only=True)
+                out.setdefault("gates", {}).setdefault(name, {})[seed] = gates(state)
         return out
 
 
@@ -139,8 +130,7 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, required=True, help="for everything that is made")
     parser.add_argument("--demo", type=Path, default=DEMO, help="whose U-Net the base starts from")
-    parser.add_argument("--seeds", type=int, default=3, help="of the headline arms")
-    parser.add_argument("--report", type=Path, help="write the tables here, in Markdown")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     for item in fields(Plan):
         flag = f"--{item.name.replace('_', '-')}"
         parser.add_argument(flag, type=type(item.default), default=item.default)
@@ -148,15 +138,23 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     plan = Plan(**{item.name: getattr(arguments, item.name) for item in fields(Plan)})
     measuring = Measuring(Runs(arguments.folder, arguments.demo, plan))
-    for job in jobs(arguments.seeds):
-        measuring.do(job)
-        text = json.dumps(measuring.results(arguments.seeds), indent=1)
-        file = arguments.folder / "results.json"
-        write_text(file, text)
-    tables = report(measuring.results(arguments.seeds))
-    if arguments.report:
-        arguments.report.write_text(tables, encoding="utf-8")
-    log.info("\n%s", tables)
+    measuring.require_base()
+    for name in (*REFERENCES, BASE):
+        measuring.rows(Side(name), 0)
+    file = arguments.folder / "results.json"
+    for group in sides():
+        for seed in arguments.seeds:
+            for side in group:
+                measuring.rows(side, seed)
+            write_text(file, as_text(measuring.results()))
+    for trial in guidance_grid():
+        measuring.rows(Side(LAMBDA_CELL, trial), arguments.seeds[0])
+    write_text(file, as_text(measuring.results()))
+
+
+def as_text(results: dict[str, Any]) -> str:
+    """JSON with a line for each set of clips."""
+    return json.dumps(results, separators=(",", ":")).replace(']],"', ']],\n"') + "\n"
 
 
 if __name__ == "__main__":

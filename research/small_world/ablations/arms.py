@@ -2,45 +2,45 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dc_model.frames import QUERIES_PER_FRAME
 from dc_model.projection import ProjectionArch
-from dc_model.variants import UNetArch
 from training.conditioning import ConcatMode
 from training.config import TrainConfig, read_config
 from training.stages import STAGES, Stage
 
-from ..train.preset import PROJECTOR, UNET
+from ..train.preset import PROJECTOR
 
 TEXT_TO_IMAGE = STAGES["text_to_image"]
 TEXT_TO_VIDEO = STAGES["text_to_video"]
 
+JOINT = STAGES["joint"]
+THREE_STAGES = (STAGES["projector"], STAGES["adapt"], JOINT)
+
+Dose = Literal["full", "blurred", "none"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Sizes and lengths, the same for every arm; the defaults are those of the published tables.
+    """Sizes and lengths, the same for every arm.
 
-    num_frames: the first so many of each clip's 16. image_steps, base_steps: of the base, on single
-    frames and on clips. arm_steps: of every arm, all its stages together. batch_size: clips; stages
-    on single frames take four times as many. pool: different training clips. clips: measured per
-    arm and seed.
+    num_frames: of a clip; they hold its whole motion. image_steps, base_steps: of the base, on
+    single frames and on clips. arm_steps: of every arm. base_batch, batch_size: clips; stages on
+    single frames take four times as many. pool: different training clips. clips: measured.
     """
 
     num_frames: int = 8
     image_steps: int = 150
-    base_steps: int = 200
-    arm_steps: int = 240
+    base_steps: int = 700
+    arm_steps: int = 1200
+    base_batch: int = 8
     batch_size: int = 4
     pool: int = 1000
     rate: float = 1e-3
-    clips: int = 30
+    clips: int = 200
     sampling_steps: int = 8
     cfg: float = 2.0
-
-    def arch(self, *, learnable: bool) -> UNetArch:
-        """The U-Net, with a gate lambda per layer or without."""
-        return replace(UNET, learnable_image_scale=learnable)
 
     @property
     def projection(self) -> ProjectionArch:
@@ -48,48 +48,20 @@ class Plan:
         return replace(PROJECTOR, num_latents=QUERIES_PER_FRAME * self.num_frames)
 
 
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """A run of one or more stages from the base, each with its share of the steps.
-
-    seeds: 3 for the headline arms.
-    """
-
-    stages: tuple[Stage, ...]
-    concat: ConcatMode = "random"
-    learnable: bool = True
-    seeds: int = 1
-
-    @property
-    def image_tokens(self) -> bool:
-        """Whether the trained model knows the context stream."""
-        return self.stages[-1].image_tokens
-
-    @property
-    def uses_concat(self) -> bool:
-        """Whether the trained model knows visual detail guidance."""
-        return self.stages[-1].concat
-
-
-JOINT = STAGES["joint"]
-FULL = "full method"
-BASE = "base"
-ARMS: dict[str, Arm] = {
-    FULL: Arm((JOINT,), seeds=3),
-    "without context": Arm((replace(JOINT, image_tokens=False, projector=False),), seeds=3),
-    "without VDG": Arm((replace(JOINT, concat=False),), seeds=3),
-    "first frame": Arm((JOINT,), concat="first"),
-    "three stages": Arm((STAGES["projector"], STAGES["adapt"], JOINT)),
-    "all layers": Arm((replace(JOINT, unet="all"),)),
-    "fixed lambda": Arm((JOINT,), learnable=False, seeds=3),
-}
-BASE_ARM = Arm((TEXT_TO_VIDEO,))  # the base itself, as it is sampled
-
-
 def settings(
-    plan: Plan, output: Path, stage: Stage, steps: int, seed: int, concat: ConcatMode
+    plan: Plan,
+    output: Path,
+    steps: int,
+    *,
+    batch_size: int,
+    seed: int = 0,
+    concat: ConcatMode = "random",
+    motion_captions: float = 1.0,
 ) -> TrainConfig:
-    """The training configuration that all arms share."""
+    """The training configuration that the base and all arms share.
+
+    motion_captions: with 1.0 what the picture shows reaches the model by the picture alone.
+    """
     values: dict[str, Any] = {
         "stage": "joint",
         "output": str(output),
@@ -100,7 +72,7 @@ def settings(
             "cache": True,
             "num_frames": plan.num_frames,
         },
-        "conditioning": {"concat": {concat: 1.0}},
+        "conditioning": {"concat": {concat: 1.0}, "motion_captions": motion_captions},
         "optimizer": {
             "rate": plan.rate,
             "betas": [0.9, 0.99],
@@ -111,10 +83,48 @@ def settings(
         },
         "run": {
             "steps": steps,
-            "batch_size": plan.batch_size * (4 if stage.images_only else 1),
-            "mixed_precision": "bf16",
+            "batch_size": batch_size,
+            "ema_decay": 0.99,
             "seed": seed,
-            "save_every": 200,
+            "save_every": 250,
         },
     }
     return read_config(values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """A run from the base. The defaults are the full method's.
+
+    dose: what visual detail guidance carries of the condition frame. concat: how that frame is
+    drawn. stages: and what share of the plan's steps each takes. earlier: the arm that all stages
+    but the last are shared with.
+    """
+
+    dose: Dose = "full"
+    context: bool = True
+    text: bool = True
+    concat: ConcatMode = "random"
+    stages: tuple[tuple[Stage, float], ...] = ((JOINT, 1.0),)
+    earlier: str = ""
+
+
+FULL = "full method"
+CELLS: dict[str, Arm] = {
+    FULL: Arm(),
+    "full VDG, no context": Arm(context=False),
+    "blurred VDG, context": Arm(dose="blurred"),
+    "blurred VDG, no context": Arm(dose="blurred", context=False),
+    "no VDG, context": Arm(dose="none"),
+    "no VDG, no context": Arm(dose="none", context=False),
+}
+ARMS: dict[str, Arm] = CELLS | {
+    "first frame": Arm(concat="first"),
+    "all layers": Arm(stages=((replace(JOINT, unet="all"), 1.0),)),
+    "trained without text": Arm(text=False),
+    "three stages, equal in all": Arm(stages=tuple((stage, 1 / 3) for stage in THREE_STAGES)),
+    "three stages, equal last": Arm(
+        stages=tuple(zip(THREE_STAGES, (1 / 3, 1 / 3, 1.0), strict=True)),
+        earlier="three stages, equal in all",
+    ),
+}

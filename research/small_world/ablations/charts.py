@@ -5,58 +5,95 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from .arms import ARMS, BASE, FULL
-from .report import SHARES, interval, seeds_used
-from .trials import GRID, OUTER
+from .claims import CLAIMS, LAMBDA_CELL, MARGINS, Found, Rows, Side, column, judged
+from .report import grid
+from .trials import FACTORS, GRID, OUTER
 
 BLUE, ORANGE, GREY = "#4272b8", "#d97742", "#8c8c96"
+INKS = {"more": BLUE, "less": ORANGE, "no effect": "black", "undecided": GREY}
 DOTS_PER_INCH = 100
 LAYERS = ("in 1", "in 2", "mid", "out 1", "out 2", "out 3", "out 4")
-HEAT_MAPS = ("as prompted", "first frame, dB", "all frames, dB", "colour kept")
-PANELS = ("direction as prompted", "first frame, dB", "all frames, dB", "FVD")
-# A still picture is exact on its first frame, far off the scale.
-OFF_SCALE = 50.0
+HEAT_MAPS = ("direction", "picture", "colour")
 
 
-def lambda_chart(gates: Sequence[Sequence[float]]) -> Figure:
-    """Learned lambda per layer: a bar for the mean, a dot per seed."""
-    figure = Figure(figsize=(7.6, 3.9), layout="constrained")
-    axes = figure.subplots()
-    means = np.mean(gates, axis=0)
-    inks = [BLUE if i in OUTER else ORANGE for i in range(len(LAYERS))]
-    axes.bar(LAYERS, means - 1, bottom=1, color=inks, width=0.55)
-    for run in gates:
-        axes.plot(LAYERS, run, "o", color="black", markersize=4)
-    axes.axhline(1, color="black", linewidth=1)
-    axes.set_title("lambda per layer after training (start: 1)")
-    axes.set_xlabel("blue: outer, 8 x 8 latent; orange: middle, 4 x 4; dots: seeds")
+def claims_chart(rows: Rows) -> Figure:
+    """Every claim's main tests with their intervals: shares on the left, decibels on the right."""
+    found = [(claim.name, f) for claim in CLAIMS for f in judged(claim, rows) if f.test.main]
+    in_decibels = [pair for pair in found if pair[1].test.endpoint in MARGINS]
+    shares = [pair for pair in found if pair not in in_decibels]
+    figure = Figure(figsize=(13, 1.4 + 0.42 * max(len(shares), len(in_decibels))))
+    figure.set_layout_engine("constrained")
+    left, right = figure.subplots(1, 2)
+    _intervals(left, shares, 100, 5, "points")
+    _intervals(right, in_decibels, 1, 0.5, "dB")
+    marks = [left.plot([], [], "o", color=ink, label=name)[0] for name, ink in INKS.items()]
+    figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), frameon=False)
     return figure
 
 
-def grid_chart(trials: dict[str, list[dict[str, Any]]]) -> Figure:
+def _intervals(
+    axes, pairs: Sequence[tuple[str, Found]], factor: float, margin: float, unit: str
+) -> None:
+    for row, (_, item) in enumerate(pairs):
+        d = item.difference
+        ends = np.array([[d.mean - d.low], [d.high - d.mean]]) * factor
+        axes.errorbar(d.mean * factor, row, xerr=ends, fmt="o", color=INKS[item.verdict])
+    axes.axvspan(-margin, margin, color="#e8e8ec", zorder=0)
+    axes.axvline(0, color="black", linewidth=1)
+    names = [
+        f"{name[:1]}. {item.test.endpoint}: {item.test.first}\n- {item.test.second}"
+        for name, item in pairs
+    ]
+    axes.set_yticks(range(len(pairs)), names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"difference in {unit}, 95 %; grey band: no effect")
+
+
+def gates_chart(gates: Mapping[str, Mapping[str, Sequence[float]]], rows: Rows) -> Figure:
+    """Learned lambda per layer, and what a factor on it does: outer and middle layers."""
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    axes, *panels = figure.subplots(1, 3, width_ratios=(1.6, 1, 1))
+    learned = gates[LAMBDA_CELL]
+    inks = [BLUE if i in OUTER else ORANGE for i in range(len(LAYERS))]
+    means = np.mean(list(learned.values()), axis=0)
+    axes.bar(LAYERS, means - 1, bottom=1, color=inks, width=0.55)
+    for run in learned.values():
+        axes.plot(LAYERS, run, "o", color="black", markersize=4)
+    axes.axhline(1, color="black", linewidth=1)
+    axes.set_title("λ after training (start: 1; dots: seeds)")
+    for panel, endpoint in zip(panels, ("distance", "picture"), strict=True):
+        for place, ink in (("outer", BLUE), ("middle", ORANGE)):
+            points = [(1.0, _mean(rows, "", endpoint))]
+            points += [(f, _mean(rows, f"{place} lambda x {f:g}", endpoint)) for f in FACTORS]
+            panel.plot(*zip(*sorted(points), strict=True), "o-", color=ink, label=f"{place} layers")
+        panel.set_title(f"{endpoint}, λ times a factor")
+        panel.legend(frameon=False)
+    return figure
+
+
+def _mean(rows: Rows, trial: str, endpoint: str) -> float:
+    values = column(rows, Side(LAMBDA_CELL, trial), endpoint)
+    return float(np.mean(list(values.values()))) if values else float("nan")
+
+
+def grid_chart(rows: Rows) -> Figure:
     """One heat map per figure: the text's scale down, the image's across."""
-    figure = Figure(figsize=(2.6 * len(HEAT_MAPS), 3.0), layout="constrained")
-    for axes, column in zip(figure.subplots(1, len(HEAT_MAPS)), HEAT_MAPS, strict=True):
-        factor, digits = (100, 0) if column in SHARES else (1, 1)
-        values = np.array(
-            [
-                [trials[f"cfg {a:g}, image cfg {b:g}"][0][column]["mean"] * factor for b in GRID]
-                for a in GRID
-            ]
-        )
+    figure = Figure(figsize=(2.8 * len(HEAT_MAPS), 3.0), layout="constrained")
+    for axes, endpoint in zip(figure.subplots(1, len(HEAT_MAPS)), HEAT_MAPS, strict=True):
+        decibels = endpoint in MARGINS
+        values = grid(rows, LAMBDA_CELL, endpoint) * (1 if decibels else 100)
         axes.imshow(values, cmap="Blues")
         dark = (values.min() + values.max()) / 2
         for (row, place), value in np.ndenumerate(values):
             ink = "white" if value > dark else "black"
-            axes.text(place, row, f"{value:.{digits}f}", ha="center", va="center", color=ink)
-        axes.set_title(_label(column))
+            axes.text(place, row, f"{value:.{int(decibels)}f}", ha="center", va="center", color=ink)
+        axes.set_title(f"{endpoint}, {'dB' if decibels else '%'}")
         axes.set_xlabel("image scale")
         axes.set_xticks(range(len(GRID)), [f"{g:g}" for g in GRID])
         axes.set_yticks(range(len(GRID)), [f"{g:g}" for g in GRID])
@@ -64,50 +101,18 @@ def grid_chart(trials: dict[str, list[dict[str, Any]]]) -> Figure:
     return figure
 
 
-def arms_chart(found: dict[str, Any]) -> Figure:
-    """A dot and its 95 % interval per arm, one panel per figure."""
-    names = [name for name in ("still picture", BASE, *ARMS) if name in found]
-    figure = Figure(figsize=(9.5, 1.6 + 0.3 * len(names)), layout="constrained")
-    panels = figure.subplots(1, len(PANELS), sharey=True)
-    for axes, column in zip(panels, PANELS, strict=True):
-        factor = 100 if column in SHARES else 1
-        for row, name in enumerate(names):
-            mean, half = interval(found[name][""], column)
-            if column.startswith("first") and mean > OFF_SCALE:
-                continue
-            ink = BLUE if seeds_used(found[name][""]) > 1 else GREY
-            axes.errorbar(mean * factor, row, xerr=(half or 0) * factor, fmt="o", color=ink)
-        axes.set_title(_label(column))
-        if column in SHARES:
-            axes.set_xlim(-4, 104)
-        axes.grid(axis="x", alpha=0.4)
-    panels[0].set_yticks(range(len(names)), names)
-    panels[0].invert_yaxis()
-    figure.supxlabel(
-        "95 % intervals. Blue: three seeds, over seeds; grey: one seed, over clips (none for FVD)",
-        fontsize="small",
-    )
-    return figure
-
-
-def _label(column: str) -> str:
-    return f"{column}, %" if column in SHARES else column
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True, help="a folder")
+    parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     results = json.loads(arguments.results.read_text(encoding="utf-8"))
-    found = results["figures"]
-    charts = {"arms": arms_chart(found)}
-    if results["gates"]:
-        charts["lambda"] = lambda_chart(results["gates"])
-    trials = found.get(FULL, {})
-    if all(f"cfg {a:g}, image cfg {b:g}" in trials for a in GRID for b in GRID):
-        charts["guidance"] = grid_chart(trials)
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    rows = results["rows"]
+    charts = {
+        "claims": claims_chart(rows),
+        "lambda": gates_chart(results["gates"], rows),
+        "guidance": grid_chart(rows),
+    }
     for name, chart in charts.items():
         chart.savefig(arguments.output / f"questions_{name}.png", dpi=DOTS_PER_INCH)
 

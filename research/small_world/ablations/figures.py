@@ -1,116 +1,71 @@
-"""What sampled clips show: motion as prompted, the picture kept, distances to true clips.
+"""What each sampled clip shows, as one row of numbers.
 
-Motion, size and colour are those of the judge's tracker, which knows the first frame; what is
-"read" is the extractor's, which knows nothing and also judges clips whose background is another.
+Motion is the judge's tracker's verdict on the clip's own object and ground, so it is asked alike
+of clips that know the picture and of clips that do not. The rest is measured against the picture.
 """
 
-from typing import Any
-
 import numpy as np
-import torch
-from torch import Tensor
 
-from dc_model.metrics.features import extract
-from dc_model.metrics.fvd import frechet_distance, kernel_distance
-
-from ..judge.measures import nearest_colour, psnr
-from ..judge.tracker import RESIZED, Trail, change, follow, motion_of
-from ..train.extractor import SmallExtractor
-from ..world.render import render_clip
-from ..world.scenes import DIRECTIONS, MOTIONS, NUM_FRAMES, SHAPES, Scene
+from ..judge.measures import BOX, nearest_colour, psnr
+from ..judge.shapes import VISIBLE, ShapeClassifier, shapes_of, visible_share
+from ..judge.tracker import Trail, change, follow, motion_of
+from ..world.render import object_mask, render_frame
+from ..world.scenes import Scene
 from .trials import Trial
 
-# Every figure: {"mean": of the clips, "error": standard error over them, absent for distances}.
-Figures = dict[str, Any]
+# In the order of a row. Shares are 0 or 1 for a clip, but for the colour's, which is over frames.
+ENDPOINTS = ("direction", "distance", "kind", "picture", "nearest", "colour")
 
 
 def figures(
-    videos: np.ndarray, scenes: list[Scene], trial: Trial, extractor: SmallExtractor
-) -> Figures:
-    """All figures of one trial. videos: `[N, T, 3, H, W]` uint8, of `scenes` in order.
+    videos: np.ndarray, scenes: list[Scene], trial: Trial, classifier: ShapeClassifier
+) -> list[list[float]]:
+    """A row of ENDPOINTS for each of `videos` `[N, T, 3, H, W]` uint8, of `scenes` in order."""
+    return [
+        _row(video.transpose(0, 2, 3, 1) / 255.0, scene, trial, classifier)
+        for video, scene in zip(videos, scenes, strict=True)
+    ]
 
-    FVD and KVD are against the true clips of the same scenes, as the paper's are.
-    """
-    columns: dict[str, list[float]] = {}
-    seen: dict[str, dict[str, int]] = {}
-    prompted_scenes = [trial.prompted(scene) for scene in scenes]
-    true = np.stack([render_clip(prompted)[: videos.shape[1]] for prompted in prompted_scenes])
-    clips = videos.astype(np.float32) / 255
-    for clip, truth, prompted in zip(clips, true, prompted_scenes, strict=True):
-        found = _follow(clip, truth)
-        motion = motion_of(found, RESIZED * len(clip) / NUM_FRAMES)
-        row = seen.setdefault(prompted.motion, {})
-        row[motion] = row.get(motion, 0) + 1
-        for name, value in _of_clip(clip, truth, found, motion, prompted).items():
-            columns.setdefault(name, []).append(value)
-    # Shorter clips are slowed down to the length that the extractor knows.
-    slow = NUM_FRAMES // videos.shape[1]
-    real, made = (
-        extract(extractor, torch.from_numpy(np.repeat(v, slow, axis=1))) for v in (true, clips)
+
+def _row(video: np.ndarray, scene: Scene, trial: Trial, classifier: ShapeClassifier) -> list[float]:
+    prompted = trial.prompted(scene)
+    trail = follow(video, video[0])
+    last = _last_visible(prompted, len(video))
+    kind = shapes_of(classifier, video[last : last + 1])[0]
+    at_frame = picture_kept(video, scene, trial.frame)
+    colours = [nearest_colour(colour) == scene.colour for colour in trail.colour]
+    row = (
+        motion_of(trail) == prompted.motion,
+        share_made(trail, prompted, len(video)),
+        kind == scene.shape,
+        at_frame[trial.frame],
+        max(at_frame),
+        np.mean(colours),
     )
-    for name, read in read_attributes(extractor, made).items():
-        prompted_names = [getattr(prompted, name) for prompted in prompted_scenes]
-        columns[f"{name} read as prompted"] = [
-            float(a == b) for a, b in zip(read, prompted_names, strict=True)
-        ]
-    out: Figures = {name: _summary(values) for name, values in columns.items()}
-    out["FVD"] = {"mean": round(frechet_distance(real, made), 3)}
-    # The sets are paired, which the unbiased estimate does not know: for the true clips themselves
-    # it is far below zero.
-    above = kernel_distance(real, made) - kernel_distance(real, real)
-    out["KVD"] = {"mean": round(above, 3)}
-    out["seen"] = seen
-    return out
+    return [round(float(value), 3) for value in row]
 
 
-@torch.no_grad()
-def read_attributes(extractor: SmallExtractor, features: Tensor) -> dict[str, list[str]]:
-    """What the extractor's heads make of its features `[N, 64]`."""
-    heads = {"shape": (extractor.kind, SHAPES), "motion": (extractor.motion, MOTIONS)}
-    return {
-        name: [classes[i] for i in head(features.float()).argmax(dim=1).tolist()]
-        for name, (head, classes) in heads.items()
-    }
+def _last_visible(scene: Scene, frames: int) -> int:
+    """The last frame on which most of the object should be within the picture."""
+    times = np.linspace(0, 1, frames)
+    return max(i for i, time in enumerate(times) if visible_share(scene, time) >= VISIBLE)
 
 
-def _follow(clip: np.ndarray, true: np.ndarray) -> Trail:
-    """The object of the true clip's first frame through a clip, both `[T, 3, H, W]` in [0, 1]."""
-    return follow(clip.transpose(0, 2, 3, 1), true[0].transpose(1, 2, 0))
+def picture_kept(video: np.ndarray, scene: Scene, frame: int) -> list[float]:
+    """PSNR of every frame against the picture, the true frame `frame`, in its object's box."""
+    progress = frame / (len(video) - 1)
+    rows, columns = np.nonzero(object_mask(scene, progress) > 0.5)
+    box = np.s_[
+        max(0, rows.min() - BOX) : rows.max() + BOX + 1,
+        max(0, columns.min() - BOX) : columns.max() + BOX + 1,
+    ]
+    picture = render_frame(scene, progress).transpose(1, 2, 0)
+    return [psnr(made[box], picture[box]) for made in video]
 
 
-def _of_clip(
-    clip: np.ndarray, true: np.ndarray, found: Trail, motion: str, prompted: Scene
-) -> dict[str, float]:
-    sort = "direction" if prompted.motion in DIRECTIONS else "size"
-    as_prompted = float(motion == prompted.motion)
-    names = [nearest_colour(colour) for colour in found.colour]
-    return {
-        "as prompted": as_prompted,
-        f"{sort} as prompted": as_prompted,
-        f"{sort}, made / prompted": share_made(found, prompted),
-        "first frame, dB": psnr(clip[0], true[0]),
-        "all frames, dB": float(np.mean([psnr(a, b) for a, b in zip(clip, true, strict=True)])),
-        "colour kept": float(np.mean([name == prompted.colour for name in names])),
-    }
-
-
-def share_made(found: Trail, prompted: Scene) -> float:
-    """Displacement along the prompted direction, or log growth, over the prompted; 0 if unseen."""
-    seen = found.seen
-    if len(seen) < 4:
-        return 0.0
-    if prompted.motion not in DIRECTIONS:
-        grown = np.log(found.area[seen[-1]] / found.area[seen[0]])
-        share = (len(found.area) - 1) / (NUM_FRAMES - 1)
-        return float(grown / (2 * share * np.log(prompted.ratio)))
-    moved = np.array(change(found)[:2])
+def share_made(trail: Trail, prompted: Scene, frames: int) -> float:
+    """Displacement along the prompted direction over the prompted one; 0 where nothing is seen."""
     # `change` looks from the first two to the last two frames.
-    way = np.array(prompted.displacement) * (len(found.area) - 2) / (NUM_FRAMES - 1)
-    made = float(moved @ way / (way @ way))
+    way = np.array(prompted.displacement) * (frames - 2) / (frames - 1)
+    made = float(np.array(change(trail)[:2]) @ way / (way @ way))
     return made if np.isfinite(made) else 0.0
-
-
-def _summary(values: list[float]) -> dict[str, float]:
-    array = np.asarray(values)
-    error = float(array.std(ddof=1) / len(array) ** 0.5) if len(array) > 1 else 0.0
-    return {"mean": round(float(array.mean()), 4), "error": round(error, 4), "n": len(array)}

@@ -1,4 +1,4 @@
-"""Tables of the results, in Markdown.
+"""The answers and the tables in Markdown.
 
 `python -m research.small_world.ablations.report --results FILE.json --document FILE.md` puts them
 between the document's two marks.
@@ -6,144 +6,98 @@ between the document's two marks.
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..intervals import half_width, mean_interval, share_interval
-from .arms import ARMS, BASE, FULL
-from .trials import GRID, lambda_trials
+from .claims import CLAIMS, UNITS, Claim, Found, Rows, Side, answer, is_decided, judged
+from .figures import ENDPOINTS
+from .trials import GRID
 
-COLUMNS = (
-    "direction as prompted",
-    "size as prompted",
-    "direction, made / prompted",
-    "first frame, dB",
-    "all frames, dB",
-    "motion read as prompted",
-    "shape read as prompted",
-    "FVD",
-    "KVD",
-)
-SHARES = (
-    "direction as prompted",
-    "size as prompted",
-    "as prompted",
-    "colour kept",
-    "motion read as prompted",
-    "shape read as prompted",
-)
-REFERENCES = ("true clips", "autoencoder alone", "still picture", BASE)
-FEWEST_SEEDS = 3  # For an interval over seeds.
-
-BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
-
-Figures = dict[str, Any]
+BEGIN, END = "<!-- answers -->", "<!-- end of answers -->"
+# Of the figures whose unit is not points: decimals.
+DIGITS = {"picture": 1, "nearest": 1, "distance": 2}
 
 
-def interval(runs: Sequence[Figures], column: str) -> tuple[float, float | None]:
-    """Mean and half width of the 95 % interval.
-
-    From three runs on over the seeds (Student); for fewer over the clips of the first, None for
-    distances. A share's is at least that of its clips, so it is not 0 where all of them agree.
-    """
-    used = runs[: seeds_used(runs)]
-    means = [run[column]["mean"] for run in used]
-    mean, half = float(np.mean(means)), None
-    if len(used) > 1:
-        half = mean_interval(means)[1] - mean
-    elif "error" in used[0][column]:
-        half = half_width(used[0][column]["error"])
-    if column in SHARES:
-        count = sum(run[column]["n"] for run in used)
-        low, high = share_interval(round(mean * count), count)
-        half = max(half or 0.0, mean - low, high - mean)
-    return mean, half
+def scaled(value: float, endpoint: str) -> str:
+    """A figure as it is printed: shares in percent."""
+    digits = DIGITS.get(endpoint, 0)
+    return f"{value * (1 if endpoint in DIGITS else 100):+.{digits}f}"
 
 
-def seeds_used(runs: Sequence[Figures]) -> int:
-    """How many of the runs a cell is over."""
-    return len(runs) if len(runs) >= FEWEST_SEEDS else 1
-
-
-def cell(runs: Sequence[Figures], column: str) -> str:
-    """`mean ± half width`, shares in percent."""
-    mean, half = interval(runs, column)
-    share = column in SHARES
-    digits = 0 if share else 1 if column.endswith("dB") else 2
-    factor = 100 if share else 1
-    unit = " %" if share else ""
-    text = f"{mean * factor:.{digits}f}"
-    return text + unit if half is None else f"{text} ± {half * factor:.{digits}f}{unit}"
-
-
-def table(rows: dict[str, Sequence[Figures]], columns: Sequence[str] = COLUMNS) -> str:
-    """A row per entry, with the number of seeds that its cells are over."""
-    lines = ["| | seeds | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
-    for name, runs in rows.items():
-        cells = " | ".join(cell(runs, column) for column in columns)
-        lines.append(f"| {name} | {seeds_used(runs)} | {cells} |")
+def summary(rows: Rows) -> str:
+    """How many claims are decided, and a line for each."""
+    found = {claim: judged(claim, rows) for claim in CLAIMS}
+    count = sum(is_decided(claim, tests) for claim, tests in found.items())
+    lines = [f"**{count} of {len(CLAIMS)} claims are decided at 95 %.**\n"]
+    lines += ["| claim | question | here |", "|---|---|---|"]
+    lines += [f"| {c.name} | {c.question} | {answer(c, tests)} |" for c, tests in found.items()]
     return "\n".join(lines) + "\n"
 
 
-def confusion(runs: Sequence[Figures]) -> str:
-    """Prompt against what was seen, in percent of the clips of all runs."""
-    motions = ("left", "right", "up", "down", "grow", "shrink")
-    lines = ["| prompted | " + " | ".join((*motions, "none")) + " |", "|---" * 8 + "|"]
-    for prompted in motions:
-        counts = [
-            sum(r["seen"].get(prompted, {}).get(m, 0) for r in runs) for m in (*motions, "none")
-        ]
-        total = max(1, sum(counts))
-        lines.append(
-            f"| {prompted} | " + " | ".join(f"{100 * c / total:.0f} %" for c in counts) + " |"
-        )
+def section(claim: Claim, found: list[Found]) -> str:
+    """One claim: the question, the paper, every difference with its interval and verdict."""
+    lines = [f"### {claim.name}: {answer(claim, found)}\n", claim.question, f"\n{claim.paper}\n"]
+    lines += ["| | difference of | 95 % | unit | p (Holm) | |", "|---|---|---|---|---|---|"]
+    lines += [_line(item) for item in found]
     return "\n".join(lines) + "\n"
 
 
-def grid(trials: dict[str, list[Figures]], column: str) -> str:
-    """Text scale down, image scale across."""
-    lines = ["| text \\ image | " + " | ".join(f"{g:g}" for g in GRID) + " |"]
-    lines.append("|---" * (len(GRID) + 1) + "|")
-    for text in GRID:
-        runs = [trials[f"cfg {text:g}, image cfg {image:g}"] for image in GRID]
-        cells = [cell(r[:1], column).split(" ±")[0] for r in runs]
-        unit = " %" if column in SHARES else ""
-        lines.append(
-            f"| {text:g} | " + " | ".join(c.removesuffix(unit) + unit for c in cells) + " |"
-        )
+def _line(item: Found) -> str:
+    test, d = item.test, item.difference
+    name = f"{test.first} - {test.second}"
+    low, mean, high = (scaled(value, test.endpoint) for value in (d.low, d.mean, d.high))
+    unit = UNITS.get(test.endpoint, "points")
+    cells = (
+        f"**{name}**" if test.main else name,
+        test.endpoint,
+        f"{mean} [{low}, {high}]",
+        unit,
+        f"{item.adjusted:.4f}" if item.adjusted >= 1e-4 else "< 0.0001",
+        item.verdict,
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def table(rows: Rows) -> str:
+    """Means of every set of clips but the guidance grid's."""
+    lines = [f"| | seeds | {' | '.join(ENDPOINTS)} |", "|---" * (len(ENDPOINTS) + 2) + "|"]
+    for arm, trials in rows.items():
+        for trial, seeds in trials.items():
+            if not trial.startswith("cfg"):
+                means = np.mean([np.mean(clips, axis=0) for clips in seeds.values()], axis=0)
+                cells = [_mean(value, name) for value, name in zip(means, ENDPOINTS, strict=True)]
+                lines.append(f"| {Side(arm, trial)} | {len(seeds)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _mean(value: float, endpoint: str) -> str:
+    unit = {"dB": " dB", "of the way": ""}.get(UNITS.get(endpoint, ""), " %")
+    return scaled(value, endpoint).removeprefix("+") + unit
+
+
+def grid(rows: Rows, arm: str, endpoint: str) -> np.ndarray:
+    """Means by text scale (down) and image scale (across)."""
+    place = ENDPOINTS.index(endpoint)
+    cells = [[rows[arm][f"cfg {text:g}, image cfg {image:g}"] for image in GRID] for text in GRID]
+    means = [[np.mean([c[place] for s in cell.values() for c in s]) for cell in r] for r in cells]
+    return np.array(means)
 
 
 def report(results: dict[str, Any]) -> str:
-    """Every table whose figures are there."""
-    found = results["figures"]
-    parts = []
-    rows = {name: found[name][""] for name in (*REFERENCES, *ARMS) if name in found}
-    parts.append("### Arms\n\n" + table(rows))
-    sampled = found.get(FULL, {})
-    trials = {name: sampled[name] for name in ("", *lambda_trials()) if name in sampled}
-    parts.append(
-        "### Lambda at inference\n\n" + table({n or "as trained": r for n, r in trials.items()})
-    )
-    words = {name: sampled[name] for name in ("", "opposite words", "no words") if name in sampled}
-    parts.append("### Words\n\n" + table({n or "own words": r for n, r in words.items()}))
-    prompted = [run for name in ("", "opposite words") for run in sampled.get(name, [])]
-    parts.append("### Prompted and seen\n\n" + confusion(prompted))
-    if all(f"cfg {a:g}, image cfg {b:g}" in sampled for a in GRID for b in GRID):
-        for column in ("as prompted", "first frame, dB", "all frames, dB", "colour kept"):
-            parts.append(f"### Guidance: {column}\n\n" + grid(sampled, column))
-    return "\n".join(parts)
+    """Answers and tables."""
+    rows = results["rows"]
+    parts = [summary(rows), *(section(claim, judged(claim, rows)) for claim in CLAIMS)]
+    return "\n".join([*parts, "### All means\n", table(rows)])
 
 
-def insert(document: str, tables: str) -> str:
-    """The document with `tables` between its marks. Raises ValueError where it lacks them."""
+def insert(document: str, text: str) -> str:
+    """The document with `text` between its marks. Raises ValueError where it lacks them."""
     if BEGIN not in document or END not in document:
         raise ValueError(f"The document has no {BEGIN} and {END}; add these two lines.")
     before, rest = document.split(BEGIN, 1)
-    return f"{before}{BEGIN}\n\n{tables}\n{END}{rest.split(END, 1)[1]}"
+    return f"{before}{BEGIN}\n\n{text}\n{END}{rest.split(END, 1)[1]}"
 
 
 def main() -> None:
@@ -151,8 +105,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--document", type=Path, required=True)
     arguments = parser.parse_args()
-    tables = report(json.loads(arguments.results.read_text(encoding="utf-8")))
-    document = insert(arguments.document.read_text(encoding="utf-8"), tables)
+    text = report(json.loads(arguments.results.read_text(encoding="utf-8")))
+    document = insert(arguments.document.read_text(encoding="utf-8"), text)
     arguments.document.write_text(document, encoding="utf-8")
 
 

@@ -17,26 +17,29 @@ from training.model import VideoModel
 
 from ..train.preset import NUM_GATES
 from ..world.render import render_clip
-from ..world.scenes import MOTIONS, OPPOSITE, Scene, central, make_scene
+from ..world.scenes import OPPOSITE, Scene
 from .arms import Arm, Plan
+from .runs import blurred
 
 # Spatial transformers at the latent's own size are the outer ones, those at half of it the middle.
 OUTER = (0, 5, 6)
-FIRST_SCENES = 88
 GUIDANCE_RESCALE = 0.7
 GRID = (1.0, 3.0, 7.5)
+FACTORS = (0.0, 0.5, 2.0)
+BATCH = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """How one set of clips is sampled.
 
-    words: the caption: the scene's own, the opposite motion's, or none. scales: multipliers
-    of lambda per layer. cfg: None = the plan's. image_cfg: a scale of its own for the image.
-    share: of the plan's clips.
+    words: the scene's motion, the opposite motion, none, or the whole caption ("all"). frame: which
+    one the picture is. scales: multipliers of lambda per layer. cfg: None = the plan's. image_cfg:
+    a scale of its own for the image. share: of the plan's clips.
     """
 
     words: str = "own"
+    frame: int = 0
     scales: tuple[float, ...] | None = None
     cfg: float | None = None
     image_cfg: float | None = None
@@ -49,14 +52,16 @@ class Trial:
 
 
 def lambda_trials() -> dict[str, Trial]:
-    """The trained gates of the full method doubled or closed, outer and middle layers apart."""
-    trials = {"lambda off": Trial(scales=(0.0,) * NUM_GATES)}
-    for label, value in (("doubled", 2.0), ("closed", 0.0)):
-        outer = tuple(value if i in OUTER else 1.0 for i in range(NUM_GATES))
-        middle = tuple(1.0 if i in OUTER else value for i in range(NUM_GATES))
-        trials[f"outer lambda {label}"] = Trial(scales=outer)
-        trials[f"middle lambda {label}"] = Trial(scales=middle)
-    return trials
+    """The trained gates times a factor, outer and middle layers apart."""
+    return {
+        f"{place} lambda x {factor:g}": Trial(
+            scales=tuple(
+                factor if (i in OUTER) == (place == "outer") else 1.0 for i in range(NUM_GATES)
+            )
+        )
+        for place in ("middle", "outer")
+        for factor in FACTORS
+    }
 
 
 def guidance_grid() -> dict[str, Trial]:
@@ -68,33 +73,31 @@ def guidance_grid() -> dict[str, Trial]:
     }
 
 
-def measured_scenes(seed: int, count: int) -> list[Scene]:
-    """Held-out scenes with the object near the middle, all motions alike often."""
-    wanted = {motion: count // len(MOTIONS) for motion in MOTIONS}
-    chosen: list[Scene] = []
-    index = 0
-    while any(wanted.values()):
-        scene = make_scene(FIRST_SCENES + seed, index, "held_out")
-        index += 1
-        if wanted[scene.motion]:
-            wanted[scene.motion] -= 1
-            chosen.append(central(scene))
-    return chosen
+ALL_WORDS = "whole captions"
+OPPOSITE_WORDS, NO_WORDS, FRAME_FOUR = "opposite words", "no words", "picture is frame 4"
+TRIALS: dict[str, Trial] = {
+    "": Trial(),
+    ALL_WORDS: Trial(words="all"),
+    OPPOSITE_WORDS: Trial(words="opposite"),
+    NO_WORDS: Trial(words="none"),
+    FRAME_FOUR: Trial(frame=4),
+    **lambda_trials(),
+    **guidance_grid(),
+}
 
 
 @torch.no_grad()
 def sample(
     model: VideoModel, arm: Arm, encoders: Encoders, scenes: list[Scene], trial: Trial, plan: Plan
 ) -> np.ndarray:
-    """Clips `[N, T, 3, H, W]` uint8. The same noise for every arm and trial."""
-    generator = torch.Generator().manual_seed(123)
+    """Clips `[N, T, 3, H, W]` uint8. A scene has the same noise in every arm and trial."""
     model.image_strengths = trial.scales
     out = []
-    for start in range(0, len(scenes), 12):
-        part = scenes[start : start + 12]
-        with torch.autocast("cpu", torch.bfloat16):
-            latents = _latents(model, arm, encoders, part, trial, plan, generator)
-            frames = encoders.vae.decode(fold_frames(latents)).float().clamp(-1, 1)
+    for start in range(0, len(scenes), BATCH):
+        part = scenes[start : start + BATCH]
+        generator = torch.Generator().manual_seed(123 + start)
+        latents = _latents(model, arm, encoders, part, trial, plan, generator)
+        frames = encoders.vae.decode(fold_frames(latents)).float().clamp(-1, 1)
         out.append(eight_bit(frames).unflatten(0, (len(part), plan.num_frames)).numpy())
     model.image_strengths = None
     return np.concatenate(out)
@@ -109,19 +112,21 @@ def _latents(
     plan: Plan,
     generator: torch.Generator,
 ) -> Tensor:
-    first = torch.from_numpy(np.stack([render_clip(s)[0] for s in scenes])) * 2 - 1
-    concat = vdg.animate(encoders.vae.encode(first), plan.num_frames)  # [N, 4, T, h, w]
+    clips = np.stack([render_clip(scene, plan.num_frames)[trial.frame] for scene in scenes])
+    pictures = torch.from_numpy(clips) * 2 - 1
+    seen = blurred(pictures) if arm.dose == "blurred" else pictures
+    concat = vdg.animate(encoders.vae.encode(seen).float(), plan.num_frames)  # [N, 4, T, h, w]
     tokens = null = None
-    if arm.image_tokens:
-        tokens = encoders.towers.visual(encoders.preprocess(first)).float()
+    if arm.context:
+        tokens = encoders.towers.visual(encoders.preprocess(pictures)).float()
         null = encoders.null_image_tokens().expand_as(tokens)
-    captions = ["" if trial.words == "none" else trial.prompted(s).caption for s in scenes]
+    words = trial.words if arm.text else "none"
     return sample_videos(
         model,
         schedule_of(VARIANTS["512"]),
         noise=torch.randn(concat.shape, generator=generator),
-        concat=concat.float() if arm.uses_concat else None,
-        text=encoders.text(captions),
+        concat=None if arm.dose == "none" else concat,
+        text=encoders.text([_caption(trial.prompted(scene), words) for scene in scenes]),
         null_text=encoders.text([""] * len(scenes)),
         image_tokens=tokens,
         null_image_tokens=null,
@@ -135,10 +140,5 @@ def _latents(
     )
 
 
-TRIALS: dict[str, Trial] = {
-    "": Trial(),
-    "opposite words": Trial(words="opposite"),
-    "no words": Trial(words="none", cfg=1.0),
-    **lambda_trials(),
-    **guidance_grid(),
-}
+def _caption(scene: Scene, words: str) -> str:
+    return {"none": "", "all": scene.caption}.get(words, scene.motion_caption)

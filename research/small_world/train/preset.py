@@ -5,14 +5,14 @@ from pathlib import Path
 import torch
 from accelerate.utils import set_seed
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from dc_model.checkpoint.layout import CheckpointParts
 from dc_model.encoders.autoencoder import Autoencoder, detect_autoencoder
 from dc_model.encoders.clip import Towers, detect_towers
 from dc_model.preprocess import clip_preprocess
 from dc_model.projection import ProjectionArch, Resampler
-from dc_model.unet.ops import eager_attention_on_cpu
+from dc_model.unet.ops import Operations, eager_attention_on_cpu
 from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import UNetArch
 from training.encoders import Encoders
@@ -37,13 +37,18 @@ PROJECTOR = ProjectionArch(
 
 
 def new_model(
-    seed: int, unet: UNetArch = UNET, projection: ProjectionArch = PROJECTOR
+    seed: int,
+    unet: UNetArch = UNET,
+    projection: ProjectionArch = PROJECTOR,
+    operations: Operations = nn,  # type: ignore[assignment]
 ) -> VideoModel:
     """The demo model at its random start."""
     with torch.random.fork_rng(devices=[]):
         # PyTorch's layers draw their start from the global state.
         set_seed(seed)
-        unet_model = DynamiCrafterUNet(unet, attention=eager_attention_on_cpu)
+        unet_model = DynamiCrafterUNet(
+            unet, operations=operations, attention=eager_attention_on_cpu
+        )
         model = VideoModel(unet_model, Resampler(projection))
     initialize(model, torch.Generator().manual_seed(seed))
     return model

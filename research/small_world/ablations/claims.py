@@ -1,0 +1,208 @@
+"""The paper's claims as differences that were named before the runs, and how they are decided."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .arms import CELLS, FULL
+from .figures import ENDPOINTS
+from .statistics import Difference, Verdict, difference, holm, verdict
+from .trials import FRAME_FOUR, NO_WORDS, OPPOSITE_WORDS, lambda_trials
+
+Rows = Mapping[str, Mapping[str, Mapping[str, list[list[float]]]]]  # arm, trial, seed, clip
+
+UNITS = {"picture": "dB", "nearest": "dB", "distance": "of the way"}  # The others are in points.
+MARGINS = {"picture": 0.5, "nearest": 0.5}  # The others': 5 points.
+LAMBDA_CELL = "no VDG, context"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One set of clips: an arm, sampled in one way."""
+
+    arm: str
+    trial: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.arm}, {self.trial}" if self.trial else self.arm
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """An endpoint of `first` against `second`. expected: what the paper's claim means for it.
+
+    main: it decides the claim; the others only explain it.
+    """
+
+    first: Side
+    second: Side
+    endpoint: str
+    expected: Verdict = "more"
+    main: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A question, what the paper says, and the tests among which Holm adjusts."""
+
+    name: str
+    question: str
+    paper: str
+    tests: tuple[Test, ...]
+
+
+def _vdg() -> tuple[Test, ...]:
+    full, blurred, none = (Side(name) for name in CELLS if CELLS[name].context)
+    return (
+        Test(full, none, "picture", main=True),
+        Test(full, none, "kind", main=True),
+        Test(full, none, "colour"),
+        Test(full, blurred, "kind"),
+        Test(blurred, none, "colour"),
+    )
+
+
+def _context() -> tuple[Test, ...]:
+    names = list(CELLS)
+    pairs = [(Side(a), Side(b)) for a, b in zip(names[::2], names[1::2], strict=True)]
+    return tuple(
+        Test(first, second, endpoint, main=first.arm == LAMBDA_CELL and endpoint != "kind")
+        for first, second in pairs
+        for endpoint in ("picture", "kind", "colour")
+    )
+
+
+def _lambda() -> tuple[Test, ...]:
+    plain = Side(LAMBDA_CELL)
+    trials = [Side(LAMBDA_CELL, trial) for trial in lambda_trials()]
+    return tuple(
+        Test(side, plain, endpoint, "less", main="middle" in side.trial and extreme in side.trial)
+        for side in trials
+        for endpoint, extreme in (("distance", "x 2"), ("picture", "x 0"))
+        if not side.trial.endswith("0.5")
+    )
+
+
+def _frame() -> tuple[Test, ...]:
+    return tuple(
+        Test(Side(FULL, trial), Side("first frame", trial), endpoint, main=not trial)
+        for trial in ("", FRAME_FOUR)
+        for endpoint in ("picture", "direction")
+    )
+
+
+def _against_full(names: tuple[str, ...], expected: Verdict) -> tuple[Test, ...]:
+    return tuple(
+        Test(Side(name), Side(FULL), endpoint, expected, main=endpoint != "kind")
+        for name in names
+        for endpoint in ("picture", "direction", "kind")
+    )
+
+
+CLAIMS = (
+    Claim(
+        "1. VDG",
+        "Does visual detail guidance carry the picture's detail?",
+        "Table 3: without it detail is lost.",
+        _vdg(),
+    ),
+    Claim(
+        "2. Context",
+        "Does the context stream carry what VDG lacks?",
+        "Table 3: without it the video suits the picture less; both streams are needed.",
+        _context(),
+    ),
+    Claim(
+        "3. λ",
+        "Do the middle layers' gates trade shape for motion?",
+        "Section 3.2: raised in the middle layers λ stills the motion, lowered there it loses the "
+        "object's shape.",
+        _lambda(),
+    ),
+    Claim(
+        "4. Random frame",
+        "Is a random condition frame better than the first?",
+        "Table 3: yes; with the first frame the model learns to copy it.",
+        _frame(),
+    ),
+    Claim(
+        "5. Stages",
+        "Are three stages better than one?",
+        "Table 3 and section 3.3: yes; P is to be trained before it meets VDG.",
+        _against_full(("three stages, equal in all", "three stages, equal last"), "more"),
+    ),
+    Claim(
+        "6. Layers",
+        "Is it better to leave the temporal layers alone?",
+        "Table 3: yes; training all layers harms the motion that the base knows.",
+        _against_full(("all layers",), "less"),
+    ),
+    Claim(
+        "7. Text",
+        "Does the text decide the motion?",
+        "Section 5: the words control it once the motion captions are cleaned.",
+        (
+            Test(Side(FULL), Side(FULL, NO_WORDS), "direction", main=True),
+            Test(Side(FULL, OPPOSITE_WORDS), Side(FULL, NO_WORDS), "direction", main=True),
+            Test(Side(FULL), Side("trained without text"), "direction"),
+            Test(Side(FULL), Side("trained without text"), "picture"),
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A test's difference, its p-value after Holm, and what both decide."""
+
+    test: Test
+    difference: Difference
+    adjusted: float
+    verdict: Verdict
+
+
+def column(rows: Rows, side: Side, endpoint: str) -> dict[str, np.ndarray]:
+    """An endpoint's values over scenes, by seed."""
+    place = ENDPOINTS.index(endpoint)
+    seeds = rows.get(side.arm, {}).get(side.trial, {})
+    return {seed: np.array([clip[place] for clip in clips]) for seed, clips in seeds.items()}
+
+
+def paired(rows: Rows, test: Test) -> tuple[np.ndarray, np.ndarray] | None:
+    """Both sides `[seeds, scenes]`, cut to what both have; None where nothing is."""
+    first, second = (column(rows, side, test.endpoint) for side in (test.first, test.second))
+    seeds = sorted(first.keys() & second.keys())
+    if not seeds:
+        return None
+    scenes = min(len(values[seed]) for values in (first, second) for seed in seeds)
+    both = (np.stack([values[s][:scenes] for s in seeds]) for values in (first, second))
+    return next(both), next(both)
+
+
+def judged(claim: Claim, rows: Rows) -> list[Found]:
+    """Every test of a claim that has figures."""
+    pairs = [(test, paired(rows, test)) for test in claim.tests]
+    differences = [(test, difference(*both)) for test, both in pairs if both is not None]
+    adjusted = holm([found.p for _, found in differences])
+    return [
+        Found(test, found, p, verdict(found, p, MARGINS.get(test.endpoint, 0.05)))
+        for (test, found), p in zip(differences, adjusted, strict=True)
+    ]
+
+
+def is_decided(claim: Claim, found: list[Found]) -> bool:
+    """Whether every main test of the claim is decided, in whatever direction."""
+    verdicts = [f.verdict for f in found if f.test.main]
+    complete = len(verdicts) == sum(test.main for test in claim.tests)
+    return complete and "undecided" not in verdicts
+
+
+def answer(claim: Claim, found: list[Found]) -> str:
+    """The claim's answer here, in words."""
+    if not is_decided(claim, found):
+        return "not decided"
+    agree = [f.verdict == f.test.expected for f in found if f.test.main]
+    if all(agree):
+        return "decided: as the paper"
+    return "decided: in part as the paper" if any(agree) else "decided: not as the paper"

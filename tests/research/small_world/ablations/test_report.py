@@ -1,0 +1,142 @@
+"""Across claims and charts: what figures make of the page."""
+
+import numpy as np
+import pytest
+
+from research.small_world.ablations import charts, report
+from research.small_world.ablations.claims import (
+    CLAIMS,
+    LAMBDA_CELL,
+    MARGINS,
+    Side,
+    answer,
+    is_decided,
+    judged,
+    paired,
+)
+from research.small_world.ablations.figures import ENDPOINTS
+from research.small_world.ablations.trials import guidance_grid, lambda_trials
+
+SCENES = 24
+
+
+def value(endpoint: str, high: bool) -> float:
+    if endpoint in MARGINS:
+        return 20.0 if high else 10.0
+    return float(high)
+
+
+def rows_for(claim, claim_is_right: bool, seeds: int = 3):
+    rows = {}
+    for test in claim.tests:
+        up = (test.expected == "more") == claim_is_right
+        for side, high in ((test.first, up), (test.second, not up)):
+            clip = [value(name, high) for name in ENDPOINTS]
+            trials = rows.setdefault(side.arm, {})
+            trials[side.trial] = {str(seed): [clip] * SCENES for seed in range(seeds)}
+    return rows
+
+
+ONE_SIDED = [claim for claim in CLAIMS if claim.name[0] in "14567"]
+
+
+@pytest.mark.parametrize("claim", ONE_SIDED, ids=lambda claim: claim.name)
+def test_a_clear_difference_decides_a_claim_either_way(claim):
+    for right, expected in ((True, "decided: as the paper"), (False, "decided: not as the paper")):
+        found = judged(claim, rows_for(claim, right))
+        assert is_decided(claim, found)
+        assert answer(claim, found) == expected
+
+
+def test_two_seeds_or_a_missing_set_decide_nothing():
+    claim = CLAIMS[3]
+    rows = rows_for(claim, True, seeds=2)
+    assert answer(claim, judged(claim, rows)) == "not decided"
+    rows = rows_for(claim, True)
+    del rows["first frame"][""]
+    assert answer(claim, judged(claim, rows)) == "not decided"
+
+
+def test_every_claim_has_main_tests_on_known_endpoints():
+    assert [claim.name[0] for claim in CLAIMS] == list("1234567")
+    for claim in CLAIMS:
+        assert any(test.main for test in claim.tests), claim.name
+        assert all(test.endpoint in ENDPOINTS for test in claim.tests), claim.name
+        assert len(set(claim.tests)) == len(claim.tests), claim.name
+
+
+def test_lambda_is_judged_by_the_middle_layers():
+    main = [(t.first.trial, t.endpoint) for t in CLAIMS[2].tests if t.main]
+    assert main == [("middle lambda x 0", "picture"), ("middle lambda x 2", "distance")]
+
+
+def test_pairs_are_of_the_same_seeds_and_scenes():
+    test = CLAIMS[3].tests[0]
+    place = ENDPOINTS.index(test.endpoint)
+
+    def clips(*values: float) -> list[list[float]]:
+        return [[v if i == place else 0.0 for i in range(len(ENDPOINTS))] for v in values]
+
+    rows = {
+        test.first.arm: {test.first.trial: {"0": clips(1, 2, 3), "2": clips(4, 5, 6)}},
+        test.second.arm: {test.second.trial: {"2": clips(7, 8), "1": clips(0, 0)}},
+    }
+    first, second = paired(rows, test) or (None, None)
+    assert np.array_equal(first, [[4, 5]]) and np.array_equal(second, [[7, 8]])
+    assert paired({}, test) is None
+
+
+@pytest.fixture
+def rows():
+    """Something for every set."""
+    random = np.random.default_rng(0)
+    tests = [test for claim in CLAIMS for test in claim.tests]
+    sides = {side for test in tests for side in (test.first, test.second)}
+    sides |= {Side(LAMBDA_CELL, name) for name in (*lambda_trials(), *guidance_grid())}
+    rows = {}
+    for side in sorted(sides, key=str):
+        seeds = {s: random.random((SCENES, len(ENDPOINTS))).round(3).tolist() for s in "012"}
+        rows.setdefault(side.arm, {})[side.trial] = seeds
+    return rows
+
+
+def test_the_report_has_every_claim_and_says_how_many_are_decided(rows):
+    text = report.report({"rows": rows})
+    count = sum(is_decided(claim, judged(claim, rows)) for claim in CLAIMS)
+    assert text.startswith(f"**{count} of 7 claims are decided at 95 %.**")
+    for claim in CLAIMS:
+        assert f"### {claim.name}: " in text and claim.question in text
+    assert "cfg 1" not in text
+
+
+def test_figures_are_printed_in_their_units():
+    rows = {"an arm": {"": {"0": [[0.5, 0.987, 1, 20.04, 21, 0.25]] * 2}}}
+    assert "| an arm | 1 | 50 % | 0.99 | 100 % | 20.0 dB | 21.0 dB | 25 % |" in report.table(rows)
+    assert report.scaled(-0.125, "kind") == "-12"
+    assert report.scaled(0.125, "picture") == "+0.1"
+
+
+def test_answers_go_between_the_marks_of_a_document():
+    text = f"a\n{report.BEGIN}\nold\n{report.END}\nb\n"
+    assert report.insert(text, "new") == f"a\n{report.BEGIN}\n\nnew\n{report.END}\nb\n"
+    with pytest.raises(ValueError, match="add these two lines"):
+        report.insert("a", "new")
+
+
+def test_charts_show_the_values(rows):
+    gates = {LAMBDA_CELL: {"0": [1.1, 0.9, 1.0, 1.0, 1.0, 1.0, 1.0]}}
+    bars, *panels = charts.gates_chart(gates, rows).axes
+    tops = [round(float(bar.get_y() + bar.get_height()), 6) for bar in bars.patches]  # type: ignore[attr-defined]
+    assert tops == gates[LAMBDA_CELL]["0"]
+    assert [list(line.get_xdata()) for line in panels[0].lines] == [[0.0, 0.5, 1.0, 2.0]] * 2
+    left, right = charts.claims_chart(rows).axes
+    main = [test for claim in CLAIMS for test in claim.tests if test.main]
+    assert len(left.get_yticklabels()) == sum(t.endpoint not in MARGINS for t in main)
+    assert len(right.get_yticklabels()) == sum(t.endpoint in MARGINS for t in main)
+    for seeds in rows[LAMBDA_CELL].values():
+        for clips in seeds.values():
+            for clip in clips:
+                clip[:] = [0.5] * len(clip)
+    maps = charts.grid_chart(rows).axes
+    assert [text.get_text() for text in maps[0].texts] == ["50"] * 9
+    assert [text.get_text() for text in maps[1].texts] == ["0.5"] * 9
