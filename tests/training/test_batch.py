@@ -134,3 +134,29 @@ def test_a_sample_does_not_depend_on_its_batch():
     alone = maker([CLIP], [2])
     assert torch.equal(alone.noisy[0], together.noisy[2])
     assert torch.equal(alone.text[0], together.text[2])
+
+
+class Dark(BatchMaker):
+    """Shows the guidance another clip."""
+
+    def picture_latents(self, clip, latents, generator):
+        del clip, generator
+        return latents - 1
+
+
+def test_visual_detail_guidance_may_be_cut_from_other_latents():
+    plain = make(4, drop_probability=0.0, concat={"first": 1.0})
+    described = VARIANTS["512"]
+    config = tiny_config("out", conditioning={"drop_probability": 0.0, "concat": {"first": 1.0}})
+    dark = Dark(
+        encoders=FakeEncoders(),  # type: ignore[arg-type]
+        schedule=schedule_of(described),
+        variant=described,
+        stage=STAGES["joint"],
+        conditioning=config.conditioning,
+        timesteps="uniform",
+        seed=3,
+    )([CLIP] * 4, list(range(4)))
+    assert plain.concat is not None and dark.concat is not None
+    assert torch.equal(dark.concat, plain.concat - 1)
+    assert torch.equal(dark.noisy, plain.noisy)

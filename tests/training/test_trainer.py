@@ -1,5 +1,6 @@
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,37 @@ def test_bucket_means():
 def test_a_stage_without_parameters_is_refused(tmp_path: Path):
     model = tiny_model()
     assert select_parameters(model.unet, None, STAGES["lora"]) == []
+
+
+def test_a_rate_factor_speeds_up_its_parameters_alone_and_a_run_resumes_with_it(tmp_path: Path):
+    start = {name: p.clone() for name, p in tiny_model().named_parameters()}
+
+    def moved(folder: str, factors: dict[str, float], steps: int = 1) -> dict[str, float]:
+        config = tiny_config(
+            tmp_path / folder, run={"steps": steps}, optimizer={"weight_decay": 0.0, "clip_norm": 0}
+        )
+        trainer = tiny_trainer(config)
+        trainer = replace(trainer, rate_factors=factors)
+        trainer.train()
+        return {
+            name: float((p.detach() - start[name]).abs().max())
+            for name, p in trainer.raw.named_parameters()
+        }
+
+    plain, fast = moved("plain", {}), moved("fast", {"attn2.alpha": 10.0})
+    # AdamW's first step is the rate, whatever the gradient.
+    for name, way in fast.items():
+        expected = 10 if name.endswith("attn2.alpha") else 1
+        assert way == pytest.approx(expected * plain[name], rel=1e-3), name
+    assert any(name.endswith("attn2.alpha") for name in fast)
+    assert moved("fast", {"attn2.alpha": 10.0}, steps=2) != fast
+
+
+def test_states_from_before_rate_factors_go_on(tmp_path: Path):
+    config = tiny_config(tmp_path, run={"steps": 1})
+    trainer = tiny_trainer(config)
+    trainer.train()
+    for group in trainer.optimizer.param_groups:
+        del group["rate_factor"]
+    trainer.save()
+    assert tiny_trainer(tiny_config(tmp_path, run={"steps": 2})).train() == 2

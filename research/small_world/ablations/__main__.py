@@ -22,7 +22,7 @@ from .claims import CLAIMS, LAMBDA_CELL, Side
 from .clips import measured_scenes
 from .figures import ENDPOINTS, figures
 from .runs import DEMO, Runs
-from .trials import ALL_WORDS, TRIALS, guidance_grid, lambda_trials, sample
+from .trials import TRIALS, guidance_grid, lambda_trials, sample
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Measuring:
 
     def require_base(self) -> None:
         """Raises SystemExit where the base does not move as the words say."""
-        rows = self.rows(Side(BASE, ALL_WORDS), 0)
+        rows = self.rows(Side(BASE), 0)
         share = sum(row[ENDPOINTS.index("direction")] for row in rows) / len(rows)
         if share < GATE:
             raise SystemExit(
@@ -139,7 +139,7 @@ def main() -> None:
     plan = Plan(**{item.name: getattr(arguments, item.name) for item in fields(Plan)})
     measuring = Measuring(Runs(arguments.folder, arguments.demo, plan))
     measuring.require_base()
-    for name in (*REFERENCES, BASE):
+    for name in REFERENCES:
         measuring.rows(Side(name), 0)
     file = arguments.folder / "results.json"
     for group in sides():

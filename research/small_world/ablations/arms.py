@@ -18,6 +18,9 @@ TEXT_TO_VIDEO = STAGES["text_to_video"]
 JOINT = STAGES["joint"]
 THREE_STAGES = (STAGES["projector"], STAGES["adapt"], JOINT)
 
+# With them alone, what a picture shows comes by the picture; without any others no base moves.
+MOTION_CAPTIONS = 0.25
+
 Dose = Literal["full", "blurred", "none"]
 
 
@@ -32,7 +35,7 @@ class Plan:
 
     num_frames: int = 8
     image_steps: int = 150
-    base_steps: int = 700
+    base_steps: int = 1150
     arm_steps: int = 1200
     base_batch: int = 8
     batch_size: int = 4
@@ -40,7 +43,7 @@ class Plan:
     rate: float = 1e-3
     clips: int = 200
     sampling_steps: int = 8
-    cfg: float = 2.0
+    cfg: float = 4.0
 
     @property
     def projection(self) -> ProjectionArch:
@@ -56,12 +59,8 @@ def settings(
     batch_size: int,
     seed: int = 0,
     concat: ConcatMode = "random",
-    motion_captions: float = 1.0,
 ) -> TrainConfig:
-    """The training configuration that the base and all arms share.
-
-    motion_captions: with 1.0 what the picture shows reaches the model by the picture alone.
-    """
+    """The training configuration that the base and all arms share."""
     values: dict[str, Any] = {
         "stage": "joint",
         "output": str(output),
@@ -72,7 +71,7 @@ def settings(
             "cache": True,
             "num_frames": plan.num_frames,
         },
-        "conditioning": {"concat": {concat: 1.0}, "motion_captions": motion_captions},
+        "conditioning": {"concat": {concat: 1.0}, "motion_captions": MOTION_CAPTIONS},
         "optimizer": {
             "rate": plan.rate,
             "betas": [0.9, 0.99],

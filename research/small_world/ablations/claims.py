@@ -8,7 +8,7 @@ import numpy as np
 from .arms import CELLS, FULL
 from .figures import ENDPOINTS
 from .statistics import Difference, Verdict, difference, holm, verdict
-from .trials import FRAME_FOUR, NO_WORDS, OPPOSITE_WORDS, lambda_trials
+from .trials import FRAME_FOUR, MOTION_WORDS, NO_WORDS, OPPOSITE_WORDS, lambda_trials
 
 Rows = Mapping[str, Mapping[str, Mapping[str, list[list[float]]]]]  # arm, trial, seed, clip
 
@@ -65,11 +65,13 @@ def _vdg() -> tuple[Test, ...]:
 
 def _context() -> tuple[Test, ...]:
     names = list(CELLS)
-    pairs = [(Side(a), Side(b)) for a, b in zip(names[::2], names[1::2], strict=True)]
+    pairs = list(zip(names[::2], names[1::2], strict=True))
+    unsaid = [(Side(a, MOTION_WORDS), Side(b, MOTION_WORDS)) for a, b in pairs[-1:]]
+    said = [(Side(a), Side(b)) for a, b in pairs]
     return tuple(
-        Test(first, second, endpoint, main=first.arm == LAMBDA_CELL and endpoint != "kind")
-        for first, second in pairs
-        for endpoint in ("picture", "kind", "colour")
+        Test(first, second, endpoint, main=bool(first.trial) and endpoint != "kind")
+        for first, second in unsaid + said
+        for endpoint in ("picture", "colour", "kind")
     )
 
 

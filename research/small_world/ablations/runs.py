@@ -63,14 +63,7 @@ class Runs:
 
     def _of_text(self, place: str, stage: Stage, steps: int, batch_size: int) -> State:
         model = self._without_image()
-        config = settings(
-            self.plan,
-            self.folder / place,
-            steps,
-            batch_size=batch_size,
-            # Without a picture it is the words that say what moves.
-            motion_captions=0.25,
-        )
+        config = settings(self.plan, self.folder / place, steps, batch_size=batch_size)
         self._train(model, config, BatchMaker.configured(config, self.encoders, stage))
         return model.state_dict()
 

@@ -33,9 +33,9 @@ BATCH = 12
 class Trial:
     """How one set of clips is sampled.
 
-    words: the scene's motion, the opposite motion, none, or the whole caption ("all"). frame: which
-    one the picture is. scales: multipliers of lambda per layer. cfg: None = the plan's. image_cfg:
-    a scale of its own for the image. share: of the plan's clips.
+    words: the scene's own caption, the opposite motion's, that of the motion alone, or none. frame:
+    which one the picture is. scales: multipliers of lambda per layer. cfg: None = the plan's.
+    image_cfg: a scale of its own for the image. share: of the plan's clips.
     """
 
     words: str = "own"
@@ -73,11 +73,11 @@ def guidance_grid() -> dict[str, Trial]:
     }
 
 
-ALL_WORDS = "whole captions"
+MOTION_WORDS = "motion words alone"
 OPPOSITE_WORDS, NO_WORDS, FRAME_FOUR = "opposite words", "no words", "picture is frame 4"
 TRIALS: dict[str, Trial] = {
     "": Trial(),
-    ALL_WORDS: Trial(words="all"),
+    MOTION_WORDS: Trial(words="motion"),
     OPPOSITE_WORDS: Trial(words="opposite"),
     NO_WORDS: Trial(words="none"),
     FRAME_FOUR: Trial(frame=4),
@@ -141,4 +141,4 @@ def _latents(
 
 
 def _caption(scene: Scene, words: str) -> str:
-    return {"none": "", "all": scene.caption}.get(words, scene.motion_caption)
+    return {"none": "", "motion": scene.motion_caption}.get(words, scene.caption)
