@@ -22,7 +22,7 @@ from .claims import CLAIMS, LAMBDA_CELL, Side
 from .clips import measured_scenes
 from .figures import ENDPOINTS, figures
 from .runs import DEMO, Runs
-from .trials import TRIALS, guidance_grid, lambda_trials, sample
+from .trials import TRIALS, TWICE, guidance_grid, lambda_trials, sample
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Measuring:
 
     def require_base(self) -> None:
         """Raises SystemExit where the base does not move as the words say."""
-        rows = self.rows(Side(BASE), 0)
+        rows = self.rows(Side(BASE, TWICE), 0)
         share = sum(row[ENDPOINTS.index("direction")] for row in rows) / len(rows)
         if share < GATE:
             raise SystemExit(
@@ -118,6 +118,20 @@ class Measuring:
         return out
 
 
+def keep_plan(folder: Path, plan: Plan) -> None:
+    """Write the plan beside its runs. Raises SystemExit where arms of another plan lie there."""
+    file, now = folder / "plan.json", asdict(plan)
+    if (folder / "arms").exists() and file.exists():
+        saved = json.loads(file.read_text(encoding="utf-8"))
+        changed = [f"{k} {saved.get(k)}, not {now[k]}" for k in now if saved.get(k) != now[k]]
+        if changed:
+            raise SystemExit(
+                f"{folder} holds arms with {'; '.join(changed)}. Set these back, or choose another "
+                "folder."
+            )
+    write_text(file, json.dumps(now))
+
+
 def gates(state: dict[str, torch.Tensor]) -> list[float]:
     """lambda = tanh(alpha) + 1 of every image cross-attention, in the order of the forward pass."""
     alphas = [v for k, v in state.items() if k.endswith("attn2.alpha")]
@@ -137,6 +151,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     plan = Plan(**{item.name: getattr(arguments, item.name) for item in fields(Plan)})
+    keep_plan(arguments.folder, plan)
     measuring = Measuring(Runs(arguments.folder, arguments.demo, plan))
     measuring.require_base()
     for name in REFERENCES:

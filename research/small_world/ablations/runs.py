@@ -110,7 +110,7 @@ class Runs:
         return model
 
     def _new(self, seed: int) -> VideoModel:
-        return new_model(seed, GATED, self.plan.projection, FastOnCpu)
+        return new_model(seed, GATED, self.plan.projection, FastOnCpu())
 
     def _train(self, model: VideoModel, config: TrainConfig, maker: BatchMaker) -> None:
         """Train `model` in place and leave its averaged weights in it."""

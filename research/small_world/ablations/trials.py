@@ -75,8 +75,10 @@ def guidance_grid() -> dict[str, Trial]:
 
 MOTION_WORDS = "motion words alone"
 OPPOSITE_WORDS, NO_WORDS, FRAME_FOUR = "opposite words", "no words", "picture is frame 4"
+TWICE = "twice the scenes"
 TRIALS: dict[str, Trial] = {
     "": Trial(),
+    TWICE: Trial(share=2.0),
     MOTION_WORDS: Trial(words="motion"),
     OPPOSITE_WORDS: Trial(words="opposite"),
     NO_WORDS: Trial(words="none"),

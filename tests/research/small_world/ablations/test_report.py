@@ -81,7 +81,9 @@ def test_pairs_are_of_the_same_seeds_and_scenes():
         test.first.arm: {test.first.trial: {"0": clips(1, 2, 3), "2": clips(4, 5, 6)}},
         test.second.arm: {test.second.trial: {"2": clips(7, 8), "1": clips(0, 0)}},
     }
-    first, second = paired(rows, test) or (None, None)
+    both = paired(rows, test)
+    assert both is not None
+    first, second = both
     assert np.array_equal(first, [[4, 5]]) and np.array_equal(second, [[7, 8]])
     assert paired({}, test) is None
 
@@ -128,7 +130,9 @@ def test_charts_show_the_values(rows):
     bars, *panels = charts.gates_chart(gates, rows).axes
     tops = [round(float(bar.get_y() + bar.get_height()), 6) for bar in bars.patches]  # type: ignore[attr-defined]
     assert tops == gates[LAMBDA_CELL]["0"]
-    assert [list(line.get_xdata()) for line in panels[0].lines] == [[0.0, 0.5, 1.0, 2.0]] * 2
+    assert [np.asarray(line.get_xdata()).tolist() for line in panels[0].lines] == [
+        [0.0, 0.5, 1.0, 2.0]
+    ] * 2
     left, right = charts.claims_chart(rows).axes
     main = [test for claim in CLAIMS for test in claim.tests if test.main]
     assert len(left.get_yticklabels()) == sum(t.endpoint not in MARGINS for t in main)

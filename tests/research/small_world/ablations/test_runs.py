@@ -1,3 +1,5 @@
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,7 +110,7 @@ def test_convolutions_along_time_are_as_pytorchs():
     x = torch.randn(2, 8, 5, 4, 3, generator=torch.Generator().manual_seed(0))
     expected = torch.nn.functional.conv3d(x, layer.weight, layer.bias, padding=(1, 0, 0))
     assert torch.allclose(layer(x), expected, atol=1e-5)
-    unet = new_model(0, GATED, QUICK.projection, FastOnCpu).unet
+    unet = new_model(0, GATED, QUICK.projection, FastOnCpu()).unet
     layers = [m for m in unet.modules() if isinstance(m, torch.nn.Conv3d)]
     assert all(isinstance(m, TimeConv) and m.kernel_size == (3, 1, 1) for m in layers)
     assert all(m.padding == (1, 0, 0) and m.stride == m.dilation == (1, 1, 1) for m in layers)
@@ -118,6 +120,15 @@ def test_nothing_else_is_run_from_a_base_below_the_gate(runs: Runs):
     measuring = program.Measuring(runs)
     with pytest.raises(SystemExit, match="at least 90% are needed"):
         measuring.require_base()
+
+
+def test_arms_of_another_plan_are_not_mixed_in(tmp_path: Path):
+    program.keep_plan(tmp_path, QUICK)
+    program.keep_plan(tmp_path, replace(QUICK, base_steps=2))
+    (tmp_path / "arms").mkdir()
+    program.keep_plan(tmp_path, replace(QUICK, base_steps=2))
+    with pytest.raises(SystemExit, match="arms with base_steps 2, not 1; clips 4, not 8"):
+        program.keep_plan(tmp_path, replace(QUICK, clips=8))
 
 
 def test_a_set_is_measured_once_and_every_clip_is_in_the_results(runs: Runs):
