@@ -108,11 +108,9 @@ def main() -> None:
     arguments = parser.parse_args()
     results = json.loads(arguments.results.read_text(encoding="utf-8"))
     rows = results["rows"]
-    charts = {
-        "claims": claims_chart(rows),
-        "lambda": gates_chart(results["gates"], rows),
-        "guidance": grid_chart(rows),
-    }
+    charts = {"claims": claims_chart(rows), "lambda": gates_chart(results["gates"], rows)}
+    if any(trial.startswith("cfg") for trial in rows[LAMBDA_CELL]):  # They come last.
+        charts["guidance"] = grid_chart(rows)
     for name, chart in charts.items():
         chart.savefig(arguments.output / f"questions_{name}.png", dpi=DOTS_PER_INCH)
 
