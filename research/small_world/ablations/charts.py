@@ -68,11 +68,14 @@ def gates_chart(gates: Mapping[str, Mapping[str, Sequence[float]]], rows: Rows) 
     axes.axhline(1, color="black", linewidth=1)
     axes.set_title("λ after training (start: 1; dots: seeds)")
     for panel, endpoint in zip(panels, ("distance", "picture"), strict=True):
+        plain, margin = _mean(rows, "", endpoint), MARGINS.get(endpoint, 0.05)
+        panel.axhspan(plain - margin, plain + margin, color="#e8e8ec", zorder=0)
         for place, ink in (("outer", BLUE), ("middle", ORANGE)):
-            points = [(1.0, _mean(rows, "", endpoint))]
-            points += [(f, _mean(rows, f"{place} lambda x {f:g}", endpoint)) for f in FACTORS]
+            points = [(f, _mean(rows, f"{place} lambda x {f:g}", endpoint)) for f in FACTORS]
+            points = [(1.0, plain), *(point for point in points if np.isfinite(point[1]))]
             panel.plot(*zip(*sorted(points), strict=True), "o-", color=ink, label=f"{place} layers")
-        panel.set_title(f"{endpoint}, λ times a factor")
+        panel.set_title(f"{endpoint}; grey: no effect")
+        panel.set_xlabel("λ times a factor")
         panel.legend(frameon=False)
     return figure
 

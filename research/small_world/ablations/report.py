@@ -49,8 +49,9 @@ def _line(item: Found) -> str:
     name = f"{test.first} - {test.second}"
     low, mean, high = (scaled(value, test.endpoint) for value in (d.low, d.mean, d.high))
     unit = UNITS.get(test.endpoint, "points")
+    named = f"**{name}**" if test.main else name
     cells = (
-        f"**{name}**" if test.main else name,
+        f"{named} (afterwards)" if test.afterwards else named,
         test.endpoint,
         f"{mean} [{low}, {high}]",
         unit,

@@ -1,5 +1,7 @@
 """Across claims and charts: what figures make of the page."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,14 @@ def test_every_claim_has_main_tests_on_known_endpoints():
         assert any(test.main for test in claim.tests), claim.name
         assert all(test.endpoint in ENDPOINTS for test in claim.tests), claim.name
         assert len(set(claim.tests)) == len(claim.tests), claim.name
+
+
+def test_what_was_named_afterwards_changes_no_planned_value_and_decides_nothing(rows):
+    claim = CLAIMS[0]
+    planned = replace(claim, tests=tuple(t for t in claim.tests if not t.afterwards))
+    assert judged(claim, rows)[: len(planned.tests)] == judged(planned, rows)
+    late = [test for claim in CLAIMS for test in claim.tests if test.afterwards]
+    assert late and not any(test.main for test in late)
 
 
 def test_lambda_is_judged_by_the_middle_layers():
