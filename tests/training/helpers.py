@@ -1,5 +1,6 @@
 """A tiny video model, fake encoders and random clips."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,7 @@ def tiny_trainer(
     dtype: torch.dtype = torch.float32,
     arch: UNetArch = ARCH,
     accelerator: Accelerator | None = None,
+    rate_factors: Mapping[str, float] | None = None,
 ) -> Trainer:
     """A trainer on the CPU."""
     variant = VARIANTS["512"]
@@ -141,4 +143,5 @@ def tiny_trainer(
         source=FakeSource(),
         maker=maker,
         accelerator=accelerator or Accelerator(cpu=True),
+        rate_factors=rate_factors or {},
     )

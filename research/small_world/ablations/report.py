@@ -30,7 +30,12 @@ def summary(rows: Rows) -> str:
     """How many claims are decided, and a line for each."""
     found = {claim: judged(claim, rows) for claim in CLAIMS}
     count = sum(is_decided(claim, tests) for claim, tests in found.items())
-    lines = [f"**{count} of {len(CLAIMS)} claims are decided at 95 %.**\n"]
+    main = [item.verdict for tests in found.values() for item in tests if item.test.main]
+    settled = sum(word != "undecided" for word in main)
+    of = sum(test.main for claim in CLAIMS for test in claim.tests)
+    lines = [
+        f"**{count} of {len(CLAIMS)} claims are decided at 95 %**, {settled} of {of} main tests.\n"
+    ]
     lines += ["| claim | question | here |", "|---|---|---|"]
     lines += [f"| {c.name} | {c.question} | {answer(c, tests)} |" for c, tests in found.items()]
     return "\n".join(lines) + "\n"
