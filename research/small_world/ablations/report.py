@@ -44,6 +44,8 @@ def summary(rows: Rows) -> str:
 def section(claim: Claim, found: list[Found]) -> str:
     """One claim: the question, the paper, every difference with its interval and verdict."""
     lines = [f"### {claim.name}: {answer(claim, found)}\n", claim.question, f"\n{claim.paper}\n"]
+    if not found:
+        return "\n".join([*lines, "Not run yet.\n"])
     lines += ["| | difference of | 95 % | unit | p (Holm) | |", "|---|---|---|---|---|---|"]
     lines += [_line(item) for item in found]
     return "\n".join(lines) + "\n"
