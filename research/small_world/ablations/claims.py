@@ -109,13 +109,13 @@ CLAIMS = (
     Claim(
         "1. VDG",
         "Does visual detail guidance carry the picture's detail?",
-        "Table 3: without it detail is lost.",
+        "The recipe keeps it, to add the detail that the context cannot carry.",
         _vdg(),
     ),
     Claim(
         "2. Context",
         "Does the context stream carry what VDG lacks?",
-        "Table 3: without it the video suits the picture less; both streams are needed.",
+        "The recipe keeps both streams.",
         _context(),
     ),
     Claim(
@@ -128,25 +128,25 @@ CLAIMS = (
     Claim(
         "4. Random frame",
         "Is a random condition frame better than the first?",
-        "Table 3: yes; with the first frame the model learns to copy it.",
+        "The recipe draws it at random, so that the model does not learn to copy it into its place.",
         _frame(),
     ),
     Claim(
         "5. Stages",
         "Are three stages better than one?",
-        "Table 3 and section 3.3: yes; P is to be trained before it meets VDG.",
+        "The recipe trains P first, before it meets VDG.",
         _against_full(("three stages, equal in all", "three stages, equal last"), "more"),
     ),
     Claim(
         "6. Layers",
         "Is it better to leave the temporal layers alone?",
-        "Table 3: yes; training all layers harms the motion that the base knows.",
+        "The recipe trains the spatial layers alone, to keep the motion that the base knows.",
         _against_full(("all layers",), "less"),
     ),
     Claim(
         "7. Text",
         "Does the text decide the motion?",
-        "Section 5: the words control it once the motion captions are cleaned.",
+        "The words are to control it, best with captions of the motion.",
         (
             Test(Side(FULL), Side(FULL, NO_WORDS), "direction", main=True),
             Test(Side(FULL, OPPOSITE_WORDS), Side(FULL, NO_WORDS), "direction", main=True),
