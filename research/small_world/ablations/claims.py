@@ -128,7 +128,7 @@ CLAIMS = (
     Claim(
         "4. Random frame",
         "Is a random condition frame better than the first?",
-        "The recipe draws it at random, so that the model does not learn to copy it into its place.",
+        "The recipe draws it at random, to keep the model from copying it into its place.",
         _frame(),
     ),
     Claim(
