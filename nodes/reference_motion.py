@@ -3,7 +3,7 @@
 Source: docs/motion.md#two-clocks; Time-to-Move (arXiv 2511.08633).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.model_management
 import torch
@@ -23,6 +23,13 @@ from .inputs import CATEGORY, integer, patched_model_input, real
 from .visual_detail import Encoder
 
 
+class Following(NamedTuple):
+    """A MODEL that follows a reference, and a MASK `[1 or T, H, W]` of what stays it to the end."""
+
+    model: Any
+    held: Tensor
+
+
 def follow(
     model: Model,
     vae: VAE,
@@ -31,13 +38,14 @@ def follow(
     mask: Tensor | None = None,
     may_move: Tensor | None = None,
     soft_border: int = 0,
-) -> Any:
+) -> Following:
     """A clone of a MODEL that follows `reference` `[T, H, W, 3]`; one frame stands for all.
 
     mask: `[1 or T, H, W]`, 1 where the reference shows the motion; None is everywhere. may_move: of
     that shape, 0 where the video stays the reference; its border of `soft_border` pixels is
-    released later the further out. One frame shows no motion: it is only what stays. Raises
-    InputError for sizes and counts that do not fit, and for a second reference.
+    released later the further out. One frame shows no motion: it is only what stays. Below full
+    strength nothing stays to the end. Raises InputError for sizes and counts that do not fit, and
+    for a second reference.
     """
     if transformer_option(model, keys.REFERENCE) is not None:
         raise InputError(
@@ -62,7 +70,9 @@ def follow(
             "white where the video may change, lower soft_border, or disconnect it."
         )
     latents = Encoder(vae, height, width)(reference)
-    return with_transformer_option(model, keys.REFERENCE, Followed(latents, moved, free, clocks))
+    clone = with_transformer_option(model, keys.REFERENCE, Followed(latents, moved, free, clocks))
+    stays = free is not None and clocks.strength == 1
+    return Following(clone, 1 - free if stays else reference.new_zeros(1, height, width))
 
 
 def softened(masks: Tensor, border: int) -> Tensor:
@@ -146,7 +156,10 @@ class ReferenceMotion(io.ComfyNode):
                     optional=True,
                 ),
             ],
-            outputs=[io.Model.Output(display_name="model")],
+            outputs=[
+                io.Model.Output(display_name="model"),
+                io.Mask.Output(display_name="held"),
+            ],
         )
 
     @classmethod
@@ -164,7 +177,7 @@ class ReferenceMotion(io.ComfyNode):
         soft_border: int = 16,
     ) -> io.NodeOutput:
         clocks = Clocks(weak_timestep, strong_timestep, strength)
-        return io.NodeOutput(follow(model, vae, reference, clocks, mask, may_move, soft_border))
+        return io.NodeOutput(*follow(model, vae, reference, clocks, mask, may_move, soft_border))
 
 
 NODES = [ReferenceMotion]

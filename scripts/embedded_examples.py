@@ -53,10 +53,10 @@ EXAMPLES: Mapping[str, Example] = {
     "prompt_travel": Example(prompts=(f"0: {LEFT}\n8: {RIGHT}",)),
     "loop": Example(settings={"cfg": 1.0}),
     "ksampler": Example((SQUARE,), (FALLS,)),
-    # The tiny model keeps to its words until little noise is left (docs/motion.md#measured).
-    # It draws what its words ask for where the camera shows nothing yet: they say the same.
-    "camera": Example((CROSS,), (CROSS_LEFT,), {"weak_timestep": 600, "strong_timestep": 100}),
-    # Against the words; its clocks are those that are measured there.
+    # The tiny model keeps to its words until little noise is left: the clocks of these two are
+    # those of docs/motion.md#measured.
+    "camera": Example((CROSS,), (CROSS_LEFT,), {"weak_timestep": 200, "strong_timestep": 60}),
+    # Against the words.
     "drag": Example(
         (CROSS,),
         (CROSS_LEFT,),
@@ -67,6 +67,18 @@ EXAMPLES: Mapping[str, Example] = {
             "The box's size": {"width": 26, "height": 26},
             "What moves: the box's place": {"x": 19, "y": 19},
             "DynamiCrafterDragMotion": {"path": "48, 22"},
+        },
+    ),
+    # Room for the way to the left, which the words ask for.
+    "region": Example(
+        (CROSS,),
+        (CROSS_LEFT,),
+        inputs={
+            "ImageScale": _SIZE,
+            "Nothing": _SIZE,
+            "The box's size": {"width": 50, "height": 36},
+            "What may move: the box's place": {"x": 0, "y": 14},
+            "DynamiCrafterReferenceMotion": {"soft_border": 4},
         },
     ),
     "storytelling": Example((CIRCLE, SQUARE), (LEFT, RIGHT, FALLS, RISES)),

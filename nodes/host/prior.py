@@ -93,8 +93,9 @@ class PriorGuider(DualGuider):
         # At full strength the model's own unconditional branch need not run.
         entries = [positive] if self.strength == 1 else [positive, negative]
         own = comfy.samplers.calc_cond_batch(self.inner_model, entries, x, timestep, options)
+        beside = _with_levels(self.prior_options, options)
         (uncond,) = comfy.samplers.calc_cond_batch(
-            prior.model, [self.prior_conds], x, timestep, self.prior_options
+            prior.model, [self.prior_conds], x, timestep, beside
         )
         if len(own) > 1:
             uncond = torch.lerp(own[1], uncond, self.strength)
@@ -103,6 +104,15 @@ class PriorGuider(DualGuider):
     def _beyond(self, sigma: Tensor) -> bool:
         """Whether a noise level is above all that the prior was trained on."""
         return float(sigma.max()) > self.largest * (1 + 1e-4)
+
+
+def _with_levels(options: Options, running: Options) -> Options:
+    """Options of the prior with the run's noise levels, by which context windows count steps."""
+    levels = running.get("transformer_options", {}).get("sample_sigmas")
+    if levels is None:
+        return options
+    own = {**options["transformer_options"], "sample_sigmas": levels}
+    return {**options, "transformer_options": own}
 
 
 def build_prior_guider(

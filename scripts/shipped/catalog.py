@@ -27,6 +27,7 @@ WORKFLOWS: dict[str, Callable[[Sheet], list[Group]]] = {
     "lambda": animate.lambda_study,
     "long": longer.long,
     "low_memory": animate.low_memory,
+    "region": directed.region,
     "camera": directed.camera,
     "prompt_travel": animate.prompt_travel,
     "pruned": animate.pruned,

@@ -1,4 +1,4 @@
-"""Workflows in which motion is shown: by a path, or by a camera."""
+"""Workflows in which motion is shown: by a path, by a camera, or by where it may be."""
 
 from shipped import files, parts
 from shipped.layout import Group
@@ -53,18 +53,7 @@ def drag(sheet: Sheet) -> Groups:
     words = "a girl with yellow hair moves to the right"
     begun = parts.plain(sheet, files.DC_512, readme, text=words)
     image = _scaled(sheet, begun.image)
-    nothing = sheet.add("SolidMask", title="Nothing", wide=260, value=0.0, width=512, height=320)
-    box = sheet.add("SolidMask", title="The box's size", wide=260, value=1.0, width=150, height=180)
-    mask = sheet.add(
-        "MaskComposite",
-        title="What moves: the box's place",
-        wide=260,
-        destination=nothing["MASK"],
-        source=box["MASK"],
-        x=180,
-        y=60,
-        operation="add",
-    )
+    nothing, box, mask = _box(sheet, "What moves: the box's place")
     made = sheet.add(
         "DynamiCrafterDragMotion", image=image["IMAGE"], mask=mask["MASK"], path="330, 150"
     )
@@ -105,3 +94,70 @@ def _scaled(sheet: Sheet, image: Output) -> Node:
         height=320,
         crop="center",
     )
+
+
+def region(sheet: Sheet) -> Groups:
+    """One part of the picture moves, the rest stays the picture to the pixel."""
+    readme = parts.note(
+        sheet,
+        "Moves one region, here a box around the head. All outside stays the picture, to the "
+        "pixel: it is laid over the video there.",
+        [files.DC_512],
+        [
+            "Your own mask: *Load Image*, *Open in MaskEditor*; wire image and mask in place of "
+            "the scaled one and the box.",
+            "Say in the prompt what moves inside.",
+            "A visible edge: raise *soft_border*, or paint a larger mask.",
+        ],
+    )
+    words = "a girl with yellow hair, the wind blows through her hair"
+    begun = parts.plain(sheet, files.DC_512, readme, text=words)
+    image = _scaled(sheet, begun.image)
+    nothing, box, mask = _box(sheet, "What may move: the box's place")
+    model = begun.model
+    followed = sheet.add(
+        "DynamiCrafterReferenceMotion",
+        model=model["model"],
+        vae=model["vae"],
+        reference=image["IMAGE"],
+        may_move=mask["MASK"],
+    )
+    guided = parts.detail(sheet, model, begun.streams, begun.image)
+    sampled = parts.sampler(sheet, followed["model"], guided)
+    frames = parts.decode(sheet, model["vae"], sampled["latent"])
+    whole = sheet.add(
+        "ImageCompositeMasked",
+        title="The picture over what is held",
+        wide=300,
+        destination=frames["images"],
+        source=image["IMAGE"],
+        mask=followed["held"],
+        x=0,
+        y=0,
+        resize_source=True,
+    )
+    made, saved = parts.save(sheet, whole["IMAGE"], "region")
+    return [
+        *begun.groups(),
+        Group("Show where", "detail", [[image, nothing, box], [mask]]),
+        Group("Hold the rest", "detail", [[followed, guided]]),
+        Group("Sample", "sample", [[sampled]]),
+        Group("Video", "video", [[frames], [whole], [made], [saved]]),
+    ]
+
+
+def _box(sheet: Sheet, title: str) -> tuple[Node, Node, Node]:
+    """A mask of the scaled picture with a white box around the head: two parts and the whole."""
+    nothing = sheet.add("SolidMask", title="Nothing", wide=260, value=0.0, width=512, height=320)
+    box = sheet.add("SolidMask", title="The box's size", wide=260, value=1.0, width=150, height=180)
+    mask = sheet.add(
+        "MaskComposite",
+        title=title,
+        wide=260,
+        destination=nothing["MASK"],
+        source=box["MASK"],
+        x=180,
+        y=60,
+        operation="add",
+    )
+    return nothing, box, mask

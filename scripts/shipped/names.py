@@ -22,6 +22,7 @@ TITLES = {
     "lambda": "Lambda study",
     "long": "Long video",
     "low_memory": "Low memory",
+    "region": "Move one region",
     "camera": "Move the camera",
     "prompt_travel": "Prompt travel",
     "pruned": "Pruned files with Load CLIP",

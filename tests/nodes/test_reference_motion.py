@@ -24,7 +24,7 @@ class FakeModel(SimpleNamespace):
 def followed(reference: Tensor, **options: Any) -> Any:
     model = FakeModel(model_options={"transformer_options": {"other": 1}})
     clocks = options.pop("clocks", Clocks(900, 500))
-    clone = follow(model, FakeVAE(), reference, clocks, **options)
+    clone = follow(model, FakeVAE(), reference, clocks, **options).model
     assert model.model_options == {"transformer_options": {"other": 1}}
     assert clone.model_options["transformer_options"]["other"] == 1
     return clone.model_options["transformer_options"][keys.REFERENCE]
@@ -67,6 +67,32 @@ def test_a_wide_border_is_quick_and_the_mean_of_its_square() -> None:
     assert time.process_time() - started < 5  # 20 where each place averages its square
 
 
+def held(**options: Any) -> Tensor:
+    model = FakeModel(model_options={})
+    clocks = Clocks(900, 500, options.pop("strength", 1.0))
+    return follow(model, FakeVAE(), torch.rand(1, 16, 24, 3), clocks, **options).held
+
+
+def test_what_is_held_to_the_end_is_what_may_not_move() -> None:
+    """For a picture to be laid over it: all of it outside, fading to the inside."""
+    mask = torch.zeros(1, 16, 24)
+    mask[:, 2:14, 4:20] = 1
+    found = held(may_move=mask, soft_border=4)
+    assert bool((found[mask == 0] == 1).all())
+    assert float(found[0, 8, 12]) == pytest.approx(0)
+    row = found[0, 8, 4:12].tolist()
+    assert row == sorted(row, reverse=True)
+    assert 0 < row[0] < 1
+    assert torch.equal(held(may_move=mask, soft_border=0), 1 - mask)
+
+
+def test_without_may_move_or_below_full_strength_nothing_is_held_to_the_end() -> None:
+    nothing, right = torch.zeros(1, 16, 24), torch.zeros(1, 16, 24)
+    right[..., 12:] = 1
+    assert torch.equal(held(), nothing)
+    assert torch.equal(held(may_move=right, strength=0.99), nothing)
+
+
 @pytest.mark.parametrize("border", [0, 16])
 def test_where_nothing_may_move_nothing_can_be_sampled(border: int) -> None:
     """The mask of a picture without transparency, and a border as wide as what may move."""
@@ -80,7 +106,7 @@ def test_a_second_reference_is_refused() -> None:
     """It would take the first one's place."""
     model = FakeModel(model_options={})
     clocks, picture = Clocks(900, 500), torch.rand(1, 16, 16, 3)
-    once = follow(model, FakeVAE(), picture, clocks)
+    once = follow(model, FakeVAE(), picture, clocks).model
     with pytest.raises(InputError, match="follows a reference already; take one Reference Motion"):
         follow(once, FakeVAE(), picture, clocks)
 

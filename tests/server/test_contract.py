@@ -221,7 +221,7 @@ CONTRACT: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[tuple[str, s
             "strength": 1.0,
         },
         {"mask": "MASK", "may_move": "MASK", "soft_border": 16},
-        [("MODEL", "model")],
+        [("MODEL", "model"), ("MASK", "held")],
     ),
     "DynamiCrafterMotionAmount": (
         "DynamiCrafter Motion Amount",

@@ -157,6 +157,31 @@ def test_what_may_not_move_stays_under_every_sampler(studio: Studio, graph: Grap
         assert bool(video.isfinite().all())
 
 
+def test_the_picture_laid_over_what_is_held_is_exact(studio: Studio, graph: Graph) -> None:
+    """As in the workflow Move one region: the decoder's loss stays where the video may move."""
+    right = mask_of(studio, graph, slice(SIZE // 2, SIZE))
+    scene = Scene(studio, graph)
+    following = graph.add(
+        "DynamiCrafterReferenceMotion",
+        **{"model": scene.model, "vae": scene.vae, "reference": scene.picture},
+        **{"weak_timestep": 940, "strong_timestep": 860, "strength": 1.0},
+        **{"may_move": right, "soft_border": 8},
+    )
+    scene.model = following[0]
+    decoded = graph.add("VAEDecode", samples=ours(scene), vae=scene.vae)[0]
+    whole = graph.add(
+        "ImageCompositeMasked",
+        **{"destination": decoded, "source": scene.picture, "mask": following[1]},
+        **{"x": 0, "y": 0, "resize_source": True},
+    )[0]
+    found = studio.run(graph, picture=scene.picture, decoded=decoded, whole=whole)
+    picture, plain, over = (found[name]["value"] for name in ("picture", "decoded", "whole"))
+    still, moving = slice(0, SIZE // 2), slice(SIZE // 2 + 8, SIZE)
+    assert torch.equal(over[:, :, still], picture[:, :, still].expand(FRAMES, -1, -1, -1))
+    assert float((plain - picture)[:, :, still].abs().max()) > 0.01
+    torch.testing.assert_close(over[:, :, moving], plain[:, :, moving], atol=1e-6, rtol=0)
+
+
 def test_each_video_of_a_batch_follows_it(studio: Studio, graph: Graph) -> None:
     one = following(studio, graph)
     two = following(studio, graph, scene={"batch_size": 2})
