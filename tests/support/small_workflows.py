@@ -31,6 +31,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "DynamiCrafterStoryboard": {"width": SIZE, "height": SIZE, "steps": 2, "overlap": 2},
     "ContextWindowsManual": {"context_length": LENGTH, "context_overlap": 2},
     "ImageScaleBy": {"scale_by": 1.0},
+    # Pictures at the video's size, and the masks on them.
+    "ImageScale": {"width": SIZE, "height": SIZE},
+    "SolidMask": {"width": SIZE, "height": SIZE},
+    "MaskComposite": {"x": SIZE // 4, "y": SIZE // 4},
     "DynamiCrafterVideoDecode": {"tile_size": 0},
 }
 # Models of the boxes.

@@ -51,7 +51,7 @@ def gradients(picture: np.ndarray) -> np.ndarray:
 
 def along(slopes: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """A flow `[H, W]` along the slopes `[H, W, C]`, times their length; all of it that shows."""
-    return (slopes.conj() * flow[..., None]).real
+    return np.real(slopes.conj() * flow[..., None])
 
 
 def moves_of(video: np.ndarray, picture: np.ndarray) -> list[Move]:
@@ -79,10 +79,11 @@ def _refined(picture: np.ndarray, frame: np.ndarray, move: Move) -> Move:
     )
     for _ in range(ROUNDS):
         seen = move.seen(points)
-        inside = (abs(seen.real) <= (width - 1) / 2) & (abs(seen.imag) <= (height - 1) / 2)
+        x, y = np.real(seen), np.imag(seen)
+        inside = (np.abs(x) <= (width - 1) / 2) & (np.abs(y) <= (height - 1) / 2)
         change = (_looked_up(frame, seen) - picture)[inside].ravel()
-        x, y, zoom, roll = np.linalg.lstsq(rows[:, inside].reshape(4, -1).T, change, rcond=1e-6)[0]
-        step = Move(complex(x, y), np.exp(complex(zoom, roll)))
+        found = np.linalg.lstsq(rows[:, inside].reshape(4, -1).T, change, rcond=1e-6)[0]
+        step = Move(complex(found[0], found[1]), np.exp(complex(found[2], found[3])))
         move = move.without(step)
         if abs(step.seen(points) - points).max() < CLOSE:
             break
@@ -92,7 +93,7 @@ def _refined(picture: np.ndarray, frame: np.ndarray, move: Move) -> Move:
 def _looked_up(image: np.ndarray, places: np.ndarray) -> np.ndarray:
     """`image` `[H, W, C]` at complex places `[H, W]`."""
     height, width = image.shape[:2]
-    at = np.stack([places.imag + (height - 1) / 2, places.real + (width - 1) / 2])
+    at = np.stack([np.imag(places) + (height - 1) / 2, np.real(places) + (width - 1) / 2])
     channels = np.moveaxis(image, -1, 0)
     seen = [ndimage.map_coordinates(c, at, order=1, mode="nearest") for c in channels]
     return np.stack(seen, axis=-1)
