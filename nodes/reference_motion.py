@@ -71,8 +71,9 @@ def follow(
         )
     latents = Encoder(vae, height, width)(reference)
     clone = with_transformer_option(model, keys.REFERENCE, Followed(latents, moved, free, clocks))
-    stays = free is not None and clocks.strength == 1
-    return Following(clone, 1 - free if stays else reference.new_zeros(1, height, width))
+    if free is None or clocks.strength < 1:
+        return Following(clone, reference.new_zeros(1, height, width))
+    return Following(clone, 1 - free)
 
 
 def softened(masks: Tensor, border: int) -> Tensor:

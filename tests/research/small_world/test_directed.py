@@ -24,9 +24,10 @@ def moved(picture: np.ndarray, shift: tuple[float, float], zoom: float, turn: fl
     cos, sin = np.cos(np.radians(turn)) / zoom, np.sin(np.radians(turn)) / zoom
     back = np.array([[cos, -sin], [sin, cos]])  # rows y, x
     middle = (np.array(picture.shape[:2]) - 1) / 2
-    offset = middle - back @ (middle + shift[::-1])
+    whole = np.eye(3)
+    whole[:2, :2], whole[:2, 2] = back, middle - back @ (middle + shift[::-1])
     channels = np.moveaxis(picture, -1, 0)
-    seen = [ndimage.affine_transform(c, back, offset, order=3, mode="nearest") for c in channels]
+    seen = [ndimage.affine_transform(c, whole, order=3, mode="nearest") for c in channels]
     return np.stack(seen, axis=-1)
 
 
@@ -194,7 +195,7 @@ def test_the_chart_has_a_line_for_each_means():
         for means, motion in dial.positions()
     }
     axes = chart(found).axes[0]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [*dial.POSITIONS]
+    assert axes.get_legend_handles_labels()[1] == [*dial.POSITIONS]
     heights = axes.containers[0][0].get_ydata()
     np.testing.assert_allclose(heights, [0.55, 0.8, 1, 1.3, 1.55])  # of speed
 
