@@ -66,10 +66,7 @@ def follow_reference(
     if not bool(begun.any()):
         return executor(guider, sigmas, extra_args, *given)
     image = torch.zeros_like(noise) if latent_image is None else latent_image
-    if sigmas[0] > 0 and not bool(
-        noise[begun].any()
-    ):  # another stage left the sum of latent and noise
-        noise = torch.where(begun, (image - reference) / sigmas[0], noise)
+    noise = _own_noise(noise, begun, image - reference, sigmas[0])
     clean = torch.where(begun, reference, image)
     skipped = steps_to_skip(torch.where(ours, release, torch.zeros_like(release)), starts)
     last = is_last_stage(sampling, sigmas)
@@ -81,19 +78,36 @@ def follow_reference(
             )
         return clean + sigmas[-1] * noise
 
+    mask_at = _mask_until_release(options, sampling, ours, release)
+    arguments = {**extra_args, "model_options": {**options, "denoise_mask_function": mask_at}}
+    rest = (_later(callback, skipped), noise, clean, mask, disable_pbar)
+    samples = executor(guider, sigmas[skipped:], arguments, *rest)
+    kept = clean if last else clean + sigmas[-1] * noise
+    return torch.where(begun & (release <= 0), kept, samples)
+
+
+def _own_noise(noise: Tensor, begun: Tensor, beside: Tensor, sigma: Tensor) -> Tensor:
+    """The noise of this run. A stage that continues another one is given none: there it is what
+    the latent has beside the reference."""
+    if sigma <= 0 or bool(noise[begun].any()):
+        return noise
+    return torch.where(begun, beside / sigma, noise)
+
+
+def _mask_until_release(
+    options: Options, sampling: Any, ours: Tensor, release: Tensor
+) -> Callable[..., Tensor]:
+    """The host's mask of each noise level, after one that a node has set before."""
+    before = options.get("denoise_mask_function")
+
     def mask_at(sigma: Tensor, current: Tensor, extra_options: Any = None) -> Tensor:
-        before = options.get("denoise_mask_function")
         if before is not None:
             current = before(sigma, current, extra_options=extra_options)
         # As a tensor: reading the number would wait for the device in every step.
         holds = ours & held(release, sampling.timestep(sigma.reshape(-1)[:1]))
         return torch.where(holds, torch.zeros_like(current), current)
 
-    arguments = {**extra_args, "model_options": {**options, "denoise_mask_function": mask_at}}
-    rest = (_later(callback, skipped), noise, clean, mask, disable_pbar)
-    samples = executor(guider, sigmas[skipped:], arguments, *rest)
-    kept = clean if last else clean + sigmas[-1] * noise
-    return torch.where(begun & (release <= 0), kept, samples)
+    return mask_at
 
 
 def _laid_out(guider: Guider, followed: Followed, noise: Tensor) -> tuple[Tensor, Tensor]:
