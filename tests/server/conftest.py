@@ -22,13 +22,14 @@ def fresh_studio(
 ) -> Iterator[Studio]:
     """A server that nothing has run on, and that keeps neither freed memory nor old results.
 
-    Otherwise holes in the C library's heap and the host's cache, which fills what memory is free,
-    hide whether objects are kept.
+    Otherwise holes in the C library's heap, MKL's buffers and the host's cache, which fills what
+    memory is free, hide whether objects are kept.
     """
     base = tmp_path_factory.mktemp("fresh")
     with pytest.MonkeyPatch.context() as patch:
         for setting in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
             patch.setenv(setting, "65536")
+        patch.setenv("MKL_DISABLE_FAST_MM", "1")
         with pack_server(comfyui, root, base, "--cache-classic") as server:
             yield Studio(server, golden)
 
