@@ -34,7 +34,7 @@ def summary(rows: Rows) -> str:
     settled = sum(word != "undecided" for word in main)
     of = sum(test.main for claim in CLAIMS for test in claim.tests)
     lines = [
-        f"**{count} of {len(CLAIMS)} claims are decided at 95 %**, {settled} of {of} main tests.\n"
+        f"**Decided at 95 %: {count} of {len(CLAIMS)} claims**, {settled} of {of} main tests.\n"
     ]
     lines += ["| claim | question | here |", "|---|---|---|"]
     lines += [f"| {c.name} | {c.question} | {answer(c, tests)} |" for c, tests in found.items()]

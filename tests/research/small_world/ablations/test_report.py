@@ -112,7 +112,7 @@ def rows():
 def test_the_report_has_every_claim_and_says_how_many_are_decided(rows):
     text = report.report({"rows": rows})
     count = sum(is_decided(claim, judged(claim, rows)) for claim in CLAIMS)
-    assert text.startswith(f"**{count} of 7 claims are decided at 95 %**")
+    assert text.startswith(f"**Decided at 95 %: {count} of 7 claims**")
     for claim in CLAIMS:
         assert f"### {claim.name}: " in text and claim.question in text
     assert "cfg 1" not in text
