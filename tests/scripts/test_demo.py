@@ -9,10 +9,7 @@ from pathlib import Path
 
 import av
 import demo
-import numpy as np
 import pytest
-from demo_options import ASSETS
-from embedded_examples import EXAMPLES
 from PIL import Image
 
 QUICK = ("--steps", "1")
@@ -116,31 +113,6 @@ class TestRun:
             assert len(list(video.decode(stream))) == 16
         with Image.open(output / names[1]) as animation:
             assert getattr(animation, "n_frames", 1) == 16
-
-    def test_interpolates_to_an_end_image(
-        self, root: Path, tmp_path: Path, environment: dict[str, str]
-    ):
-        ends = [str(root / "assets" / name) for name in ("sailboat.png", "sailboat_dusk.png")]
-        flags = ("--image", ends[0], "--end-image", ends[1], "--frames", "4")
-        result = run(root, environment, *QUICK, *flags, "--output", str(tmp_path))
-        assert result.returncode == 0, result.stderr
-        with av.open(str(tmp_path / "sailboat-0001.mp4")) as video:
-            assert len(list(video.decode(video=0))) == 4
-
-    def test_the_last_frame_is_the_last_image(
-        self, root: Path, tmp_path: Path, environment: dict[str, str]
-    ):
-        """Not mush: where the small world's circle arrives, not where it began."""
-        flags = ("--workflow", "interpolate", "--steps", "6", "--output", str(tmp_path))
-        result = run(root, environment, *flags)
-        assert result.returncode == 0, result.stderr
-        with av.open(str(tmp_path / "interpolate-0001.mp4")) as video:
-            last = list(video.decode(video=0))[-1].to_ndarray(format="rgb24") / 255
-        errors = []
-        for name in (EXAMPLES["interpolate"].pictures[-1], EXAMPLES["interpolate"].pictures[0]):
-            with Image.open(ASSETS / name) as image:
-                errors.append(float(((np.asarray(image.convert("RGB")) / 255 - last) ** 2).mean()))
-        assert errors[0] < 0.01 < errors[1]
 
     def test_a_broken_picture(self, root: Path, tmp_path: Path, environment: dict[str, str]):
         broken = tmp_path / "broken.png"

@@ -7,10 +7,11 @@ import av
 import numpy as np
 import pytest
 from comfyui.server import ComfyServer, link_checkpoint
-from demo_options import EMBEDDED, parse
+from demo_options import ASSETS, EMBEDDED, parse
 from demo_prompt import make_prompt
 from demo_run import saved_videos
 from embedded_examples import EXAMPLES
+from PIL import Image
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -50,20 +51,44 @@ def checkpoint(server: ComfyServer) -> str:
     return EMBEDDED.name
 
 
+def video(server: ComfyServer, checkpoint: str, *flags: str) -> list[np.ndarray]:
+    """The frames `[H, W, 3]` in [0, 1] that the demo makes with these flags."""
+    prompt = make_prompt(parse([*flags]), server, checkpoint)
+    (saved,) = saved_videos(server.prompt(prompt))
+    with av.open(io.BytesIO(server.view(**saved))) as file:
+        return [frame.to_ndarray(format="rgb24") / 255 for frame in file.decode(video=0)]
+
+
+def distance(frame: np.ndarray, image: str) -> float:
+    """Mean squared difference of a frame from one of the demo's images."""
+    with Image.open(ASSETS / image) as picture:
+        return float(((np.asarray(picture.convert("RGB")) / 255 - frame) ** 2).mean())
+
+
 @pytest.mark.parametrize("short", [short for short in EXAMPLES if short not in LEFT_OUT])
 def test_it_shows_the_object_whole(server: ComfyServer, checkpoint: str, short: str) -> None:
     if short not in ALWAYS and "PAGE_TESTS" not in os.environ:
         pytest.skip("takes minutes; PAGE_TESTS=1 runs it")
-    options = parse(["--workflow", short, "--steps", STEPS])
-    (saved,) = saved_videos(server.prompt(make_prompt(options, server, checkpoint)))
+    last = video(server, checkpoint, "--workflow", short, "--steps", STEPS)[-1]
     words = EXAMPLES[short].prompts[-1].splitlines()[-1].split()
     colour = next(word for word in words if word in ("red", "blue", "yellow"))
     shape = next(word for word in words if word in FILL)
-    with av.open(io.BytesIO(server.view(**saved))) as video:
-        last = list(video.decode(video=0))[-1].to_ndarray(format="rgb24") / 255
     for part in parts(last, PARTS.get(short, 1)):
         found = mask(part, colour)
         assert 0.02 < found.mean() < 0.4
         y, x = np.nonzero(found)
         least, most = FILL[shape]
         assert least < found.sum() / ((np.ptp(x) + 1) * (np.ptp(y) + 1)) < most
+
+
+def test_an_interpolation_ends_on_the_last_image(server: ComfyServer, checkpoint: str) -> None:
+    """Not mush: where the small world's circle arrives, not where it began."""
+    last = video(server, checkpoint, "--workflow", "interpolate", "--steps", STEPS)[-1]
+    first_image, *_, last_image = EXAMPLES["interpolate"].pictures
+    assert distance(last, last_image) < 0.01 < distance(last, first_image)
+
+
+def test_an_end_image_makes_an_interpolation(server: ComfyServer, checkpoint: str) -> None:
+    images = [str(ASSETS / name) for name in ("sailboat.png", "sailboat_dusk.png")]
+    flags = ("--image", images[0], "--end-image", images[1], "--frames", "4", "--steps", "1")
+    assert len(video(server, checkpoint, *flags)) == 4
