@@ -159,6 +159,10 @@ def _train_fsdp_in_two_parts(folder: str) -> None:
         save_checkpoint(Path(folder) / "model.safetensors", tensors, {}, torch.float32)
 
 
+# Forked from a test process that other tests have given threads, FSDP has once waited for ever.
+@pytest.mark.skipif(
+    "FSDP_TESTS" not in os.environ, reason="wants a process of its own; FSDP_TESTS=1 runs it"
+)
 def test_two_fsdp_processes_equal_one_after_a_resume(tmp_path: Path):
     run_two(_train_fsdp_in_two_parts, tmp_path / "two")
     one = single_trainer(tmp_path / "one", steps=3)
