@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +32,13 @@ from training.trainer import Trainer
 # FSDP slices arrays only, and the gates of the variant 256 are single numbers.
 ARRAYS_ONLY = replace(ARCH, learnable_image_scale=False)
 FSDP_UNITS = ["SpatialTransformer", "TemporalTransformer", "ResBlock", "Resampler"]
+
+# Set in a process that has run no other test.
+ALONE = "FSDP_TESTS"
+# The checkout must not be on sys.path.
+PYTEST = "import sys; del sys.path[0]; import pytest; raise SystemExit(pytest.main())"
+# Seconds; on an idle machine it takes 20.
+PATIENCE = 600.0
 
 Worker = Callable[[str], None]
 
@@ -159,10 +168,21 @@ def _train_fsdp_in_two_parts(folder: str) -> None:
         save_checkpoint(Path(folder) / "model.safetensors", tensors, {}, torch.float32)
 
 
-# Forked from a test process that other tests have given threads, FSDP has once waited for ever.
-@pytest.mark.skipif(
-    "FSDP_TESTS" not in os.environ, reason="wants a process of its own; FSDP_TESTS=1 runs it"
-)
+def test_fsdp_in_a_process_of_its_own(root: Path):
+    """Forked from one that other tests have given threads, it has waited for ever."""
+    test = f"{__file__}::{test_two_fsdp_processes_equal_one_after_a_resume.__name__}"
+    result = subprocess.run(
+        [sys.executable, "-c", PYTEST, "-q", "-p", "no:cacheprovider", test],
+        cwd=root,
+        env={**os.environ, ALONE: "1", "PYTEST_ADDOPTS": ""},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert result.returncode == 0 and "1 passed" in result.stdout, result.stdout + result.stderr
+
+
+@pytest.mark.skipif(ALONE not in os.environ, reason="test_fsdp_in_a_process_of_its_own runs it")
 def test_two_fsdp_processes_equal_one_after_a_resume(tmp_path: Path):
     run_two(_train_fsdp_in_two_parts, tmp_path / "two")
     one = single_trainer(tmp_path / "one", steps=3)
