@@ -62,7 +62,7 @@ class Measuring:
         file, plan = self.file(side, seed), self.runs.plan
         if not file.exists():
             trial = TRIALS[side.trial]
-            scenes = measured_scenes(round(plan.clips * trial.share))
+            scenes = measured_scenes(round(plan.clips * trial.share), plan.scenes)
             videos = self._videos(side, seed, scenes)
             found = figures(videos, scenes, trial, self.classifier)
             write_text(file, json.dumps(found))

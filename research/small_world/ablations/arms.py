@@ -31,6 +31,7 @@ class Plan:
     num_frames: of a clip; they hold its whole motion. image_steps, base_steps: of the base, on
     single frames and on clips. arm_steps: of every arm. base_batch, batch_size: clips; stages on
     single frames take four times as many. pool: different training clips. clips: measured.
+    scenes: the seed of the scenes that are measured; the first run had 88.
     """
 
     num_frames: int = 8
@@ -42,6 +43,7 @@ class Plan:
     pool: int = 1000
     rate: float = 1e-3
     clips: int = 200
+    scenes: int = 89
     sampling_steps: int = 8
     cfg: float = 4.0
 

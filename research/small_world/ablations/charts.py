@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 
 from .claims import CLAIMS, LAMBDA_CELL, MARGINS, Found, Rows, Side, column, judged
 from .report import grid
-from .trials import FACTORS, GRID, OUTER
+from .trials import FACTORS, GRID, MOTION_WORDS, OUTER, lambda_trial
 
 BLUE, ORANGE, GREY = "#4272b8", "#d97742", "#8c8c96"
 INKS = {"more": BLUE, "less": ORANGE, "no effect": "black", "undecided": GREY}
 DOTS_PER_INCH = 100
 LAYERS = ("in 1", "in 2", "mid", "out 1", "out 2", "out 3", "out 4")
-HEAT_MAPS = ("direction", "picture", "colour")
+HEAT_MAPS = ("direction", "nearest", "colour")
 
 
 def claims_chart(rows: Rows) -> Figure:
@@ -67,13 +67,15 @@ def gates_chart(gates: Mapping[str, Mapping[str, Sequence[float]]], rows: Rows) 
         axes.plot(LAYERS, run, "o", color="black", markersize=4)
     axes.axhline(1, color="black", linewidth=1)
     axes.set_title("λ after training (start: 1; dots: seeds)")
-    for panel, endpoint in zip(panels, ("distance", "picture"), strict=True):
-        plain, margin = _mean(rows, "", endpoint), MARGINS.get(endpoint, 0.05)
+    for panel, endpoint in zip(panels, ("distance", "nearest"), strict=True):
+        plain, margin = _mean(rows, MOTION_WORDS, endpoint), MARGINS.get(endpoint, 0.05)
         panel.axhspan(plain - margin, plain + margin, color="#e8e8ec", zorder=0)
         for place, ink in (("outer", BLUE), ("middle", ORANGE)):
-            points = [(f, _mean(rows, f"{place} lambda x {f:g}", endpoint)) for f in FACTORS]
-            points = [(1.0, plain), *(point for point in points if np.isfinite(point[1]))]
-            panel.plot(*zip(*sorted(points), strict=True), "o-", color=ink, label=f"{place} layers")
+            points = [(f, _mean(rows, lambda_trial(place, f), endpoint)) for f in FACTORS]
+            points = [point for point in points if np.isfinite(point[1])]
+            if points:
+                line = zip(*sorted([(1.0, plain), *points]), strict=True)
+                panel.plot(*line, "o-", color=ink, label=f"{place} layers")
         panel.set_title(f"{endpoint}; grey: no effect")
         panel.set_xlabel("λ times a factor")
         panel.legend(frameon=False)

@@ -55,14 +55,13 @@ class Claim:
 
 
 def _vdg() -> tuple[Test, ...]:
-    full, blurred, none = (Side(name) for name in CELLS if CELLS[name].context)
+    full, blurred, none = (Side(name, MOTION_WORDS) for name in CELLS if CELLS[name].context)
     return (
-        Test(full, none, "picture", main=True),
+        Test(full, none, "nearest", main=True),
         Test(full, none, "kind", main=True),
         Test(full, none, "colour"),
         Test(full, blurred, "kind"),
         Test(blurred, none, "colour"),
-        Test(full, none, "nearest", afterwards=True),
     )
 
 
@@ -74,17 +73,17 @@ def _context() -> tuple[Test, ...]:
     return tuple(
         Test(first, second, endpoint, main=bool(first.trial) and endpoint != "kind")
         for first, second in unsaid + said
-        for endpoint in ("picture", "colour", "kind")
+        for endpoint in ("nearest", "colour", "kind")
     )
 
 
 def _lambda() -> tuple[Test, ...]:
-    plain = Side(LAMBDA_CELL)
+    plain = Side(LAMBDA_CELL, MOTION_WORDS)
     trials = [Side(LAMBDA_CELL, trial) for trial in lambda_trials()]
     return tuple(
         Test(side, plain, endpoint, "less", main="middle" in side.trial and extreme in side.trial)
         for side in trials
-        for endpoint, extreme in (("distance", "x 2"), ("picture", "x 0"))
+        for endpoint, extreme in (("distance", "x 2"), ("nearest", "x 0"))
         if not side.trial.endswith("0.5")
     )
 

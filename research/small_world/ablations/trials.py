@@ -51,13 +51,25 @@ class Trial:
         return opposite if self.words == "opposite" else scene
 
 
+MOTION_WORDS = "motion words alone"
+
+
+def lambda_trial(place: str, factor: float) -> str:
+    """The name of one of `lambda_trials`. place: "middle" or "outer"."""
+    return f"{MOTION_WORDS}, {place} lambda x {factor:g}"
+
+
 def lambda_trials() -> dict[str, Trial]:
-    """The trained gates times a factor, outer and middle layers apart."""
+    """The trained gates times a factor, outer and middle layers apart.
+
+    The words name the motion alone, so what the picture shows comes through these gates.
+    """
     return {
-        f"{place} lambda x {factor:g}": Trial(
+        lambda_trial(place, factor): Trial(
+            words="motion",
             scales=tuple(
                 factor if (i in OUTER) == (place == "outer") else 1.0 for i in range(NUM_GATES)
-            )
+            ),
         )
         for place in ("middle", "outer")
         for factor in FACTORS
@@ -73,7 +85,6 @@ def guidance_grid() -> dict[str, Trial]:
     }
 
 
-MOTION_WORDS = "motion words alone"
 OPPOSITE_WORDS, NO_WORDS, FRAME_FOUR = "opposite words", "no words", "picture is frame 4"
 TWICE = "twice the scenes"
 TRIALS: dict[str, Trial] = {
