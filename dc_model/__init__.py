@@ -31,6 +31,7 @@ Where to change what:
 - motion that is shown, not described: `motion`; until when a place is held: `motion.clocks`;
 - the published sampler: `sampling.ddim`, its grids and noise levels: `sampling.schedule`; the two
   guidance scales: `sampling.guidance`; as ComfyUI runs them: `nodes/sampling.py`, `nodes/host/`;
+- prompts over time and their notation: `prompts`;
 - defaults of the nodes' inputs: `nodes/inputs.py`;
 - a relative of the model, with all that is known of it: `variants`;
 - all parts as one, without ComfyUI: `pipeline.load`, `Pipeline.animate`;

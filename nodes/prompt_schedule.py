@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..dc_model.sampling.prompt_schedule import frame_texts, parse_schedule, segment_weights
+from ..dc_model.prompts.schedule import frame_texts, parse_schedule, segment_weights
 from .door import checked
 from .host import keys
 from .host.protocols import Clip, Conditioning

@@ -12,8 +12,8 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..dc_model.preprocess import Fit
-from ..dc_model.sampling.prompt_foreign import refuse_other_notations
-from ..dc_model.sampling.prompt_schedule import is_numbered
+from ..dc_model.prompts.foreign import refuse_other_notations
+from ..dc_model.prompts.schedule import is_numbered
 from ..dc_model.video.join import join
 from .checks import InputError, require_count
 from .context import add_context, encode_context

@@ -1,1 +1,1 @@
-"""From noise to latents: schedules, DDIM, guidance, the start of the noise, prompts over time."""
+"""From noise to latents: schedules, DDIM, guidance, the start of the noise."""

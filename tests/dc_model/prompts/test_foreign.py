@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from dc_model.sampling.prompt_foreign import refuse_other_notations
-from dc_model.sampling.prompt_schedule import parse_schedule
+from dc_model.prompts.foreign import refuse_other_notations
+from dc_model.prompts.schedule import parse_schedule
 
 
 @pytest.mark.parametrize(

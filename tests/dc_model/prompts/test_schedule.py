@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dc_model.sampling.prompt_schedule import (
+from dc_model.prompts.schedule import (
     Segment,
     frame_texts,
     is_numbered,

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..frames import frame_index
 from ..shown import shown
-from .prompt_foreign import refuse_other_notations
-from .prompt_syntax import read_entries
+from .foreign import refuse_other_notations
+from .syntax import read_entries
 
 # How often prompts of different lengths may be repeated to meet; the host's own limit is 4 as well.
 MAX_REPEATS = 4

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dc_model.sampling.prompt_schedule import Segment, parse_schedule
-from dc_model.sampling.prompt_syntax import read_entries
+from dc_model.prompts.schedule import Segment, parse_schedule
+from dc_model.prompts.syntax import read_entries
 
 BOTH = [Segment(0, "a boat"), Segment(12, "the boat sails")]
 

@@ -1,0 +1,1 @@
+"""Prompts over time: their notation, and a text embedding for every frame."""
