@@ -5,7 +5,8 @@ Works on keys and shapes alone. Detection is data: another family or another kin
 as their public files have them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import torch
 
 from ..shown import shown
 from ..unet.unet import DynamiCrafterUNet
-from ..variants import VARIANTS, Shapes
+from ..variants import VARIANTS, Shapes, UNetArch
 from .detect import detect_unet_arch
 from .errors import CheckpointError, fitting
 
@@ -216,8 +217,7 @@ def _image_model(header: Header) -> str:
 @fitting("U-Net")
 def _refuse_other_keys(unet: Shapes) -> None:
     arch = detect_unet_arch(unet)
-    network = DynamiCrafterUNet(arch, device=torch.device("meta"))
-    expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    expected = _shapes_of(arch)
     unknown = sorted(unet.keys() - expected.keys())
     if unknown:
         fork = next((fork for fork in FORKS if fork.shown_by(unknown)), UNKNOWN_FORK)
@@ -232,6 +232,12 @@ def _refuse_other_keys(unet: Shapes) -> None:
             f"shape ({some(other)}): the file is incomplete or of a fork; download it again or "
             f"choose {FAMILY}."
         )
+
+
+@lru_cache(maxsize=4)
+def _shapes_of(arch: UNetArch) -> Mapping[str, tuple[int, ...]]:
+    network = DynamiCrafterUNet(arch, device=torch.device("meta"))
+    return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
 
 
 def some(keys: Iterable[object]) -> str:

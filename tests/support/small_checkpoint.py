@@ -10,6 +10,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,14 @@ def weight(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
 
 def drawn(shapes: Iterable[tuple[str, Iterable[int]]], seed: int) -> dict[str, Tensor]:
     """The weights of these keys and shapes, some in float64."""
-    return {key: torch.from_numpy(np.array(weight(key, tuple(s), seed))) for key, s in shapes}
+    kept = _drawn(tuple((key, tuple(shape)) for key, shape in shapes), seed)
+    return {key: values.clone() for key, values in kept.items()}
+
+
+# Drawing takes longer than all else that a small file needs; most files have the same weights.
+@lru_cache(maxsize=6)
+def _drawn(shapes: tuple[tuple[str, tuple[int, ...]], ...], seed: int) -> dict[str, Tensor]:
+    return {key: torch.from_numpy(np.array(weight(key, shape, seed))) for key, shape in shapes}
 
 
 def schedule_buffers(zero_snr: bool, base_scale: float | None) -> dict[str, Tensor]:
