@@ -3,6 +3,8 @@
 python -m benchmarks            seconds and memory on this device, beside a plain implementation
 python -m benchmarks --quick    the same for two frames and few repeats
 python -m benchmarks --count    FLOPs, bytes and least time of one U-Net call; nothing is computed
+python -m benchmarks --count --compiled    the same of what torch.compile makes of it, in minutes
+python -m benchmarks --copies   who copies, by PyTorch's profiler on a smaller network
 """
 
 import argparse
@@ -17,6 +19,7 @@ import torch
 from dc_model.variants import UNetArch
 
 from . import chart, report
+from .copies import copies_table
 from .count_tables import count_table, operator_table
 from .counting import SIZES, count_unet, latent_size
 from .device import default_dtype, device_name, fastest_device, measure_rates
@@ -36,7 +39,10 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     if options.count:
-        _print_counts(options.sizes or SIZES)
+        _print_counts(options.sizes or (("512",) if options.compiled else SIZES), options.compiled)
+        return
+    if options.copies:
+        print(copies_table())
         return
     device = options.device or fastest_device()
     where = Where(device, DTYPES[options.dtype] if options.dtype else default_dtype(device))
@@ -64,6 +70,8 @@ def _options() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--count", action="store_true", help="count, compute nothing")
+    parser.add_argument("--compiled", action="store_true", help="with --count: by Inductor")
+    parser.add_argument("--copies", action="store_true", help="share of copies in a step's time")
     parser.add_argument("--quick", action="store_true", help="few frames, few repeats")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, help="256 on a CPU, else all")
     parser.add_argument("--device", type=torch.device, help="the GPU where there is one, else cpu")
@@ -115,8 +123,11 @@ def _print_peak(where: Where, name: str, options: argparse.Namespace) -> None:
         print(json.dumps(peak_memory(Networks().of_size(name), where, work, kind, who)))
 
 
-def _print_counts(sizes: tuple[str, ...]) -> None:
-    costs = {name: count_unet(UNetArch(), latent_size(name)) for name in sizes}
+def _print_counts(sizes: tuple[str, ...], compiled: bool) -> None:
+    counted = count_unet
+    if compiled:
+        from .compiled import count_compiled as counted  # Inductor takes seconds to import.
+    costs = {name: counted(UNetArch(), latent_size(name)) for name in sizes}
     print(count_table(costs))
     for name, cost in costs.items():
         print(f"\n{name}:\n{operator_table(cost)}")

@@ -125,18 +125,30 @@ def count_unet(
     dtype: torch.dtype = torch.bfloat16,
 ) -> Cost:
     """Cost of one call of the U-Net; size: latent (h, w); branches share noise and image."""
-    rows = videos * branches
     with torch.device("meta"):
         unet = DynamiCrafterUNet(arch, attention=fused_attention, dtype=dtype)
         unet.eval().requires_grad_(False)  # products whose weights learn are laid out otherwise
-        inputs = {
-            "x": torch.empty(videos, arch.in_channels, frames, *size, dtype=dtype),
-            "timesteps": torch.empty(rows),
-            "context": torch.empty(rows, TEXT_TOKENS, arch.context_dim, dtype=dtype),
-            "image_context": torch.empty(rows, IMAGE_TOKENS, arch.context_dim, dtype=dtype),
-            "speed": torch.empty(rows),
-        }
+        inputs = unet_inputs(arch, size, frames, videos, branches, dtype)
         return count(lambda: unet(**inputs))
+
+
+def unet_inputs(
+    arch: UNetArch,
+    size: tuple[int, int],
+    frames: int,
+    videos: int = 1,
+    branches: int = BRANCHES,
+    dtype: torch.dtype = torch.bfloat16,
+) -> dict[str, Tensor]:
+    """Inputs of one call, by name; size: latent (h, w)."""
+    rows = videos * branches
+    return {
+        "x": torch.empty(videos, arch.in_channels, frames, *size, dtype=dtype),
+        "timesteps": torch.empty(rows),
+        "context": torch.empty(rows, TEXT_TOKENS, arch.context_dim, dtype=dtype),
+        "image_context": torch.empty(rows, IMAGE_TOKENS, arch.context_dim, dtype=dtype),
+        "speed": torch.empty(rows),
+    }
 
 
 def latent_size(name: str) -> tuple[int, int]:

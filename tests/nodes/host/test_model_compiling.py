@@ -12,7 +12,7 @@ import pytest
 import torch
 from comfy.ldm.modules import attention
 from comfy_extras.nodes_torch_compile import TorchCompileModel
-from host_sampling import SIDE, load_least, prompt, sample
+from host_sampling import FRAMES, SIDE, load_least, prompt, sample
 from pack.nodes.host import keys
 from torch._dynamo.utils import counters
 
@@ -32,21 +32,46 @@ def compiled(loaded: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     torch._dynamo.reset()
 
 
-def run(model: Any, *, seed: int = 0, steps: int = 2) -> int:
+def run(
+    model: Any,
+    *,
+    seed: int = 0,
+    steps: int = 2,
+    frames: int = FRAMES,
+    size: tuple[int, int] = (SIDE, SIDE),
+) -> int:
     """Samples with prompts of the seed's own; the number of graphs so far."""
     draw = torch.Generator().manual_seed(seed)
-    image: dict[str, Any] = {keys.CONCAT_LATENT: torch.randn(1, 4, SIDE, SIDE, generator=draw)}
-    given = [prompt(draw, **image) for _ in range(2)]
-    sample(model, *given, steps=steps, seed=seed)
+    given = [prompt(draw, frames, size) for _ in range(2)]
+    image = torch.randn(1, 4, *size, generator=draw)
+    for conditioning in given:
+        conditioning[0][1][keys.CONCAT_LATENT] = image  # The branches share one picture.
+    sample(model, *given, steps=steps, seed=seed, frames=frames, size=size)
     return counters["stats"]["unique_graphs"]
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
+traced = pytest.mark.skipif(
     "COMPILE_TESTS" not in os.environ, reason="traces for half a minute; COMPILE_TESTS=1 runs it"
 )
+
+
+@pytest.mark.slow
+@traced
 def test_one_graph_for_any_steps_seed_and_prompt(compiled: Any) -> None:
     """A break would make a graph of each side."""
     runs: list[dict[str, Any]] = [{"steps": 2}, {"steps": 3, "seed": 1}, {"seed": 2}]
     assert [run(compiled, **settings) for settings in runs] == [1, 1, 1]
     assert not counters["graph_break"]
+
+
+@pytest.mark.slow
+@traced
+def test_one_graph_more_for_all_other_lengths(compiled: Any) -> None:
+    assert [run(compiled, frames=frames) for frames in (3, 5, 6, 9, 16, 33)] == [1, *[2] * 5]
+
+
+@pytest.mark.slow
+@traced
+def test_one_graph_more_for_all_other_sizes(compiled: Any) -> None:
+    sizes = [(8, 8), (16, 12), (12, 24), (24, 8)]
+    assert [run(compiled, size=size) for size in sizes] == [1, 2, 2, 2]
