@@ -52,7 +52,7 @@ def _intervals(
     ]
     axes.set_yticks(range(len(pairs)), names, fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel(f"difference in {unit}, 95 %; grey band: no effect")
+    axes.set_xlabel(f"difference in {unit}; grey: no effect")
 
 
 def gates_chart(gates: Mapping[str, Mapping[str, Sequence[float]]], rows: Rows) -> Figure:
