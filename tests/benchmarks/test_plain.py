@@ -1,13 +1,14 @@
 """The plain U-Net computes the same, in the way that it is there to show."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from benchmarks.counting import CountCost
 from benchmarks.networks import Networks, Where
-from benchmarks.step import call, plain_call, random_conditioning
+from benchmarks.step import Conditioning, call, plain_call, random_conditioning
 from benchmarks.unet import Kind, Workload
 
 
@@ -32,6 +33,31 @@ def test_equals_ours(
     with torch.inference_mode():
         ours, plain = (run() for run in work.runs(unet, where, kind).values())
     close(plain, ours)
+
+
+def floated(value: torch.Tensor | Conditioning) -> torch.Tensor | Conditioning:
+    if isinstance(value, torch.Tensor):
+        return value.float()
+    return Conditioning(value.text.float(), value.image.float(), value.speed.float())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", ["call", "step"])
+def test_half_precision_errs_as_little_as_the_plain_one(
+    tiny_networks: Networks, where: Where, kind: Kind, dtype: torch.dtype
+) -> None:
+    """Both round to half at other places; the truth is the same weights and inputs in float32."""
+    unet = tiny_networks.make_unet(replace(where, dtype=dtype))
+    exact = tiny_networks.make_unet(where)
+    exact.load_state_dict({name: value.float() for name, value in unet.state_dict().items()})
+    runs = Workload((9, 8), 5).runs(unet, replace(where, dtype=dtype), kind)
+    plain = runs["plain"]
+    assert isinstance(plain, partial)
+    with torch.inference_mode():
+        truth = plain.func(exact, *map(floated, plain.args[1:]))
+        errors = {who: (run().float() - truth).square().mean().sqrt() for who, run in runs.items()}
+    assert 0 < errors["ours"] < 1.25 * errors["plain"]
+    assert errors["plain"] < 0.1 * truth.std()
 
 
 def test_image_tokens_that_all_frames_share(tiny_networks: Networks, where: Where) -> None:
