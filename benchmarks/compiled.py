@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch._dynamo.backends.common import aot_autograd
+from torch._guards import detect_fake_mode
 from torch._inductor.debug import DebugContext
 from torch._inductor.decomposition import select_decomp_table
 from torch._inductor.fx_passes.post_grad import post_grad_passes, view_to_reshape
@@ -66,7 +67,7 @@ def kernels(arch: UNetArch, size: tuple[int, int], frames: int) -> list[Kernel]:
 
 
 def _scheduled(graph_module: Any, inputs: Any) -> list[Kernel]:
-    fake = torch._guards.detect_fake_mode(inputs)
+    fake = detect_fake_mode(inputs)
     assert fake is not None
     view_to_reshape(graph_module)
     with V.set_fake_mode(fake):
