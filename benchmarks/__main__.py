@@ -84,7 +84,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, metavar="JSON", help="file for the figures")
     parser.add_argument("--chart", type=Path, metavar="PNG", help="file for a chart")
     parser.add_argument("--peak", nargs=2, metavar=("KIND", "WHO"), help=argparse.SUPPRESS)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.compiled and not options.count:
+        parser.error("--compiled counts: add --count")
+    return options
 
 
 def run(where: Where, sizes: tuple[str, ...], options: argparse.Namespace) -> dict[str, Any]:

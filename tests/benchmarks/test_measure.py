@@ -66,6 +66,13 @@ def test_a_chart_without_matplotlib_is_refused_before_anything_runs(monkeypatch)
         main()
 
 
+def test_compiled_without_count_is_refused_before_anything_runs(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--compiled"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "add --count" in capsys.readouterr().err
+
+
 def test_peak_memory_of_this_process_holds_the_weights(
     tiny_networks: Networks, where: Where
 ) -> None:

@@ -1,4 +1,4 @@
-"""Across the pack: 13 prompts in a row keep memory flat.
+"""Across the pack: 13 prompts in a row keep memory flat and equal a fresh server's results.
 
 What a process takes of the system says little: the C library keeps holes, oneDNN keeps code for
 every shape. Here it is what is in use that must stay, oneDNN apart (`docs/memory.md`).
@@ -7,10 +7,12 @@ every shape. Here it is what is in use that must stay, oneDNN apart (`docs/memor
 from dataclasses import dataclass, field
 
 import pytest
+import torch
 from graphs import Graph
 from memory import InUse, in_use, own_memory, without_one_dnn
 from scene import Scene
 from studio import Studio, picture
+from torch import Tensor
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -27,8 +29,8 @@ OBJECTS_PER_PROMPT = 150
 PROCESS_GROWTH = 48 * 2**20
 
 
-def run(studio: Studio, number: int) -> None:
-    """Prompt `number`, whose image, size and length are its own."""
+def run(studio: Studio, number: int) -> Tensor:
+    """The frames of prompt `number`, whose image, size and length are its own."""
     graph = Graph()
     size, length = SIZES[number % len(SIZES)], LENGTHS[number % len(LENGTHS)]
     scene = Scene(
@@ -41,13 +43,14 @@ def run(studio: Studio, number: int) -> None:
     )
     latent = scene.sample(seed=number, steps=2, eta=1.0)
     frames = scene.decode(latent, chunk_frames=16)[0]
-    studio.run(graph, frames=frames)
+    return studio.run(graph, frames=frames)["frames"]["value"]
 
 
 @dataclass
 class Record:
-    """Memory of the whole row on one server, prompt by prompt."""
+    """Results and memory of the whole row on one server, prompt by prompt."""
 
+    results: list[Tensor] = field(default_factory=list)
     in_use: list[InUse] = field(default_factory=list)
     process: list[int] = field(default_factory=list)
 
@@ -57,7 +60,7 @@ def record(fresh_studio: Studio) -> Record:
     found = Record()
     with without_one_dnn(fresh_studio):
         for number in range(PROMPTS):
-            run(fresh_studio, number)
+            found.results.append(run(fresh_studio, number))
             found.in_use.append(in_use(fresh_studio.server))
             found.process.append(own_memory(fresh_studio.server))
     return found
@@ -89,3 +92,15 @@ def test_no_objects_gather(record: Record) -> None:
 def test_the_process_is_flat_after_the_third_prompt(record: Record) -> None:
     growth = above_third(record.process)
     assert max(growth) < PROCESS_GROWTH, [round(g / 2**20) for g in growth]
+
+
+def test_every_result_equals_a_fresh_servers(studio: Studio, record: Record) -> None:
+    """The other server runs them in another order.
+
+    It forgets everything before the first and every fifth.
+    """
+    with without_one_dnn(studio):
+        for number in reversed(range(PROMPTS)):
+            if (PROMPTS - 1 - number) % 5 == 0:
+                studio.forget()
+            assert torch.equal(record.results[number], run(studio, number)), number

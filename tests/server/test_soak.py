@@ -19,11 +19,11 @@ from dc_model.checkpoint.inspect import read_checkpoint
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-PROMPTS = 48
+PROMPTS = 60
 # Of the prompts that are cancelled.
 STEPS = 12
 # After so many every kind has run, and the server has imported and allocated all that it needs.
-WARM_UP = 24
+WARM_UP = 30
 ALLOWANCE = 32 * 1024**2
 # (variant, pixels, frames, steps): what valid prompts are drawn from.
 VALID = [("512", 64, 4, 2), ("512", 72, 3, 1), ("512", 64, 2, 3), ("512", 48, 5, 1)]
