@@ -34,6 +34,10 @@ class BrowserError(RuntimeError):
     """The browser did not start, or a script in the page failed."""
 
 
+class PromiseDroppedError(BrowserError):
+    """The page gave up what was awaited: nothing can settle that promise any more."""
+
+
 def find_chromium() -> str | None:
     """A Chromium or Chrome of this machine (`CHROMIUM` names another), or None."""
     named = os.environ.get("CHROMIUM")
@@ -166,7 +170,10 @@ class Browser:
                 self.requests.append(answer["params"]["request"]["url"])
             if answer.get("id") == call["id"]:
                 if "error" in answer:
-                    raise BrowserError(f"{method}: {answer['error']['message']}")
+                    message = answer["error"]["message"]
+                    dropped = message == "Promise was collected"
+                    kind = PromiseDroppedError if dropped else BrowserError
+                    raise kind(f"{method}: {message}")
                 return answer["result"]
 
 

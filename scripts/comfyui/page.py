@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .browser import Browser
+from .browser import Browser, PromiseDroppedError
 from .server import ComfyServer
 
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False}
@@ -26,4 +26,8 @@ LOAD = """(async graph => {
 
 def load_graph(browser: Browser, graph: str) -> None:
     """Opens a workflow, given as JSON, and closes the tab in front: each more slows the page."""
-    browser.evaluate(LOAD % graph)
+    try:
+        browser.evaluate(LOAD % graph)
+    except PromiseDroppedError:
+        # On a busy machine the page may give a load up without a word. Like a user, open it again.
+        browser.evaluate(LOAD % graph)

@@ -18,7 +18,7 @@ TEXT_TO_VIDEO = STAGES["text_to_video"]
 JOINT = STAGES["joint"]
 THREE_STAGES = (STAGES["projector"], STAGES["adapt"], JOINT)
 
-# With them alone, what a picture shows comes by the picture; without any others no base moves.
+# The base's share of captions that name the motion alone; without any others no base moves.
 MOTION_CAPTIONS = 0.25
 
 Dose = Literal["full", "blurred", "none"]
@@ -31,7 +31,8 @@ class Plan:
     num_frames: of a clip; they hold its whole motion. image_steps, base_steps: of the base, on
     single frames and on clips. arm_steps: of every arm. base_batch, batch_size: clips; stages on
     single frames take four times as many. pool: different training clips. clips: measured.
-    scenes: the seed of the scenes that are measured; the first run had 88.
+    scenes: the seed of the scenes that are measured; the first run had 88. motion_captions: the
+    arms' share of captions that name the motion alone: there the look comes by the picture.
     """
 
     num_frames: int = 8
@@ -42,6 +43,7 @@ class Plan:
     batch_size: int = 4
     pool: int = 1000
     rate: float = 1e-3
+    motion_captions: float = MOTION_CAPTIONS
     clips: int = 200
     scenes: int = 89
     sampling_steps: int = 8
@@ -61,6 +63,7 @@ def settings(
     batch_size: int,
     seed: int = 0,
     concat: ConcatMode = "random",
+    motion_captions: float = MOTION_CAPTIONS,
 ) -> TrainConfig:
     """The training configuration that the base and all arms share."""
     values: dict[str, Any] = {
@@ -73,7 +76,7 @@ def settings(
             "cache": True,
             "num_frames": plan.num_frames,
         },
-        "conditioning": {"concat": {concat: 1.0}, "motion_captions": MOTION_CAPTIONS},
+        "conditioning": {"concat": {concat: 1.0}, "motion_captions": motion_captions},
         "optimizer": {
             "rate": plan.rate,
             "betas": [0.9, 0.99],

@@ -93,6 +93,7 @@ class Runs:
                 batch_size=self.plan.batch_size * (4 if stage.images_only else 1),
                 seed=seed,
                 concat=arm.concat,
+                motion_captions=self.plan.motion_captions,
             )
             self._train(model, config, ArmBatchMaker.of(arm, stage, config, self.encoders))
             if stage.images_only:
