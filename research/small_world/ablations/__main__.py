@@ -3,7 +3,7 @@
 import argparse
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ..judge.shapes import load_classifier
 from ..world.render import render_clip
 from ..world.scenes import Scene
 from .arms import ARMS, Arm, Plan
-from .claims import CLAIMS, LAMBDA_CELL, Side
+from .claims import CLAIMS, LAMBDA_CELL, Claim, Side
 from .clips import measured_scenes
 from .figures import ENDPOINTS, figures
 from .runs import DEMO, Runs
@@ -32,9 +32,9 @@ REFERENCES = ("true clips", "autoencoder alone")
 BASE_ARM = Arm(dose="none", context=False)
 
 
-def sides() -> Iterator[list[Side]]:
+def sides(claims: Sequence[Claim] = CLAIMS) -> Iterator[list[Side]]:
     """All that is measured with each seed, in groups that answer something by themselves."""
-    tests = [test for claim in CLAIMS for test in claim.tests]
+    tests = [test for claim in claims for test in claim.tests]
     tested = list(dict.fromkeys(side for test in tests for side in (test.first, test.second)))
     main = {side for test in tests if test.main for side in (test.first, test.second)}
     stages = [side for side in tested if len(ARMS[side.arm].stages) > 1]
@@ -111,7 +111,7 @@ class Measuring:
             seeds[seed] = json.loads(file.read_text(encoding="utf-8"))
         for name, arm in ARMS.items():
             place = f"{len(arm.stages)}/model.pt"
-            for file in sorted((self.runs.folder / "arms").glob(f"{name} ?/{place}")):
+            for file in sorted((self.runs.folder / "arms").glob(f"{name} *[0-9]/{place}")):
                 seed = file.parts[-3].rsplit(" ", 1)[1]
                 state = torch.load(file, weights_only=True)
                 out.setdefault("gates", {}).setdefault(name, {})[seed] = gates(state)
@@ -145,6 +145,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="for everything that is made")
     parser.add_argument("--demo", type=Path, default=DEMO, help="whose U-Net the base starts from")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    numbers = range(1, len(CLAIMS) + 1)
+    parser.add_argument(
+        "--only", type=int, nargs="+", choices=numbers, help="what these claims' main tests need"
+    )
     for item in fields(Plan):
         flag = f"--{item.name.replace('_', '-')}"
         parser.add_argument(flag, type=type(item.default), default=item.default)
@@ -157,11 +161,16 @@ def main() -> None:
     for name in REFERENCES:
         measuring.rows(Side(name), 0)
     file = arguments.folder / "results.json"
-    for group in sides():
+    groups = list(sides())
+    if arguments.only:
+        groups = list(sides([CLAIMS[number - 1] for number in arguments.only]))[:2]
+    for group in groups:
         for seed in arguments.seeds:
             for side in group:
                 measuring.rows(side, seed)
             write_text(file, as_text(measuring.results()))
+    if arguments.only:
+        return
     for trial in guidance_grid():
         measuring.rows(Side(LAMBDA_CELL, trial), arguments.seeds[0])
     write_text(file, as_text(measuring.results()))

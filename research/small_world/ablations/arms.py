@@ -113,7 +113,10 @@ class Arm:
     earlier: str = ""
 
 
-FULL = "full method"
+FULL, FIRST = "full method", "first frame"
+FIRST_NO_VDG, FIRST_NO_PICTURE = f"{FIRST}, no VDG, context", f"{FIRST}, no VDG, no context"
+FIRST_ALL_LAYERS = f"{FIRST}, all layers"
+ALL_LAYERS = ((replace(JOINT, unet="all"), 1.0),)
 CELLS: dict[str, Arm] = {
     FULL: Arm(),
     "full VDG, no context": Arm(context=False),
@@ -123,8 +126,11 @@ CELLS: dict[str, Arm] = {
     "no VDG, no context": Arm(dose="none", context=False),
 }
 ARMS: dict[str, Arm] = CELLS | {
-    "first frame": Arm(concat="first"),
-    "all layers": Arm(stages=((replace(JOINT, unet="all"), 1.0),)),
+    FIRST: Arm(concat="first"),
+    FIRST_NO_VDG: Arm(concat="first", dose="none"),
+    FIRST_NO_PICTURE: Arm(concat="first", dose="none", context=False),
+    FIRST_ALL_LAYERS: Arm(concat="first", stages=ALL_LAYERS),
+    "all layers": Arm(stages=ALL_LAYERS),
     "trained without text": Arm(text=False),
     "three stages, equal in all": Arm(stages=tuple((stage, 1 / 3) for stage in THREE_STAGES)),
     "three stages, equal last": Arm(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from .claims import CLAIMS, LAMBDA_CELL, MARGINS, Found, Rows, Side, column, judged
+from .claims import CLAIMS, LAMBDA_CELL, MARGINS, Found, Rows, Side, column, judged, latest
 from .report import grid
 from .trials import FACTORS, GRID, MOTION_WORDS, OUTER, lambda_trial
 
@@ -22,9 +22,10 @@ LAYERS = ("in 1", "in 2", "mid", "out 1", "out 2", "out 3", "out 4")
 HEAT_MAPS = ("direction", "nearest", "colour")
 
 
-def claims_chart(rows: Rows) -> Figure:
+def claims_chart(runs: Sequence[Rows]) -> Figure:
     """Every claim's main tests with their intervals: shares on the left, decibels on the right."""
-    found = [(claim.name, f) for claim in CLAIMS for f in judged(claim, rows) if f.test.main]
+    all_found = [(claim.name, f) for claim in CLAIMS for f in judged(claim, latest(claim, runs))]
+    found = [(name, f) for name, f in all_found if f.test.main]
     in_decibels = [pair for pair in found if pair[1].test.endpoint in MARGINS]
     shares = [pair for pair in found if pair not in in_decibels]
     figure = Figure(figsize=(13, 1.4 + 0.42 * max(len(shares), len(in_decibels))))
@@ -108,14 +109,17 @@ def grid_chart(rows: Rows) -> Figure:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--results", type=Path, nargs="+", required=True)
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
-    results = json.loads(arguments.results.read_text(encoding="utf-8"))
-    rows = results["rows"]
-    charts = {"claims": claims_chart(rows), "lambda": gates_chart(results["gates"], rows)}
-    if any(trial.startswith("cfg") for trial in rows[LAMBDA_CELL]):  # They come last.
-        charts["guidance"] = grid_chart(rows)
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in arguments.results]
+    charts = {"claims": claims_chart([result["rows"] for result in results])}
+    for result in results:
+        rows = result["rows"]
+        if LAMBDA_CELL in rows:
+            charts["lambda"] = gates_chart(result["gates"], rows)
+        if any(trial.startswith("cfg") for trial in rows.get(LAMBDA_CELL, ())):  # They come last.
+            charts["guidance"] = grid_chart(rows)
     for name, chart in charts.items():
         chart.savefig(arguments.output / f"questions_{name}.png", dpi=DOTS_PER_INCH)
 

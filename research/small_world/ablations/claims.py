@@ -1,11 +1,11 @@
 """The paper's claims as differences that were named before the runs, and how they are decided."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .arms import CELLS, FULL
+from .arms import CELLS, FIRST, FIRST_ALL_LAYERS, FIRST_NO_PICTURE, FIRST_NO_VDG, FULL
 from .figures import ENDPOINTS
 from .statistics import Difference, Verdict, difference, holm, verdict
 from .trials import FRAME_FOUR, MOTION_WORDS, NO_WORDS, OPPOSITE_WORDS, lambda_trials
@@ -55,25 +55,27 @@ class Claim:
 
 
 def _vdg() -> tuple[Test, ...]:
+    with_vdg, without = Side(FIRST, MOTION_WORDS), Side(FIRST_NO_VDG, MOTION_WORDS)
     full, blurred, none = (Side(name, MOTION_WORDS) for name in CELLS if CELLS[name].context)
     return (
-        Test(full, none, "nearest", main=True),
-        Test(full, none, "kind", main=True),
-        Test(full, none, "colour"),
-        Test(full, blurred, "kind"),
+        Test(with_vdg, without, "nearest", main=True),
+        Test(with_vdg, without, "shape", main=True),
+        Test(with_vdg, without, "kind"),
+        Test(with_vdg, without, "colour"),
+        Test(full, none, "nearest"),
+        Test(full, blurred, "shape"),
         Test(blurred, none, "colour"),
     )
 
 
 def _context() -> tuple[Test, ...]:
     names = list(CELLS)
-    pairs = list(zip(names[::2], names[1::2], strict=True))
-    unsaid = [(Side(a, MOTION_WORDS), Side(b, MOTION_WORDS)) for a, b in pairs[-1:]]
-    said = [(Side(a), Side(b)) for a, b in pairs]
+    first = Side(FIRST_NO_VDG, MOTION_WORDS), Side(FIRST_NO_PICTURE, MOTION_WORDS)
+    cells = [(Side(a), Side(b)) for a, b in zip(names[::2], names[1::2], strict=True)]
     return tuple(
-        Test(first, second, endpoint, main=bool(first.trial) and endpoint != "kind")
-        for first, second in unsaid + said
-        for endpoint in ("nearest", "colour", "kind")
+        Test(on, off, endpoint, main=(on, off) == first and endpoint != "shape")
+        for on, off in (first, *cells)
+        for endpoint in ("nearest", "colour", "shape")
     )
 
 
@@ -90,17 +92,32 @@ def _lambda() -> tuple[Test, ...]:
 
 def _frame() -> tuple[Test, ...]:
     return tuple(
-        Test(Side(FULL, trial), Side("first frame", trial), endpoint, main=not trial)
+        Test(Side(FULL, trial), Side(FIRST, trial), endpoint, main=not trial)
         for trial in ("", FRAME_FOUR)
         for endpoint in ("picture", "direction")
     )
 
 
-def _against_full(names: tuple[str, ...], expected: Verdict) -> tuple[Test, ...]:
+def _stages() -> tuple[Test, ...]:
     return tuple(
-        Test(Side(name), Side(FULL), endpoint, expected, main=endpoint != "kind")
-        for name in names
+        Test(Side(name), Side(FULL), endpoint, main=endpoint != "kind")
+        for name in ("three stages, equal in all", "three stages, equal last")
         for endpoint in ("picture", "direction", "kind")
+    )
+
+
+def _layers() -> tuple[Test, ...]:
+    return tuple(
+        Test(Side(all_layers, words), Side(spatial, words), endpoint, "less", main=main)
+        for all_layers, spatial, words in (
+            (FIRST_ALL_LAYERS, FIRST, MOTION_WORDS),
+            ("all layers", FULL, ""),
+        )
+        for endpoint, main in (
+            ("picture", bool(words)),
+            ("direction", bool(words)),
+            ("kind", False),
+        )
     )
 
 
@@ -134,13 +151,13 @@ CLAIMS = (
         "5. Stages",
         "Are three stages better than one?",
         "The recipe trains P first, before it meets VDG.",
-        _against_full(("three stages, equal in all", "three stages, equal last"), "more"),
+        _stages(),
     ),
     Claim(
         "6. Layers",
         "Is it better to leave the temporal layers alone?",
         "The recipe trains the spatial layers alone, to keep the motion that the base knows.",
-        _against_full(("all layers",), "less"),
+        _layers(),
     ),
     Claim(
         "7. Text",
@@ -205,6 +222,16 @@ def is_decided(claim: Claim, found: list[Found]) -> bool:
     verdicts = [f.verdict for f in found if f.test.main]
     complete = len(verdicts) == sum(test.main for test in claim.tests)
     return complete and "undecided" not in verdicts
+
+
+def latest(claim: Claim, runs: Sequence[Rows]) -> Rows:
+    """The figures of the last run that has those of all main tests, or of any, of a claim."""
+    mains = [test for test in claim.tests if test.main]
+    for enough in (all, any):
+        for rows in reversed(runs):
+            if enough(paired(rows, test) is not None for test in mains):
+                return rows
+    return {}
 
 
 def answer(claim: Claim, found: list[Found]) -> str:

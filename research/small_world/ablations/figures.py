@@ -13,8 +13,9 @@ from ..world.render import object_mask, render_frame
 from ..world.scenes import Scene
 from .trials import Trial
 
-# In the order of a row. Shares are 0 or 1 for a clip, but for the colour's, which is over frames.
-ENDPOINTS = ("direction", "distance", "kind", "picture", "nearest", "colour")
+# In the order of a row. Shares are 0 or 1 for a clip, but colour's and shape's: those are over
+# frames. The first two runs had no "shape".
+ENDPOINTS = ("direction", "distance", "kind", "picture", "nearest", "colour", "shape")
 
 
 def figures(
@@ -30,25 +31,26 @@ def figures(
 def _row(video: np.ndarray, scene: Scene, trial: Trial, classifier: ShapeClassifier) -> list[float]:
     prompted = trial.prompted(scene)
     trail = follow(video, video[0])
-    last = _last_visible(prompted, len(video))
-    kind = shapes_of(classifier, video[last : last + 1])[0]
+    visible = _visible(prompted, len(video))
+    rights = [kind == scene.shape for kind in shapes_of(classifier, video[visible])]
     at_frame = picture_kept(video, scene, trial.frame)
     colours = [nearest_colour(colour) == scene.colour for colour in trail.colour]
     row = (
         motion_of(trail) == prompted.motion,
         share_made(trail, prompted, len(video)),
-        kind == scene.shape,
+        rights[-1],
         at_frame[trial.frame],
         max(at_frame),
         np.mean(colours),
+        np.mean(rights),
     )
     return [round(float(value), 3) for value in row]
 
 
-def _last_visible(scene: Scene, frames: int) -> int:
-    """The last frame on which most of the object should be within the picture."""
+def _visible(scene: Scene, frames: int) -> list[int]:
+    """The frames on which most of the object should be within the picture."""
     times = np.linspace(0, 1, frames)
-    return max(i for i, time in enumerate(times) if visible_share(scene, time) >= VISIBLE)
+    return [i for i, time in enumerate(times) if visible_share(scene, time) >= VISIBLE]
 
 
 def picture_kept(video: np.ndarray, scene: Scene, frame: int) -> list[float]:

@@ -1,17 +1,18 @@
 """The answers and the tables in Markdown.
 
 `python -m research.small_world.ablations.report --results FILE.json --document FILE.md` puts them
-between the document's two marks.
+between the document's two marks. Of several files, a claim is answered from the last that asked it.
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .claims import CLAIMS, UNITS, Claim, Found, Rows, Side, answer, is_decided, judged
+from .claims import CLAIMS, UNITS, Claim, Found, Rows, Side, answer, is_decided, judged, latest
 from .figures import ENDPOINTS
 from .trials import GRID
 
@@ -26,9 +27,9 @@ def scaled(value: float, endpoint: str) -> str:
     return f"{value * (1 if endpoint in DIGITS else 100):+.{digits}f}"
 
 
-def summary(rows: Rows) -> str:
+def summary(runs: Sequence[Rows]) -> str:
     """How many claims are decided, and a line for each."""
-    found = {claim: judged(claim, rows) for claim in CLAIMS}
+    found = {claim: judged(claim, latest(claim, runs)) for claim in CLAIMS}
     count = sum(is_decided(claim, tests) for claim, tests in found.items())
     main = [item.verdict for tests in found.values() for item in tests if item.test.main]
     settled = sum(word != "undecided" for word in main)
@@ -68,14 +69,14 @@ def _line(item: Found) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def table(rows: Rows) -> str:
+def table(rows: Rows, endpoints: Sequence[str] = ENDPOINTS) -> str:
     """Means of every set of clips but the guidance grid's."""
-    lines = [f"| | seeds | {' | '.join(ENDPOINTS)} |", "|---" * (len(ENDPOINTS) + 2) + "|"]
+    lines = [f"| | seeds | {' | '.join(endpoints)} |", "|---" * (len(endpoints) + 2) + "|"]
     for arm, trials in rows.items():
         for trial, seeds in trials.items():
             if not trial.startswith("cfg"):
                 means = np.mean([np.mean(clips, axis=0) for clips in seeds.values()], axis=0)
-                cells = [_mean(value, name) for value, name in zip(means, ENDPOINTS, strict=True)]
+                cells = [_mean(value, name) for value, name in zip(means, endpoints, strict=True)]
                 lines.append(f"| {Side(arm, trial)} | {len(seeds)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -93,11 +94,15 @@ def grid(rows: Rows, arm: str, endpoint: str) -> np.ndarray:
     return np.array(means)
 
 
-def report(results: dict[str, Any]) -> str:
-    """Answers and tables."""
-    rows = results["rows"]
-    parts = [summary(rows), *(section(claim, judged(claim, rows)) for claim in CLAIMS)]
-    return "\n".join([*parts, "### All means\n", table(rows)])
+def report(results: Sequence[dict[str, Any]]) -> str:
+    """Answers and tables of runs in their order."""
+    runs = [result["rows"] for result in results]
+    parts = [summary(runs), *(section(c, judged(c, latest(c, runs))) for c in CLAIMS)]
+    for result in results:
+        plan = result["plan"]
+        title = f"### All means, {plan['arm_steps']} steps, scenes {plan['scenes']}\n"
+        parts += [title, table(result["rows"], result["endpoints"])]
+    return "\n".join(parts)
 
 
 def insert(document: str, text: str) -> str:
@@ -110,10 +115,10 @@ def insert(document: str, text: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--results", type=Path, nargs="+", required=True)
     parser.add_argument("--document", type=Path, required=True)
     arguments = parser.parse_args()
-    text = report(json.loads(arguments.results.read_text(encoding="utf-8")))
+    text = report([json.loads(file.read_text(encoding="utf-8")) for file in arguments.results])
     document = insert(arguments.document.read_text(encoding="utf-8"), text)
     arguments.document.write_text(document, encoding="utf-8")
 

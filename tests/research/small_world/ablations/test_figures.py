@@ -46,7 +46,7 @@ def test_training_clips_hold_the_whole_motion():
 @pytest.mark.parametrize("frame", [0, 4])
 def test_figures_of_true_clips(scenes, true: np.ndarray, frame: int):
     found = means(true, scenes, Trial(frame=frame))
-    assert found["direction"] == found["kind"] == 1
+    assert found["direction"] == found["kind"] == 1 and found["shape"] > 0.95
     assert found["distance"] == pytest.approx(1, abs=0.1)
     assert found["picture"] == found["nearest"] > 50
     assert found["colour"] > 0.95
@@ -59,5 +59,14 @@ def test_figures_of_the_opposite_words_of_still_and_of_foreign_clips(scenes, tru
     assert still["direction"] == still["distance"] == 0 and still["picture"] > 50
     later = means(np.roll(true, 3, axis=1), scenes, Trial())
     assert later["nearest"] > 50 > later["picture"]
+    early = true.copy()
+    early[:, FRAMES // 2 :] = early[:, :1, :, :1, :1]
+    gone = means(early, scenes, Trial())
+    assert gone["kind"] < 1 and 0.4 < gone["shape"] < 0.8
     foreign = means(np.roll(true, 1, axis=0), scenes, Trial())
-    assert foreign["kind"] < 1 and foreign["colour"] < 0.5 and foreign["nearest"] < 25
+    assert (
+        foreign["kind"] < 1
+        and foreign["shape"] < 0.5
+        and foreign["colour"] < 0.5
+        and foreign["nearest"] < 25
+    )

@@ -14,6 +14,7 @@ from research.small_world.ablations.claims import (
     answer,
     is_decided,
     judged,
+    latest,
     paired,
 )
 from research.small_world.ablations.figures import ENDPOINTS
@@ -112,8 +113,30 @@ def rows():
     return rows
 
 
+def results(rows):
+    return {"plan": {"arm_steps": 10, "scenes": 1}, "endpoints": ENDPOINTS, "rows": rows}
+
+
+def test_a_claim_is_answered_from_the_last_run_that_asked_it(rows):
+    claim = CLAIMS[3]
+    earlier, later = rows_for(claim, True), rows_for(claim, False)
+    assert latest(claim, [rows, earlier]) is earlier
+    assert latest(claim, [earlier, later]) is later
+    half = {"first frame": later["first frame"]}
+    assert latest(claim, [earlier, half]) is earlier
+    del later["first frame"][""]
+    assert latest(claim, [half, later]) == {}
+    text = report.report([results(earlier), results(rows_for(CLAIMS[6], False))])
+    assert (
+        "| 4. Random frame | Is a random condition frame better than the first? | decided: as"
+        in text
+    )
+    assert "| 7. Text | Does the text decide the motion? | decided: not as" in text
+    assert text.count("### All means, 10 steps, scenes 1") == 2
+
+
 def test_the_report_has_every_claim_and_says_how_many_are_decided(rows):
-    text = report.report({"rows": rows})
+    text = report.report([results(rows)])
     count = sum(is_decided(claim, judged(claim, rows)) for claim in CLAIMS)
     assert text.startswith(f"**Decided at 95 %: {count} of 7 claims**")
     for claim in CLAIMS:
@@ -123,7 +146,8 @@ def test_the_report_has_every_claim_and_says_how_many_are_decided(rows):
 
 def test_figures_are_printed_in_their_units():
     rows = {"an arm": {"": {"0": [[0.5, 0.987, 1, 20.04, 21, 0.25]] * 2}}}
-    assert "| an arm | 1 | 50 % | 0.99 | 100 % | 20.0 dB | 21.0 dB | 25 % |" in report.table(rows)
+    text = report.table(rows, ENDPOINTS[:6])
+    assert "| an arm | 1 | 50 % | 0.99 | 100 % | 20.0 dB | 21.0 dB | 25 % |" in text
     assert report.scaled(-0.125, "kind") == "-12"
     assert report.scaled(0.125, "picture") == "+0.1"
 
@@ -143,7 +167,7 @@ def test_charts_show_the_values(rows):
     assert [np.asarray(line.get_xdata()).tolist() for line in panels[0].lines] == [
         [0.0, 0.5, 1.0, 2.0]
     ] * 2
-    left, right = charts.claims_chart(rows).axes
+    left, right = charts.claims_chart([rows]).axes
     main = [test for claim in CLAIMS for test in claim.tests if test.main]
     assert len(left.get_yticklabels()) == sum(t.endpoint not in MARGINS for t in main)
     assert len(right.get_yticklabels()) == sum(t.endpoint in MARGINS for t in main)

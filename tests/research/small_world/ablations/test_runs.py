@@ -150,3 +150,13 @@ def test_every_set_that_a_claim_needs_is_made_once():
     tests = [test for claim in CLAIMS for test in claim.tests]
     assert {side for test in tests for side in (test.first, test.second)} <= set(made)
     assert {side.arm for side in made} == set(ARMS)
+
+
+def test_a_claim_alone_needs_no_more_than_its_main_tests():
+    first, stages, *_ = program.sides([CLAIMS[0], CLAIMS[5]])
+    assert [str(side) for side in first] == [
+        "first frame, motion words alone",
+        "first frame, no VDG, context, motion words alone",
+        "first frame, all layers, motion words alone",
+    ]
+    assert stages == []
