@@ -43,7 +43,8 @@ def open_similarity(folder: str, device: str) -> Similarity:
     """The model in `folder` with its own tokenizer and preparation. Raises EvaluationError."""
     try:
         from safetensors import SafetensorError
-        from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
+        from transformers.models.auto import AutoImageProcessor, AutoTokenizer
+        from transformers.models.clip import CLIPModel
     except ImportError as error:
         raise EvaluationError(
             f"CLIP similarity needs transformers ({shown(error)}): python -m pip install "

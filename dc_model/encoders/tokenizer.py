@@ -27,7 +27,7 @@ def clip_tokenizer(folder: str | Path) -> Tokenize:
             f"{shown(str(folder))} holds no vocab.json; give ComfyUI's folder comfy/sd1_tokenizer."
         )
     try:
-        from transformers import CLIPTokenizer
+        from transformers.models.clip import CLIPTokenizer
     except ImportError as error:
         raise ImportError(
             f"The captions' tokenizer is transformers', which cannot be imported ({shown(error)}); "

@@ -20,7 +20,7 @@ DATA = DataSet(kind="table", path="clips.csv")
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CLIP of its real classes, two layers, random weights."""
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
+    from transformers.models.clip import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
     folder = tmp_path_factory.mktemp("clip") / "tiny"
     folder.mkdir()
@@ -44,7 +44,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_is_the_mean_cosine_of_frames_and_prompt(clip_folder: Path) -> None:
     """Frames of the model's own size, normalised with CLIP's published mean and deviation."""
-    from transformers import CLIPModel
+    from transformers.models.clip import CLIPModel
 
     levels = torch.randint(256, (3, 3, 32, 32), generator=torch.Generator().manual_seed(1))
     model: Any = CLIPModel.from_pretrained(clip_folder)

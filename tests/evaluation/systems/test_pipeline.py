@@ -28,7 +28,7 @@ def item(tmp_path: Path) -> Item:
 
 def towers(width: int) -> tuple[Any, Any, Any]:
     """Text tower, image tower and picture preparation of CLIP, two layers each."""
-    from transformers import (
+    from transformers.models.clip import (
         CLIPImageProcessor,
         CLIPTextConfig,
         CLIPTextModel,
@@ -49,7 +49,7 @@ def towers(width: int) -> tuple[Any, Any, Any]:
 
 
 def tokenizer(folder: Path) -> Any:
-    from transformers import CLIPTokenizer
+    from transformers.models.clip import CLIPTokenizer
 
     words = ["a</w>", "b", "o", "t</w>", "a", "<|startoftext|>", "<|endoftext|>"]
     (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
@@ -127,7 +127,7 @@ def test_the_text_is_the_last_layer_but_one_normalised(
 ) -> None:
     """What the U-Net hears against the text tower's own layers; the random state is put back."""
     import diffusers
-    from transformers import CLIPTextModel, CLIPTokenizer
+    from transformers.models.clip import CLIPTextModel, CLIPTokenizer
 
     heard: list[torch.Tensor] = []
     forward = diffusers.I2VGenXLUNet.forward
