@@ -10,7 +10,7 @@ from typing import Any
 from av.error import FFmpegError
 from comfyui.cache import say
 from comfyui.media import check_picture, write_sheet
-from comfyui.server import ComfyServer, link_checkpoint
+from comfyui.server import NO_API_NODES, ComfyServer, link_checkpoint
 from comfyui.setup import PACK, Host
 from comfyui.workflow_settings import Prompt
 from demo_options import EMBEDDED, DemoError, workflow_name
@@ -34,7 +34,9 @@ def run(options: argparse.Namespace, host: Host) -> list[Path]:
             "object and nothing else; see README.md for the published ones."
         )
     say(f"Starting ComfyUI from {host.comfyui} ...")
-    with ComfyServer(host.comfyui, packs=[PACK], python=host.python) as server:
+    with ComfyServer(
+        host.comfyui, packs=[PACK], python=host.python, extra_args=NO_API_NODES
+    ) as server:
         version = server.system_stats()["system"].get("comfyui_version", "")
         say(f"ComfyUI {version} runs at {server.url}")
         link_checkpoint(checkpoint, server.base / "models" / "checkpoints")

@@ -13,7 +13,7 @@ from typing import Any
 
 from comfyui.client import ServerError
 from comfyui.random_checkpoint import read_manifest, write_checkpoint
-from comfyui.server import ComfyServer, link_checkpoint
+from comfyui.server import NO_API_NODES, ComfyServer, link_checkpoint
 from comfyui.setup import PACK
 from comfyui.timing import run_timed
 from comfyui.workflow_settings import Prompt
@@ -65,7 +65,7 @@ def timed_runs(
         packs=[PACK],
         python=python,
         cpu=cpu,
-        extra_args=["--front-end-root", str(empty_page(work / "page"))],
+        extra_args=[*NO_API_NODES, "--front-end-root", str(empty_page(work / "page"))],
         environment=environment,
         start_timeout=min(120.0, timeout),
     ) as server:

@@ -32,7 +32,7 @@ def test_the_pack_rests_on_nothing_that_may_be_broken() -> None:
 
 
 def test_an_optional_library_comes_with_the_command_that_brings_it() -> None:
-    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "dc_model").rglob("*.py")]
+    files = list((ROOT / "dc_model").rglob("*.py"))
     for name in OPTIONAL:
-        (text,) = (text for text in texts if f"from {name} import" in text)
-        assert f"python -m pip install {name}" in text
+        (path,) = (path for path in files if name in imported(path))
+        assert f"python -m pip install {name}" in path.read_text(encoding="utf-8")

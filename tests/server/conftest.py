@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from comfyui.server import ComfyServer
+from comfyui.server import NO_API_NODES, ComfyServer
 from graphs import Graph
 from servers import pack_server
 from studio import Studio
@@ -30,7 +30,7 @@ def fresh_studio(
         for setting in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
             patch.setenv(setting, "65536")
         patch.setenv("MKL_DISABLE_FAST_MM", "1")
-        with pack_server(comfyui, root, base, "--cache-classic") as server:
+        with pack_server(comfyui, root, base, "--cache-classic", *NO_API_NODES) as server:
             yield Studio(server, golden)
 
 

@@ -74,14 +74,14 @@ def weight(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
 
 def drawn(shapes: Iterable[tuple[str, Iterable[int]]], seed: int) -> dict[str, Tensor]:
     """The weights of these keys and shapes, some in float64."""
-    kept = _drawn(tuple((key, tuple(shape)) for key, shape in shapes), seed)
-    return {key: values.clone() for key, values in kept.items()}
+    return {key: _drawn(key, tuple(shape), seed).clone() for key, shape in shapes}
 
 
-# Drawing takes longer than all else that a small file needs; most files have the same weights.
-@lru_cache(maxsize=6)
-def _drawn(shapes: tuple[tuple[str, tuple[int, ...]], ...], seed: int) -> dict[str, Tensor]:
-    return {key: torch.from_numpy(np.array(weight(key, shape, seed))) for key, shape in shapes}
+# Drawing takes longer than all else that a small file needs; most files share their weights. As
+# many as six of them have.
+@lru_cache(maxsize=5000)
+def _drawn(key: str, shape: tuple[int, ...], seed: int) -> Tensor:
+    return torch.from_numpy(np.array(weight(key, shape, seed)))
 
 
 def schedule_buffers(zero_snr: bool, base_scale: float | None) -> dict[str, Tensor]:

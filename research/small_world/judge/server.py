@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from scripts.comfyui.server import ComfyServer, link_checkpoint
+from scripts.comfyui.server import NO_API_NODES, ComfyServer, link_checkpoint
 from scripts.comfyui.setup import PACK, Host, find_host
 from scripts.comfyui.workflow_api import to_api
 from scripts.comfyui.workflow_settings import (
@@ -64,7 +64,9 @@ def make_videos(
     wanted = list(jobs)
     if all(clip_file(folder, job).exists() for job in wanted):
         return
-    with ComfyServer(host.comfyui, packs=[PACK], python=host.python) as server:
+    with ComfyServer(
+        host.comfyui, packs=[PACK], python=host.python, extra_args=NO_API_NODES
+    ) as server:
         link_checkpoint(checkpoint, server.base / "models" / "checkpoints")
         info = server.object_info()
         for number, job in enumerate(wanted, 1):

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from comfyui.server import ComfyServer
+from comfyui.server import NO_API_NODES, ComfyServer
 from servers import pack_server
 
 pytest.importorskip("accelerate", reason="the training extra is not installed")
@@ -57,7 +57,7 @@ def test_a_server_that_dies_loses_nothing(
 ) -> None:
     """What was made stays, the rest comes from the next server."""
     run, first = tmp_path / "run", tmp_path / "run" / "clips" / "flow" / "00000.mp4"
-    with pack_server(comfyui, root, tmp_path / "dying") as dying:
+    with pack_server(comfyui, root, tmp_path / "dying", *NO_API_NODES) as dying:
         given = comparison(table, root, dying)
         killer = kill_after(first, dying)
         compare_systems(given, run)

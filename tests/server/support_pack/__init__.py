@@ -1,6 +1,7 @@
 """Nodes that exist for the tests only: tensors in, tensors out, and random draws from a file."""
 
 import copy
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from .hold import TestHold
 from .hostile import TestHostile
 from .in_use import add_routes
 from .on_card import TestOnCard
+from .one_tokenizer import keep_tokenizer
 from .parts import TestParts
 from .peak import TestPeakMemory
 from .rows import TestCountRows, TestRowsSeen, TestTextRows
@@ -288,4 +290,7 @@ class TestPackExtension(ComfyExtension):
 async def comfy_entrypoint() -> TestPackExtension:
     add_routes()
     audit.listen()
+    keep_tokenizer()
+    # Whatever is there by now stays. The host looks for garbage among it after every prompt.
+    gc.freeze()
     return TestPackExtension()
