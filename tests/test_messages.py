@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,17 +58,22 @@ class Message(NamedTuple):
         return [n for n in ast.walk(self.node) if isinstance(n, ast.FormattedValue)]
 
 
-def messages() -> Iterator[Message]:
-    for folder in FOLDERS:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
-                if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-                    kind = ast.unparse(node.exc.func).split(".")[-1]
-                    if node.exc.args and kind not in INTERNAL:
-                        yield Message(place, kind, node.exc.args[0])
-                elif isinstance(node, ast.Call) and "logger." in ast.unparse(node.func):
-                    yield Message(place, "log", node.args[0])
+@cache
+def messages() -> tuple[Message, ...]:
+    """All of the source."""
+    files = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+    return tuple(found for path in files for found in messages_of(path))
+
+
+def messages_of(path: Path) -> Iterator[Message]:
+    name = path.relative_to(ROOT)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            kind = ast.unparse(node.exc.func).split(".")[-1]
+            if node.exc.args and kind not in INTERNAL:
+                yield Message(f"{name}:{node.lineno}", kind, node.exc.args[0])
+        elif isinstance(node, ast.Call) and "logger." in ast.unparse(node.func):
+            yield Message(f"{name}:{node.lineno}", "log", node.args[0])
 
 
 def is_foreign(piece: ast.FormattedValue) -> bool:
@@ -78,18 +84,15 @@ def is_foreign(piece: ast.FormattedValue) -> bool:
     return piece.conversion == ord("r") or bool(FOREIGN.match(source) and not OWN.match(source))
 
 
-ALL = list(messages())
-
-
 def test_there_are_messages() -> None:
-    assert len(ALL) > 100
+    assert len(messages()) > 100
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_text_from_outside_is_shown(folder: str) -> None:
     bare = [
         f"{m.place}: {ast.unparse(piece.value)}"
-        for m in ALL
+        for m in messages()
         if m.place.startswith(folder)
         for piece in m.pieces
         if is_foreign(piece)
@@ -101,7 +104,7 @@ def test_text_from_outside_is_shown(folder: str) -> None:
 def test_every_error_says_what_to_do(folder: str) -> None:
     bare = [
         f"{m.place}: {m.literal}"
-        for m in ALL
+        for m in messages()
         if m.place.startswith(folder) and m.kind != "log" and not QUOTED.match(m.place)
         if not REMEDY.search(m.literal)
         and not (m.kind == "ValueError" and EXPECTATION.search(m.literal))

@@ -10,7 +10,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -151,12 +151,17 @@ def small_arch(variant: str) -> UNetArch:
     )
 
 
+@cache
+def _unet_shapes(arch: UNetArch) -> dict[str, tuple[int, ...]]:
+    unet = DynamiCrafterUNet(arch, device="meta").state_dict()
+    return {key: tuple(tensor.shape) for key, tensor in unet.items()}
+
+
 def shapes(
     arch: UNetArch, manifest: dict[str, list[int]], variant: str
 ) -> dict[str, tuple[int, ...]]:
     """Key -> shape of the whole file."""
-    unet = DynamiCrafterUNet(arch, device="meta").state_dict()
-    found = {UNET + key: tuple(tensor.shape) for key, tensor in unet.items()}
+    found = {UNET + key: shape for key, shape in _unet_shapes(arch).items()}
     for key, shape in manifest.items():
         if key.startswith(ENCODERS) and (
             arch.image_cross_attention or not key.startswith(("embedder.", "image_proj_model"))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch._dynamo  # Before the processes fork: each would import it for itself.
 import torch.multiprocessing as multiprocessing
 from accelerate import (
     Accelerator,
