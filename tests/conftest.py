@@ -59,7 +59,5 @@ def server(
     comfyui: Path, root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ComfyServer]:
     """The real server, once for all tests."""
-    # The attention that a GPU has. Servers of their own have the CPU's, which is slower.
-    base = tmp_path_factory.mktemp("server")
-    with pack_server(comfyui, root, base, "--use-pytorch-cross-attention") as running:
+    with pack_server(comfyui, root, tmp_path_factory.mktemp("server")) as running:
         yield running
