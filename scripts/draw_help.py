@@ -17,7 +17,7 @@ from collections.abc import Iterator, Set
 from pathlib import Path
 
 from comfyui.browser import Browser, find_chromium
-from comfyui.page import open_page
+from comfyui.page import load_graph, open_page
 from comfyui.server import ComfyServer
 from comfyui.setup import PACK, find_host
 from demo_options import EMBEDDED
@@ -78,7 +78,7 @@ def draw(browser: Browser, folder: Path, only: Set[str] = frozenset()) -> Iterat
         if not node_ids:
             continue
         path = PACK / "workflows" / file_name(short)
-        browser.evaluate(f"app.loadGraphData({path.read_text('utf-8')}).then(() => true)")
+        load_graph(browser, path.read_text("utf-8"))
         for node_id in node_ids:
             node = cropped(browser, node_id)
             written = folder / f"{node_id}.webp"

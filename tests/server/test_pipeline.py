@@ -15,16 +15,14 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 # Latents and frames; text, image tokens and contexts.
 TOLERANCE, ENCODER_TOLERANCE = 1e-3, 1e-4
 
-# And how its checkpoint is written: as a pickle, with the published 256 file's key name, or else as
-# safetensors.
-CASES: dict[str, dict[str, Any]] = {
-    "256_animate": {"suffix": ".ckpt", "published_256": True},
-    "512_animate": {},
-    "512_animate_eta1": {},
-    "512_frames8": {"suffix": ".ckpt"},
-    "512_interp": {},
-    "512_two_scales": {},
-}
+CASES = [
+    "256_animate",
+    "512_animate",
+    "512_animate_eta1",
+    "512_frames8",
+    "512_interp",
+    "512_two_scales",
+]
 MODES = {"animate": "animate", "interp": "interpolate"}
 
 
@@ -114,7 +112,7 @@ def sample(studio: Studio, graph: Graph, made: Animation, case: Case):
 @pytest.mark.parametrize("name", CASES)
 def test_every_stage_of_the_published_pipeline(studio: Studio, graph: Graph, name: str) -> None:
     case = Case(studio, name)
-    made = animation(studio, graph, case, studio.checkpoint(name, **CASES[name]))
+    made = animation(studio, graph, case, studio.checkpoint(name))
     latent, frames = sample(studio, graph, made, case)
     results = studio.run(
         graph,
@@ -162,10 +160,23 @@ def test_custom_sampling_with_our_guider_scheduler_and_ddim(
     check(case, studio.run(graph, latent=latent, frames=made.decode(latent)[0]))
 
 
-def test_the_same_numbers_from_a_pruned_file(studio: Studio, graph: Graph) -> None:
-    case = Case(studio, "512_frames8")
-    checkpoint = studio.checkpoint(case.name, prune=True)
-    made = animation_of_pruned(studio, graph, case, checkpoint)
+@pytest.mark.parametrize(
+    ("name", "suffix", "options"),
+    [
+        ("512_frames8", ".ckpt", {}),
+        ("256_animate", ".ckpt", {"published_256": True}),
+        ("512_frames8", ".safetensors", {"prune": True}),
+    ],
+    ids=["pickle", "published-256-key-name", "pruned"],
+)
+def test_the_same_numbers_from_every_layout(
+    studio: Studio, graph: Graph, name: str, suffix: str, options: dict[str, bool]
+) -> None:
+    case = Case(studio, name)
+    checkpoint = studio.checkpoint(name, suffix=suffix, **options)
+    pruned = bool(options.get("prune"))
+    made = animation_of_pruned(studio, graph, case, checkpoint) if pruned else None
+    made = made or animation(studio, graph, case, checkpoint)
     latent, frames = sample(studio, graph, made, case)
     check(case, studio.run(graph, latent=latent, frames=frames))
 

@@ -6,7 +6,7 @@ between the document's two marks. Of several files, a claim is answered from the
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,8 @@ def scaled(value: float, endpoint: str) -> str:
     return f"{value * (1 if endpoint in DIGITS else 100):+.{digits}f}"
 
 
-def summary(runs: Sequence[Rows]) -> str:
+def summary(found: Mapping[Claim, list[Found]]) -> str:
     """How many claims are decided, and a line for each."""
-    found = {claim: judged(claim, latest(claim, runs)) for claim in CLAIMS}
     count = sum(is_decided(claim, tests) for claim, tests in found.items())
     main = [item.verdict for tests in found.values() for item in tests if item.test.main]
     settled = sum(word != "undecided" for word in main)
@@ -97,7 +96,8 @@ def grid(rows: Rows, arm: str, endpoint: str) -> np.ndarray:
 def report(results: Sequence[dict[str, Any]]) -> str:
     """Answers and tables of runs in their order."""
     runs = [result["rows"] for result in results]
-    parts = [summary(runs), *(section(c, judged(c, latest(c, runs))) for c in CLAIMS)]
+    found = {claim: judged(claim, latest(claim, runs)) for claim in CLAIMS}
+    parts = [summary(found), *(section(claim, tests) for claim, tests in found.items())]
     for result in results:
         plan = result["plan"]
         title = f"### All means, {plan['arm_steps']} steps, scenes {plan['scenes']}\n"

@@ -144,6 +144,18 @@ def test_a_set_is_measured_once_and_every_clip_is_in_the_results(runs: Runs):
     assert len(results["gates"][FULL]["0"]) == NUM_GATES
 
 
+def test_gates_are_found_of_every_seed(runs: Runs, tmp_path: Path):
+    measuring = program.Measuring(replace(runs, folder=tmp_path))
+    for name in (f"{FULL} 3", f"{FULL} 12", "first frame, all layers 3"):
+        file = tmp_path / "arms" / name / "1" / "model.pt"
+        file.parent.mkdir(parents=True)
+        torch.save({"unet.attn2.alpha": torch.zeros(())}, file)
+    assert measuring.results()["gates"] == {
+        FULL: {"12": [1.0], "3": [1.0]},
+        "first frame, all layers": {"3": [1.0]},
+    }
+
+
 def test_every_set_that_a_claim_needs_is_made_once():
     made = [side for group in program.sides() for side in group]
     assert len(made) == len(set(made))
