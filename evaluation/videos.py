@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -46,7 +47,7 @@ def read_clip(path: Path, shape: ClipShape) -> Tensor:
         cut = read_cut(lambda: str(path), lambda _: (shape.start, shape.stride), shape.frames)
     except BrokenVideo as error:
         raise VideoError(f"{shown(path.name)} gives no clip: {error}.") from error
-    return _fitted(cut.frames, shape.resolution)
+    return torch.stack([_fitted(frame, shape.resolution) for frame in cut.frames])
 
 
 def read_image(path: Path, resolution: tuple[int, int]) -> Tensor:
@@ -54,14 +55,14 @@ def read_image(path: Path, resolution: tuple[int, int]) -> Tensor:
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return read_clip(path, ClipShape(frames=1, resolution=resolution))[0]
     try:
-        return _fitted(read_picture(str(path))[None], resolution)[0]
+        return _fitted(read_picture(str(path)), resolution)
     except BrokenVideo as error:
         raise VideoError(f"{shown(path.name)} cannot be decoded ({error}).") from error
 
 
-def _fitted(frames: Tensor, resolution: tuple[int, int]) -> Tensor:
-    """uint8 `[T, H, W, 3]` to `[T, 3, h, w]` in [0, 1]."""
-    return fit_image(frames.permute(0, 3, 1, 2).float() / 255, *resolution, "crop")
+def _fitted(frame: Tensor, resolution: tuple[int, int]) -> Tensor:
+    """uint8 `[H, W, 3]` to `[3, h, w]` in [0, 1]."""
+    return fit_image(frame.permute(2, 0, 1)[None].float() / 255, *resolution, "crop")[0]
 
 
 def write_video(path: Path, frames: Tensor, rate: int = 8) -> None:

@@ -81,7 +81,7 @@ class VideoSource:
         count, strides = self.config.num_frames, self.config.frame_strides
         if is_picture(entry.key):
             _, stride = draw_window(1, count, strides, draw)
-            return Cut(read_picture(entry.open())[None], 0, stride, 0.0)
+            return Cut([read_picture(entry.open())], 0, stride, 0.0)
         return read_cut(
             entry.open,
             lambda frames: draw_window(frames, count, strides, draw),
