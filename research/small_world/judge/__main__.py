@@ -11,14 +11,17 @@ import argparse
 import hashlib
 import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from . import report
 from .ceiling import load_vae, measure_ceilings
+from .counts import Counts
 from .figures import figures
+from .long_videos import long_videos
 from .measures import measure
-from .pairs import SCENES, Counts, ends, prompted
+from .pairs import LONG, SCENES, ends, prompted
 from .server import SETTINGS, Host, find_host, load_clip, make_videos, version_of
 from .shapes import load_classifier
 
@@ -56,11 +59,16 @@ def judge(
     perfect = [
         *prompted(min(counts.prompted, ceiling_clips)),
         *ends("loop", min(counts.ends, ceiling_clips)),
+        *(
+            job
+            for workflow in LONG
+            for job in long_videos(workflow, min(counts.long, ceiling_clips))
+        ),
     ]
     ceilings = measure_ceilings(perfect, load_vae(checkpoint), classifier)
     results = {
         **run,
-        "counts": {"prompted": counts.prompted, "reversed": counts.reversed, "ends": counts.ends},
+        "counts": asdict(counts),
         "ceiling_clips": len(perfect),
         "figures": [figure.to_json() for figure in figures(records)],
         "ceilings": {
@@ -96,6 +104,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--clips", type=int, default=200, help="held-out pairs of picture and prompt")
     add("--flips", type=int, help="of them again with the opposite word; else 3 in 10")
     add("--ends", type=int, help="interpolations, and as many loops; else 1 in 10")
+    add("--long", type=int, default=0, help="videos of 40 frames by Extend, and by a storyboard")
     add("--ceiling", type=int, default=60, help="true clips measured for comparison")
     add("--steps", type=int, default=SETTINGS["steps"])
     add("--backwards", action="store_true", help="make the last videos first")
@@ -111,6 +120,7 @@ def main() -> None:
         prompted=options.clips,
         reversed=options.clips * 3 // 10 if options.flips is None else options.flips,
         ends=options.clips // 10 if options.ends is None else options.ends,
+        long=options.long,
     )
     host = find_host(options.comfyui)
     results = judge(

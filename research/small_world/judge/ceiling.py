@@ -11,9 +11,11 @@ from training.conditioning import palindrome
 from training.saving import load_tensors
 
 from ..train.preset import encoders_of
-from ..world.render import render_clip
+from ..world.render import render_clip, render_frame
+from ..world.scenes import Scene
+from .long_videos import true_progress
 from .measures import Record, measure
-from .pairs import Job
+from .pairs import LONG, Job
 from .shapes import ShapeClassifier
 
 
@@ -26,12 +28,20 @@ def load_vae(checkpoint: Path) -> Autoencoder:
 def true_clip(job: Job) -> np.ndarray:
     """The clip that the job's words describe, as an image file holds it: `[T, H, W, 3]` in [0, 1].
 
-    For a loop it goes and returns, as in training, without the doubled last frame.
+    For a loop it goes and returns, as in training, without the doubled last frame; a long one goes,
+    returns and goes again.
     """
+    if job.workflow in LONG:
+        return (_long_clip(job.scene) * 255).round() / 255
     clip = (render_clip(job.scene).transpose(0, 2, 3, 1) * 255).round() / 255
     if job.workflow == "loop":
         return clip[palindrome(torch.arange(len(clip))[None])[0, :-1].numpy()]
     return clip
+
+
+def _long_clip(scene: Scene) -> np.ndarray:
+    frames = [render_frame(scene, progress) for progress in true_progress()]
+    return np.stack(frames).transpose(0, 2, 3, 1)
 
 
 @torch.no_grad()

@@ -8,7 +8,9 @@ import numpy as np
 
 from ..intervals import mean_interval, share_interval
 from ..world.scenes import MOTIONS
+from .long_videos import LONG_FRAMES
 from .measures import Record
+from .pairs import LONG
 
 STRAY = 0.15  # Of the object's area; more beside it is something else that came up.
 STEADY = 0.05  # Change of colour that counts as none; channels go from 0 to 1.
@@ -72,7 +74,7 @@ def figures(records: Sequence[Record]) -> list[Figure]:
     """Every figure that the records allow, in the order of the report."""
     sorts = {
         sort: [r for r in records if r["name"].startswith(f"{sort}-")]
-        for sort in ("prompted", "reversed", "interpolate", "loop")
+        for sort in ("prompted", "reversed", "interpolate", "loop", *LONG)
     }
     found = [
         *_motion(sorts["prompted"], sorts["reversed"]),
@@ -80,6 +82,8 @@ def figures(records: Sequence[Record]) -> list[Figure]:
         *_object(sorts["prompted"]),
         *_interpolation(sorts["interpolate"]),
         *_loop(sorts["loop"]),
+        *_long("extended twice", sorts["extend"]),
+        *_long("storyboard", sorts["storytelling"]),
     ]
     return [figure for figure in found if figure is not None]
 
@@ -155,6 +159,24 @@ def _loop(records: list[Record]) -> list[Figure | None]:
         mean("loop, closing step / median step", ratios, ""),
         share(f"loop closes (at most {CLOSES:g} median steps)", [r <= CLOSES for r in ratios]),
         share(f"loop moves (over {MOVES:g} px)", [r["reach"] > MOVES for r in records]),
+    ]
+
+
+def _long(name: str, records: list[Record]) -> list[Figure | None]:
+    name = f"{name} to {LONG_FRAMES} frames"
+    kept = [float(np.mean([c == r["colour"] for c in r["colours"]])) for r in records]
+    drift = [r["drift"] for r in records if r["drift"] is not None]
+    return [
+        mean(f"{name}: colour's drift", drift, "of 1", STEADY, at_most=True),
+        mean(f"{name}: colour kept, share of a video's frames", kept, "%"),
+        *(
+            share(
+                f"{name}: shape recognised, last frame of clip {clip + 1}",
+                [r["lasts"][clip] == r["shape"] for r in records],
+                0.90 if clip == 2 else None,
+            )
+            for clip in range(3)
+        ),
     ]
 
 

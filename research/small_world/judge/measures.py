@@ -7,7 +7,8 @@ import numpy as np
 
 from ..world.render import object_mask
 from ..world.scenes import COLOURS, DIRECTIONS, NUM_FRAMES, SIZE, Scene
-from .pairs import Job, is_near_middle
+from .long_videos import ADDED
+from .pairs import LONG, Job, is_near_middle
 from .shapes import VISIBLE, ShapeClassifier, shapes_of, visible_share
 from .tracker import Trail, change, follow, motion_of
 
@@ -42,6 +43,8 @@ def measure(job: Job, video: np.ndarray, alone: np.ndarray, classifier: ShapeCla
         record["last"] = _against(video[-1], alone[-1], pictures[-1])
     elif job.workflow == "loop":
         record |= _closing(video, trail)
+    elif job.workflow in LONG:
+        record |= _long(video, trail, classifier)
     else:
         record |= {
             "distance": _distance(trail, scene),
@@ -112,6 +115,16 @@ def _shapes(video: np.ndarray, scene: Scene, classifier: ShapeClassifier) -> dic
     return {
         place: name if visible_share(scene, number / last) >= VISIBLE else None
         for (place, number), name in zip(numbers.items(), names, strict=True)
+    }
+
+
+def _long(video: np.ndarray, trail: Trail, classifier: ShapeClassifier) -> dict[str, Any]:
+    """Colour and shape to the end of each clip of a long video, whose object never leaves it."""
+    lasts = np.arange(len(video) - 1, 0, -ADDED)[:3][::-1]
+    return {
+        "colours": [nearest_colour(colour) for colour in trail.colour],
+        "drift": _drift(trail),
+        "lasts": shapes_of(classifier, video[lasts]),
     }
 
 

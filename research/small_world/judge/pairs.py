@@ -1,6 +1,5 @@
 """The held-out pictures and prompts that a checkpoint is judged on, always the same ones."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,7 +11,8 @@ from ..world.scenes import OPPOSITE, Scene, make_scene
 SCENES = 2026  # The set of scenes; training draws from others, and never the held-out ones.
 NEAR_MIDDLE = (24.0, 40.0)  # Where every motion has room.
 
-Workflow = Literal["animate_image", "interpolate", "loop"]
+Workflow = Literal["animate_image", "interpolate", "loop", "extend", "storytelling"]
+LONG: tuple[Workflow, ...] = ("extend", "storytelling")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +76,3 @@ def ends(workflow: Workflow, count: int) -> list[Job]:
     """Held-out scenes for interpolation or loops; other ones than `prompted` begins with."""
     scenes = [make_scene(SCENES + 1, i, "held_out") for i in range(count)]
     return [Job(f"{workflow}-{i:03d}", workflow, scene, i) for i, scene in enumerate(scenes)]
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How many videos of each sort."""
-
-    prompted: int = 200
-    reversed: int = 60
-    ends: int = 20
-
-    def jobs(self) -> Iterator[Job]:
-        """All of them, the prompted ones first."""
-        yield from prompted(self.prompted)
-        yield from reversed_prompts(self.reversed, self.prompted)
-        yield from ends("interpolate", self.ends)
-        yield from ends("loop", self.ends)

@@ -45,13 +45,15 @@ def write(path: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
 
 def _protocol(results: dict[str, Any]) -> str:
     counts, settings = results["counts"], results["settings"]
+    many = counts["long"]
+    long = f", {many} videos extended twice and {many} storyboards of three shots" if many else ""
     return (
         f"`{results['checkpoint']}` (sha256 {results['sha256'][:12]}) through ComfyUI "
         f"{results['comfyui']} with the shipped workflows, frames saved without loss: "
         f"{settings['width']} x {settings['height']}, {settings['steps']} steps, cfg "
         f"{settings['cfg']:g}, one fixed seed for each video. {counts['prompted']} held-out pairs "
         f"of picture and prompt, {counts['reversed']} of them again with the opposite word, "
-        f"{counts['ends']} interpolations, {counts['ends']} loops; the last two columns are "
+        f"{counts['ends']} interpolations, {counts['ends']} loops{long}; the last two columns are "
         f"what {results['ceiling_clips']} perfect videos get."
     )
 

@@ -24,6 +24,7 @@ from scripts.comfyui.workflow_settings import (
     LOADER,
     Prompt,
     pictures,
+    set_all_words,
     set_end_image,
     set_image,
     set_value,
@@ -33,7 +34,8 @@ from scripts.embedded_examples import SETTINGS
 from scripts.shipped.names import file_name
 from training.files import write_whole
 
-from .pairs import Job
+from .long_videos import captions, lengthen
+from .pairs import LONG, Job
 
 __all__ = [
     "FRAMES",
@@ -88,6 +90,8 @@ def job_prompt(
 ) -> Prompt:
     """The job's workflow as a prompt that saves lossless frames, its pictures uploaded."""
     prompt = to_api(_workflow(job), info)
+    if job.workflow in LONG:
+        lengthen(prompt, job.workflow)
     _set(prompt, job, checkpoint.name, _upload(server, job), steps)
     save_frames(prompt)
     return prompt
@@ -134,7 +138,10 @@ def _set(
     own = {"seed": job.seed, "fps": job.scene.fps} | ({"steps": steps} if steps else {})
     for setting, value in {**SETTINGS, **own}.items():
         set_value(prompt, setting, value)
-    set_words(prompt, job.scene.caption)
+    if job.workflow in LONG:
+        set_all_words(prompt, captions(job.scene))
+    else:
+        set_words(prompt, job.scene.caption)
     set_image(prompt, names[0])
     if len(names) > 1:
         set_end_image(prompt, names[1])

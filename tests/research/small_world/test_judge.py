@@ -11,10 +11,12 @@ from comfyui.setup import Host, find_host
 from research.small_world.judge import report
 from research.small_world.judge.__main__ import judge, parse
 from research.small_world.judge.ceiling import load_vae, reconstructed, true_clip
+from research.small_world.judge.counts import Counts
 from research.small_world.judge.figures import figures, mean, share
+from research.small_world.judge.long_videos import lengthen, long_videos
 from research.small_world.judge.measures import measure, psnr
 from research.small_world.judge.pairs import (
-    Counts,
+    LONG,
     Job,
     ends,
     held_out,
@@ -46,9 +48,9 @@ def record(job: Job, video: np.ndarray, classifier, alone: np.ndarray | None = N
 
 
 def test_pairs_are_held_out_and_always_the_same():
-    jobs = list(Counts(20, 5, 3).jobs())
-    assert [j.name for j in jobs] == [j.name for j in Counts(20, 5, 3).jobs()]
-    assert len({j.name for j in jobs}) == len(jobs) == 20 + 5 + 3 + 3
+    jobs = list(Counts(20, 5, 3, 2).jobs())
+    assert [j.name for j in jobs] == [j.name for j in Counts(20, 5, 3, 2).jobs()]
+    assert len({j.name for j in jobs}) == len(jobs) == 20 + 5 + 3 + 3 + 2 + 2
     assert all(is_held_out(j.scene.shape, j.scene.colour, j.scene.motion) for j in jobs[:20])
     assert (
         prompted(4) == prompted(20)[:4] and reversed_prompts(2, 20) == reversed_prompts(5, 20)[:2]
@@ -183,6 +185,25 @@ def test_loops_close_or_jump(classifier):
     assert jump["closing_step"] / jump["median_step"] > 2
 
 
+def test_long_videos_have_room_and_their_colour_and_shape_are_asked_to_the_end(classifier):
+    extended, story = (long_videos(workflow, 3) for workflow in LONG)
+    assert [j.scene for j in extended] == [j.scene for j in story]
+    job = extended[2]
+    clip = true_clip(job)
+    assert len(clip) == 40
+    # After 16 frames at the end of its way, after 28 near its beginning, then there again.
+    assert np.array_equal(clip[15], true_clip(replace(job, workflow="animate_image"))[15])
+    assert np.array_equal(clip[27], clip[3]) and np.array_equal(clip[39], clip[15])
+    found = record(job, clip, classifier)
+    assert set(found["colours"]) == {job.scene.colour} and len(found["colours"]) == 40
+    assert found["drift"] < 0.005 and found["lasts"] == [job.scene.shape] * 3
+    other = replace(job.scene, shape="ring" if job.scene.shape != "ring" else "cross")
+    clip[30:] = true_clip(replace(job, scene=other))[30:] * 0.8
+    found = record(job, clip, classifier)
+    assert found["drift"] > 0.05 and found["lasts"] == [*[job.scene.shape] * 2, other.shape]
+    assert [f.reached for f in figures([found]) if f.goal] == [False, False]
+
+
 # -- figures --------------------------------------------------------------------------------------
 
 
@@ -222,7 +243,7 @@ def results() -> dict:
         "sha256": "0" * 64,
         "comfyui": "0.30.0",
         "settings": {"width": 64, "height": 64, "steps": 25, "cfg": 2.0},
-        "counts": {"prompted": 10, "reversed": 3, "ends": 1},
+        "counts": {"prompted": 10, "reversed": 3, "ends": 1, "long": 0},
         "ceiling_clips": 5,
         "figures": [figure.to_json()],
         "ceilings": {"true": [figure.to_json()], "vae": []},
@@ -268,6 +289,40 @@ def test_the_videos_frames_are_saved_without_loss():
     assert prompt["encoded"]["inputs"] == {"pixels": ["both", 0], "vae": ["1", 2]}
 
 
+def links_of(title: str) -> dict[str, dict]:
+    """A shipped workflow's nodes with their links alone, as prompts have them."""
+    path = CHECKPOINT.parents[1] / "workflows" / f"DynamiCrafter - {title}.json"
+    page = json.loads(path.read_text(encoding="utf-8"))
+    source = {link[0]: [str(link[1]), link[2]] for link in page["links"]}
+    return {
+        str(node["id"]): {
+            "class_type": node["type"],
+            "inputs": {i["name"]: source[i["link"]] for i in node.get("inputs", []) if i["link"]},
+        }
+        for node in page["nodes"]
+        if node["type"] != "MarkdownNote"
+    }
+
+
+@pytest.mark.parametrize("workflow", LONG)
+def test_a_long_video_is_three_clips_of_one_picture(workflow):
+    prompt = links_of("Extend a video" if workflow == "extend" else "Storytelling")
+    before = set(prompt)
+    lengthen(prompt, workflow)
+    (video,) = (node for node in prompt.values() if node["class_type"] == "CreateVideo")
+    assert [n["class_type"] for n in prompt.values()].count("LoadImage") == 1
+    if workflow == "storytelling":
+        board = prompt[video["inputs"]["images"][0]]
+        assert board["inputs"]["shots"] == ["7", 0] and "image" not in prompt["7"]["inputs"]
+    else:
+        assert {str(1000 + int(key)) for key in (8, 12, 13, 14, 15, 16, 17)} == set(prompt) - before
+        joined = prompt[video["inputs"]["images"][0]]["inputs"]
+        assert joined == {"images.image0": ["14", 4], "images.image1": ["1017", 0]}
+        again = prompt["1014"]["inputs"]
+        assert (again["images"], again["samples"]) == (["16", 0], ["15", 0])
+        assert prompt["1012"]["inputs"]["image"] == ["16", 1]
+
+
 def test_a_command_line():
     options = parse(["--checkpoint", "a", "--output", "b"])
     assert (options.clips, options.steps, options.flips) == (200, 25, None)
@@ -277,13 +332,15 @@ def test_a_command_line():
 def test_judges_through_the_server_and_goes_on(tmp_path: Path, comfyui: Path):
     host = find_host(comfyui)
     weights = CHECKPOINT / "small_world.safetensors"
-    counts = Counts(prompted=1, reversed=0, ends=1)
+    counts = Counts(prompted=1, reversed=0, ends=1, long=1)
     found = judge(weights, tmp_path, counts, host, steps=1, ceiling_clips=1)
-    assert [r["name"] for r in found["clips"]] == ["prompted-000", "interpolate-000", "loop-000"]
+    assert [r["name"] for r in found["clips"]] == [
+        *("prompted-000", "interpolate-000", "loop-000", "extend-000", "storytelling-000")
+    ]
     assert json.loads((tmp_path / "results.json").read_text())["figures"] == found["figures"]
     jobs = list(counts.jobs())
     lengths = [load_clip(tmp_path, job)[0].shape for job in jobs]
-    assert lengths == [(16, 64, 64, 3), (16, 64, 64, 3), (15, 64, 64, 3)]
+    assert lengths == [(count, 64, 64, 3) for count in (16, 16, 15, 40, 40)]
     alone = load_clip(tmp_path, jobs[1])[1]
     direct = reconstructed(load_vae(weights), np.stack(jobs[1].pictures) / 255)
     assert np.abs(alone - direct).max() < 3 / 255
