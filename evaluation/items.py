@@ -91,8 +91,8 @@ class Items:
         clip = Clip(frames=read_clip(video, shape) * 2 - 1, **noted)
         if not clip.caption.strip():
             raise ItemError(f"Clip {number} ({shown(clip.key)}) has no caption; write one.")
-        if self.protocol.told_stride is not None:
-            clip = replace(clip, frame_stride=self.protocol.told_stride)
+        if self.protocol.conditioning_stride is not None:
+            clip = replace(clip, frame_stride=self.protocol.conditioning_stride)
         return Item(number, clip, sample_seed(self.protocol.seed, number, purpose=1), video)
 
     @staticmethod

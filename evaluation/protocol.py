@@ -20,8 +20,8 @@ Kind = Literal["ucf101", "msrvtt", "folder", "table"]
 _PAPER = {"clips": 2048, "frames": 16, "stride": 3, "size": [256, 256]}
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": _PAPER,
-    "cil_stride_3": {**_PAPER, "told_stride": 3},
-    "cil_stride_8": {**_PAPER, "told_stride": 8},
+    "cil_stride_3": {**_PAPER, "conditioning_stride": 3},
+    "cil_stride_8": {**_PAPER, "conditioning_stride": 8},
     "msrvtt_all": {**_PAPER, "clips": 2990},
 }
 
@@ -37,7 +37,7 @@ class Protocol(Section):
     """Everything that changes a figure.
 
     preset: whose settings stand where none is given. stride: source frames from one frame of a clip
-    to the next. told_stride: what the model is told instead. size: (height, width) of the clips.
+    to the next. conditioning_stride: what the model gets instead. size: (height, width) of clips.
     extractor: a TorchScript file, or empty, then FVD and KVD are not measured.
     covariance: what FVD divides by. resamples: draws for the intervals. clip: the folder of a CLIP
     model, or empty, then the similarity to the prompt is not measured.
@@ -48,7 +48,7 @@ class Protocol(Section):
     clips: Annotated[int, Field(ge=2)] = 2048
     frames: Count = 16
     stride: Count = 3
-    told_stride: Count | None = None
+    conditioning_stride: Count | None = None
     size: tuple[Side, Side] = (256, 256)
     seed: Annotated[int, Field(ge=0)] = 123
     extractor: str = ""

@@ -85,10 +85,10 @@ def _learned_scale(entry: Any) -> float:
     return float(value.tanh()) + 1
 
 
-def multipliers(
+def image_strengths(
     unet: DynamiCrafterUNet, outer: float, middle: float, per_layer: str
 ) -> tuple[float, ...]:
-    """One multiplier per layer; `per_layer`, where not empty, overrides the two.
+    """One strength per layer; `per_layer`, where not empty, overrides the two.
 
     Raises InputError when `per_layer` is not a list with one number per layer.
     """
@@ -110,9 +110,9 @@ def multipliers(
 
 def scale_gates(model: Model, outer: float, middle: float, per_layer: str) -> Model:
     """A clone of a MODEL with its gates multiplied, on top of what scaled them before."""
-    scales = multipliers(require_model(model).diffusion_model, outer, middle, per_layer)
-    before: Sequence[float] = transformer_option(model, IMAGE_STRENGTHS) or [1.0] * len(scales)
-    product = tuple(a * b for a, b in zip(before, scales, strict=True))
+    strengths = image_strengths(require_model(model).diffusion_model, outer, middle, per_layer)
+    before: Sequence[float] = transformer_option(model, IMAGE_STRENGTHS) or [1.0] * len(strengths)
+    product = tuple(a * b for a, b in zip(before, strengths, strict=True))
     return with_transformer_option(model, IMAGE_STRENGTHS, product)
 
 
@@ -120,11 +120,11 @@ def plot_gates(model: Model) -> Tensor:
     """IMAGE of lambda per layer: learned times what `scale_gates` set."""
     layers = spatial_layers(require_model(model).diffusion_model)
     gates = image_gates(model)
-    scales = transformer_option(model, IMAGE_STRENGTHS) or [1.0] * len(gates)
+    strengths = transformer_option(model, IMAGE_STRENGTHS) or [1.0] * len(gates)
     return lambda_chart(
         "Gate lambda per layer (image beside text)",
         [name for name, _, _ in layers],
-        [gate * scale for gate, scale in zip(gates, scales, strict=True)],
+        [gate * strength for gate, strength in zip(gates, strengths, strict=True)],
         [is_middle for _, is_middle, _ in layers],
     )
 

@@ -86,7 +86,7 @@ def test_the_hash_follows_what_changes_a_figure():
         "clips": 16,
         "frames": 8,
         "stride": 2,
-        "told_stride": 8,
+        "conditioning_stride": 8,
         "size": [64, 64],
         "seed": 1,
         "preprocessing": "none",

@@ -35,7 +35,7 @@ def results() -> dict[str, Any]:
         "protocol": {
             **{"data": "ucf101, 9 videos", "clips": 9, "frames": 4, "stride": 3, "size": [64, 64]},
             **{"extractor": "i3d.pt", "confidence": 0.95, "pic": "pixels", "covariance": "N - 1"},
-            "told_stride": None,
+            "conditioning_stride": None,
         },
         "preset": "paper",
         "columns": {"fvd": "FVD", "motion": "Motion, % per frame"},

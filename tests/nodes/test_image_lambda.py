@@ -5,7 +5,7 @@ import torch
 from pack.dc_model.unet.unet import DynamiCrafterUNet
 from pack.dc_model.variants import UNetArch
 from pack.nodes.checks import InputError
-from pack.nodes.image_lambda import multipliers, spatial_layers
+from pack.nodes.image_lambda import image_strengths, spatial_layers
 from small_archs import small_unet
 
 SMALL = small_unet()
@@ -25,13 +25,13 @@ def test_layers_come_in_forward_order_with_short_names(small: DynamiCrafterUNet)
 def test_the_published_layout_has_six_middle_layers_of_sixteen() -> None:
     """Three attending levels: the third and the bottleneck are the middle."""
     unet = DynamiCrafterUNet(PUBLISHED, device=torch.device("meta"))
-    found = multipliers(unet, 0.5, 2.0, "")
+    found = image_strengths(unet, 0.5, 2.0, "")
     assert found == (0.5,) * 4 + (2.0,) * 6 + (0.5,) * 6
 
 
 def test_a_list_overrides_the_two(small: DynamiCrafterUNet) -> None:
-    assert multipliers(small, 3.0, 3.0, " 1, 0, 0.5 ,1.5") == (1.0, 0.0, 0.5, 1.5)
-    assert multipliers(small, 0.5, 2.0, "  ") == (0.5, 2.0, 0.5, 0.5)
+    assert image_strengths(small, 3.0, 3.0, " 1, 0, 0.5 ,1.5") == (1.0, 0.0, 0.5, 1.5)
+    assert image_strengths(small, 0.5, 2.0, "  ") == (0.5, 2.0, 0.5, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -40,4 +40,4 @@ def test_a_list_overrides_the_two(small: DynamiCrafterUNet) -> None:
 )
 def test_other_lists_are_refused(small: DynamiCrafterUNet, per_layer: str) -> None:
     with pytest.raises(InputError, match="this model needs 4 comma-separated numbers"):
-        multipliers(small, 1.0, 1.0, per_layer)
+        image_strengths(small, 1.0, 1.0, per_layer)

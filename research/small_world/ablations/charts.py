@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from .claims import CLAIMS, LAMBDA_CELL, MARGINS, Found, Rows, Side, column, judged, latest
 from .report import grid
-from .trials import FACTORS, GRID, MOTION_WORDS, OUTER, lambda_trial
+from .trials import GRID, MOTION_WORDS, OUTER, STRENGTHS, lambda_trial
 
 BLUE, ORANGE, GREY = "#4272b8", "#d97742", "#8c8c96"
 INKS = {"more": BLUE, "less": ORANGE, "no effect": "black", "undecided": GREY}
@@ -72,7 +72,7 @@ def gates_chart(gates: Mapping[str, Mapping[str, Sequence[float]]], rows: Rows) 
         plain, margin = _mean(rows, MOTION_WORDS, endpoint), MARGINS.get(endpoint, 0.05)
         panel.axhspan(plain - margin, plain + margin, color="#e8e8ec", zorder=0)
         for place, ink in (("outer", BLUE), ("middle", ORANGE)):
-            points = [(f, _mean(rows, lambda_trial(place, f), endpoint)) for f in FACTORS]
+            points = [(f, _mean(rows, lambda_trial(place, f), endpoint)) for f in STRENGTHS]
             points = [point for point in points if np.isfinite(point[1])]
             if points:
                 line = zip(*sorted([(1.0, plain), *points]), strict=True)

@@ -25,7 +25,7 @@ from .runs import blurred
 OUTER = (0, 5, 6)
 GUIDANCE_RESCALE = 0.7
 GRID = (1.0, 3.0, 7.5)
-FACTORS = (0.0, 0.5, 2.0)
+STRENGTHS = (0.0, 0.5, 2.0)
 BATCH = 12
 
 
@@ -34,13 +34,13 @@ class Trial:
     """How one set of clips is sampled.
 
     words: the scene's own caption, the opposite motion's, that of the motion alone, or none. frame:
-    which one the picture is. scales: multipliers of lambda per layer. cfg: None = the plan's.
+    which one the picture is. image_strengths: of lambda per layer. cfg: None = the plan's.
     image_cfg: a scale of its own for the image. share: of the plan's clips.
     """
 
     words: str = "own"
     frame: int = 0
-    scales: tuple[float, ...] | None = None
+    image_strengths: tuple[float, ...] | None = None
     cfg: float | None = None
     image_cfg: float | None = None
     share: float = 1.0
@@ -54,25 +54,25 @@ class Trial:
 MOTION_WORDS = "motion words alone"
 
 
-def lambda_trial(place: str, factor: float) -> str:
+def lambda_trial(place: str, strength: float) -> str:
     """The name of one of `lambda_trials`. place: "middle" or "outer"."""
-    return f"{MOTION_WORDS}, {place} lambda x {factor:g}"
+    return f"{MOTION_WORDS}, {place} lambda x {strength:g}"
 
 
 def lambda_trials() -> dict[str, Trial]:
-    """The trained gates times a factor, outer and middle layers apart.
+    """The trained gates times a strength, outer and middle layers apart.
 
     The words name the motion alone, so what the picture shows comes through these gates.
     """
     return {
-        lambda_trial(place, factor): Trial(
+        lambda_trial(place, strength): Trial(
             words="motion",
-            scales=tuple(
-                factor if (i in OUTER) == (place == "outer") else 1.0 for i in range(NUM_GATES)
+            image_strengths=tuple(
+                strength if (i in OUTER) == (place == "outer") else 1.0 for i in range(NUM_GATES)
             ),
         )
         for place in ("middle", "outer")
-        for factor in FACTORS
+        for strength in STRENGTHS
     }
 
 
@@ -104,7 +104,7 @@ def sample(
     model: VideoModel, arm: Arm, encoders: Encoders, scenes: list[Scene], trial: Trial, plan: Plan
 ) -> np.ndarray:
     """Clips `[N, T, 3, H, W]` uint8. A scene has the same noise in every arm and trial."""
-    model.image_strengths = trial.scales
+    model.image_strengths = trial.image_strengths
     out = []
     for start in range(0, len(scenes), BATCH):
         part = scenes[start : start + BATCH]
