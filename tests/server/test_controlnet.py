@@ -4,7 +4,7 @@ import pytest
 import torch
 from control_files import write_control_net
 from graphs import Graph, Link
-from scene import FRAMES, SIZE, WINDOWS, Scene
+from scene import FRAMES, SIZE, WINDOWS, Scene, WideScene
 from studio import Studio, picture, relative_error
 from torch import Tensor
 
@@ -54,7 +54,7 @@ def latents(studio: Studio, graph: Graph, **outputs: Link) -> dict[str, Tensor]:
 
 
 def test_control_guides_frames(studio: Studio, graph: Graph, control_net: str) -> None:
-    scene = Scene(studio, graph)
+    scene = WideScene(studio, graph)
     one = hints(1)
     found = latents(
         studio,
@@ -75,7 +75,7 @@ def test_control_guides_frames(studio: Studio, graph: Graph, control_net: str) -
 
 
 def test_a_hint_acts_most_on_its_own_frame(studio: Studio, graph: Graph, control_net: str) -> None:
-    scene = Scene(studio, graph)
+    scene = WideScene(studio, graph)
     changed = hints(1).expand(FRAMES, -1, -1, -1).clone()
     changed[2] = 1 - changed[2]
     found = latents(
@@ -95,11 +95,11 @@ def test_every_video_of_a_batch_has_its_own_hints(
     """Rows of hints belong to rows of latents: two videos of four frames take eight."""
     pictures = [picture(SIZE, SIZE, phase) for phase in (0.0, 2.0)]
     given = hints(2 * FRAMES)
-    both = Scene(studio, graph, image=torch.cat(pictures))
+    both = WideScene(studio, graph, image=torch.cat(pictures))
     outputs = {"both": run_batch(both, control_net, given, slice(None))}
     for i, image in enumerate(pictures):
         rows = slice(i * FRAMES, (i + 1) * FRAMES)
-        alone = Scene(studio, graph, image=image)
+        alone = WideScene(studio, graph, image=image)
         outputs[f"video{i}"] = run_batch(alone, control_net, given[rows], rows)
     found = latents(studio, graph, **outputs)
     expected = torch.cat([found["video0"], found["video1"]])
@@ -117,15 +117,15 @@ def run_batch(scene: Scene, control_net: str, images: Tensor, rows: slice) -> Li
 def test_context_windows_cut_the_hints(studio: Studio, graph: Graph, control_net: str) -> None:
     """Two windows of four frames equal two videos with the hints of their own frames."""
     given = hints(2 * FRAMES)
-    whole = Scene(studio, graph, frames=2 * FRAMES)
+    whole = WideScene(studio, graph, frames=2 * FRAMES)
     whole.model = graph.add("ContextWindowsManual", model=whole.model, **WINDOWS)[0]
     outputs = {"whole": run_batch(whole, control_net, given, slice(None))}
     for i in range(2):
         rows = slice(i * FRAMES, (i + 1) * FRAMES)
-        outputs[f"part{i}"] = run_batch(Scene(studio, graph), control_net, given[rows], rows)
+        outputs[f"part{i}"] = run_batch(WideScene(studio, graph), control_net, given[rows], rows)
     first = slice(None, FRAMES)
     outputs["wrong"] = run_batch(
-        Scene(studio, graph), control_net, given[first], slice(FRAMES, None)
+        WideScene(studio, graph), control_net, given[first], slice(FRAMES, None)
     )
     found = latents(studio, graph, **outputs)
     expected = torch.cat([found["part0"], found["part1"]])

@@ -128,7 +128,8 @@ def test_latents_do_not_depend_on_the_weights_that_fit(
 ) -> None:
     """One variant has learned gates, the other tables of relative positions."""
     graph = Graph()
-    scene = small_scene(studio, graph, variant)
+    wide = studio.small_checkpoint(variant, wide=True)
+    scene = small_scene(studio, graph, variant, checkpoint=wide)
     plain = graph.add("KSampler", **sampling_links(scene), **STEP)[0]
     sizes = (NONE, SOME, ALL, SOME)
     card = add_on_card(graph, "KSampler", sizes, sampling_links(scene), **STEP)
@@ -138,7 +139,7 @@ def test_latents_do_not_depend_on_the_weights_that_fit(
     none, some, everything, again = run.resident
     assert none == 0
     counting = runpy.run_path(str(root / "benchmarks" / "count_memory.py"))
-    network = DynamiCrafterUNet(small_checkpoint.small_arch(variant), device="meta")
+    network = DynamiCrafterUNet(small_checkpoint.small_arch(variant, wide=True), device="meta")
     counted, _ = counting["resident_mib"](network, 4, int(SOME) / 1024, streams=0)
     assert some == pytest.approx(counted * 2**20, rel=0.02)
     assert 0.3 * 1024 * int(SOME) < again < 1024 * int(SOME)

@@ -16,7 +16,7 @@ import torch
 from graphs import Graph, Link
 from least_checkpoint import least_checkpoint
 from safetensors.torch import save_file
-from scene import FRAMES, Scene
+from scene import FRAMES, Scene, WideScene
 from studio import Studio, relative_error
 from torch import Tensor
 
@@ -123,7 +123,7 @@ def latents(studio: Studio, graph: Graph, **outputs: Link) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.node)
 def test_a_node_that_patches_the_model(studio: Studio, graph: Graph, row: Row) -> None:
-    scene = Scene(studio, graph)
+    scene = WideScene(studio, graph)
     outputs = {
         "plain": scene.stock(steps=row.steps, **HALF),
         "active": patched(scene, row.node, **row.active).stock(steps=row.steps, **HALF),
@@ -146,7 +146,7 @@ def test_a_node_that_patches_the_model(studio: Studio, graph: Graph, row: Row) -
 @pytest.mark.parametrize("node", CACHES)
 def test_a_cache_skips_steps_and_stays_near(studio: Studio, graph: Graph, node: str) -> None:
     options = {"start_percent": 0.15, "end_percent": 0.95, "verbose": False}
-    scene = Scene(studio, graph)
+    scene = WideScene(studio, graph)
     outputs = {
         name: patched(scene, node, reuse_threshold=threshold, **options).stock(steps=10)
         for name, threshold in (("off", 0.0), ("on", 0.2))
@@ -159,7 +159,7 @@ def test_a_cache_skips_steps_and_stays_near(studio: Studio, graph: Graph, node: 
 
 
 def test_video_guidance_gives_every_frame_its_own_scale(studio: Studio, graph: Graph) -> None:
-    scene = Scene(studio, graph)
+    scene = WideScene(studio, graph)
     linear = patched(scene, "VideoLinearCFGGuidance", min_cfg=1.0)
     triangle = patched(scene, "VideoTriangleCFGGuidance", min_cfg=1.0)
     scales = {"linear": [1.0, 2.0, 3.0, 4.0], "triangle": [1.0, 3.0, 3.0, 1.0]}
@@ -179,7 +179,7 @@ def test_video_guidance_gives_every_frame_its_own_scale(studio: Studio, graph: G
 
 def test_rescale_cfg_is_near_our_own_rescale(studio: Studio, graph: Graph) -> None:
     """It inverts v without dynamic rescale and frame by frame, hence approximately."""
-    scene = Scene(studio, graph)
+    scene = WideScene(studio, graph)
     stock = patched(scene, "RescaleCFG", multiplier=0.7)
     found = latents(
         studio,
@@ -200,7 +200,7 @@ def test_rescale_cfg_is_near_our_own_rescale(studio: Studio, graph: Graph) -> No
 def test_model_sampling_discrete_drops_the_dynamic_rescale(
     studio: Studio, graph: Graph, variant: str, sampling: str, zsnr: bool
 ) -> None:
-    scene = Scene(studio, graph, variant)
+    scene = WideScene(studio, graph, variant)
     stock = patched(scene, "ModelSamplingDiscrete", sampling=sampling, zsnr=zsnr)
     results = studio.run(
         graph,
@@ -217,7 +217,7 @@ def test_model_sampling_discrete_drops_the_dynamic_rescale(
 
 
 def test_basic_guider_is_guidance_by_one(studio: Studio, graph: Graph) -> None:
-    scene = Scene(studio, graph)
+    scene = WideScene(studio, graph)
     sigmas = scene.sigmas(3)
     basic, one, ours = (
         scene.sample_custom(scene.unit_noise(), guider, scene.sampler(), sigmas)
@@ -231,7 +231,7 @@ def test_basic_guider_is_guidance_by_one(studio: Studio, graph: Graph) -> None:
 def test_our_sampler_names_the_node_that_replaced_its_schedule(
     studio: Studio, graph: Graph
 ) -> None:
-    scene = Scene(studio, graph)
+    scene = WideScene(studio, graph)
     replaced = patched(scene, "ModelSamplingDiscrete", sampling="v_prediction", zsnr=True)
     message = studio.error(graph, replaced.sample())
     assert "sampling is ModelSamplingAdvanced" in message
@@ -252,7 +252,7 @@ def test_our_sampler_names_the_node_that_replaced_its_schedule(
 def test_a_flow_models_sampling_is_refused_by_name(
     studio: Studio, graph: Graph, node: str, inputs: dict[str, Any], found: str
 ) -> None:
-    scene = Scene(studio, graph)
+    scene = WideScene(studio, graph)
     message = studio.error(graph, patched(scene, node, **inputs).stock(steps=2))
     assert f"replaced the model's sampling by {found}, which is for flow models" in message
 

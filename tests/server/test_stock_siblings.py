@@ -20,7 +20,7 @@ SAMPLES = "value.samples"
 EXACT = 1e-5
 SIZE, FRAMES = 32, 2
 ONE_STEP: dict[str, Any] = {"steps": 1, "denoise": 0.5}
-# A spatial and a temporal layer of the small checkpoint, 64 wide.
+# A spatial and a temporal layer of the small checkpoint, 32 wide.
 LAYERS = ("input_blocks.1.1.proj_in", "input_blocks.1.2.transformer_blocks.0.attn1.to_q")
 
 
@@ -42,8 +42,8 @@ def lora(studio: Studio) -> str:
     """A LoRA under the model's own key names."""
     generator, tensors = torch.Generator().manual_seed(0), {}
     for layer in LAYERS:
-        tensors[f"diffusion_model.{layer}.lora_A.weight"] = torch.randn(4, 64, generator=generator)
-        tensors[f"diffusion_model.{layer}.lora_B.weight"] = torch.randn(64, 4, generator=generator)
+        tensors[f"diffusion_model.{layer}.lora_A.weight"] = torch.randn(4, 32, generator=generator)
+        tensors[f"diffusion_model.{layer}.lora_B.weight"] = torch.randn(32, 4, generator=generator)
     folder = studio.server.base / "models" / "loras"
     folder.mkdir(parents=True, exist_ok=True)
     save_file({k: v * 0.1 for k, v in tensors.items()}, folder / "sibling.safetensors")

@@ -4,6 +4,7 @@ What each does stands in `docs/stock_nodes.md`, in the table that this reads.
 """
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def with_node(scene: Scene, node: Node, info: dict[str, Any]) -> Link:
 
 def wires(studio: Studio, graph: Graph, *, merging: bool = False) -> Wires:
     """A small scene with another model beside it; the least ones where every weight is merged."""
-    make = least_checkpoint if merging else Studio.small_checkpoint
+    make = least_checkpoint if merging else partial(Studio.small_checkpoint, wide=True)
     scene, other = (
         Scene(studio, graph, checkpoint=make(studio, seed=seed), size=32, frames=2)
         for seed in (0, 1)

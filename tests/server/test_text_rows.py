@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from graphs import Graph, Link
-from scene import FRAMES, SIZE, Scene, TextScene, storyboard
+from scene import FRAMES, SIZE, Scene, TextScene, WideScene, storyboard
 from studio import Studio, picture, relative_error
 
 pytestmark = pytest.mark.server
@@ -84,7 +84,7 @@ def test_a_row_per_frame_equals_the_prompt_schedule(studio: Studio, graph: Graph
 @pytest.mark.parametrize("control", [False, True])
 def test_a_row_per_video_is_that_videos_text(studio: Studio, graph: Graph, control: bool) -> None:
     """With a ControlNet, too, which the host gives a row for each frame of the batch."""
-    scene = Scene(studio, graph)
+    scene = (WideScene if control else Scene)(studio, graph)
     two = pictures(2)
     found = studio.run(
         graph,

@@ -39,13 +39,18 @@ def frame_pictures(count: int) -> Tensor:
 class Film:
     """Graphs of one long video, whole or in pieces; every frame has its image, prompt and noise."""
 
-    def __init__(self, studio: Studio, graph: Graph, *, mixing: bool = True, tokens: str = "auto"):
-        self.studio, self.graph, self.tokens = studio, graph, tokens
-        checkpoint = (
-            studio.small_checkpoint("512")
-            if mixing
-            else studio.small_checkpoint("512", name="-still", edit=stop_mixing_frames)
-        )
+    def __init__(
+        self,
+        studio: Studio,
+        graph: Graph,
+        *,
+        mixing: bool = True,
+        tokens: str = "auto",
+        hints: bool = False,
+    ):
+        self.studio, self.graph, self.tokens, self.hints = studio, graph, tokens, hints
+        still: dict[str, Any] = {"name": "-still", "edit": stop_mixing_frames}
+        checkpoint = studio.small_checkpoint("512", wide=hints, **({} if mixing else still))
         self.noise = unit_noise(5, frames=LONG)
         self.pictures = frame_pictures(LONG)
         self.prompts = [f"scene {i // 3}" for i in range(LONG)]
@@ -57,7 +62,6 @@ class Film:
         *,
         window: dict[str, Any] | None = None,
         steps: int = 1,
-        hints: bool = False,
         **detail: Any,
     ) -> Link:
         """LATENT of these frames of the film, in this order, as a video of its own."""
@@ -78,7 +82,7 @@ class Film:
         made.detail(self.studio.image(self.graph, images), SIZE, SIZE, len(frames), **options)
         if window is not None:
             made.model = windows(self.graph, made.model, **window)
-        positive = self.control(made.positive, frames) if hints else made.positive
+        positive = self.control(made.positive, frames) if self.hints else made.positive
         guider = self.graph.add("BasicGuider", model=made.model, conditioning=positive)[0]
         return made.sample_custom(
             self.studio.noise(self.graph, self.noise[frames]),
@@ -129,14 +133,14 @@ def test_any_length(studio: Studio, graph: Graph, length: int) -> None:
 
 def test_a_window_is_a_video_of_its_own(studio: Studio, graph: Graph) -> None:
     """Windows without overlap equal separate runs, with images, prompts and image tokens."""
-    film = Film(studio, graph)
+    film = Film(studio, graph, hints=True)
     frames = list(range(8))
     found = studio.run(
         graph,
-        whole=film.sample(frames, window={}, steps=2, hints=True),
-        first=film.sample(frames[:4], steps=2, hints=True),
-        second=film.sample(frames[4:], steps=2, hints=True),
-        plain=film.sample(frames, steps=2, hints=True),
+        whole=film.sample(frames, window={}, steps=2),
+        first=film.sample(frames[:4], steps=2),
+        second=film.sample(frames[4:], steps=2),
+        plain=film.sample(frames, steps=2),
     )
     pieces = torch.cat([found["first"][SAMPLES], found["second"][SAMPLES]])
     assert relative_error(found["whole"][SAMPLES], pieces) < TOLERANCE
@@ -149,7 +153,7 @@ def test_windows_change_nothing_where_frames_do_not_mix(
     studio: Studio, graph: Graph, causal: bool, mode: str
 ) -> None:
     """Every schedule slices images, keyframes, prompts and ControlNet hints to the right frames."""
-    film = Film(studio, graph, mixing=False, tokens="shared")
+    film = Film(studio, graph, mixing=False, tokens="shared", hints=True)
     frames = list(range(LONG))
     detail: dict[str, Any] = {"mode": mode}
     if mode == "keyframes":
@@ -158,14 +162,13 @@ def test_windows_change_nothing_where_frames_do_not_mix(
             image = studio.image(graph, film.pictures[frame][None])
             chain = graph.add("DynamiCrafterKeyframe", image=image, frame=frame, keyframes=chain)[0]
         detail["keyframes"] = chain
-    plain = film.sample(frames, steps=2, hints=True, **detail)
+    plain = film.sample(frames, steps=2, **detail)
     options: dict[str, Any] = {"context_overlap": 2, "causal_window_fix": causal}
     windowed: dict[str, Any] = {
         schedule: film.sample(
             frames,
             window={**options, "context_schedule": schedule, "fuse_method": fuse},
             steps=2,
-            hints=True,
             **detail,
         )
         for schedule, fuse in zip(
@@ -194,11 +197,11 @@ def test_the_network_sees_the_anchor_frame(studio: Studio, graph: Graph) -> None
     stock = studio.server.object_info()["ContextWindowsManual"]["input"]
     if "causal_window_fix" not in {**stock["required"], **stock.get("optional", {})}:
         pytest.skip("this ComfyUI has no causal_window_fix")
-    film = Film(studio, graph, tokens="shared")
+    film = Film(studio, graph, tokens="shared", hints=True)
     found = studio.run(
         graph,
-        whole=film.sample(list(range(8)), window={"causal_window_fix": True}, hints=True),
-        anchored=film.sample([3, 4, 5, 6, 7], hints=True),
+        whole=film.sample(list(range(8)), window={"causal_window_fix": True}),
+        anchored=film.sample([3, 4, 5, 6, 7]),
     )
     expected = found["anchored"][SAMPLES][1:]
     assert relative_error(found["whole"][SAMPLES][4:], expected) < TOLERANCE

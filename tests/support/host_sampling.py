@@ -1,17 +1,14 @@
 """A MODEL of the least size, loaded by the pack and sampled by the host in this process."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from fakes import conditioning
 from safetensors.torch import save_file
-from small_checkpoint import SMALL, state_dict
+from small_checkpoint import LEAST, state_dict
 from torch import Tensor
 
-# One level: more of them are the same layers over again.
-ARCH = replace(SMALL, model_channels=32, channel_mult=(1,), attention_levels=(True,))
 FRAMES, SIDE = 3, 8
 
 
@@ -20,7 +17,7 @@ def load_least(golden: Path, folder: Path) -> Any:
     from pack.nodes.load import load_checkpoint
 
     path = folder / "least.safetensors"
-    save_file(state_dict(golden / "pipeline" / "512_frames8.json", "512", arch=ARCH), path)
+    save_file(state_dict(golden / "pipeline" / "512_frames8.json", "512", arch=LEAST), path)
     return load_checkpoint(str(path), "512", "fp32").model
 
 
@@ -31,15 +28,15 @@ def prompt(
     from pack.nodes.host import keys
 
     given = conditioning(
-        ARCH.context_dim,
+        LEAST.context_dim,
         **{
             keys.CONCAT_LATENT: torch.randn(1, 4, *size, generator=draw),
-            keys.IMAGE_CONTEXT: torch.randn(1, 64, ARCH.context_dim, generator=draw),
+            keys.IMAGE_CONTEXT: torch.randn(1, 64, LEAST.context_dim, generator=draw),
             keys.NUM_FRAMES: frames,
             **values,
         },
     )
-    given[0][0] = torch.randn(1, 77, ARCH.context_dim, generator=draw)
+    given[0][0] = torch.randn(1, 77, LEAST.context_dim, generator=draw)
     return given
 
 

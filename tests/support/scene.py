@@ -165,12 +165,12 @@ class TextScene(ContextScene):
         return self
 
 
-def small_scene(studio: Studio, graph: Graph, variant: str) -> Scene:
+def small_scene(studio: Studio, graph: Graph, variant: str, **options: Any) -> Scene:
     """The scene of any variant."""
     if variant == "videocrafter1_i2v":
-        return ContextScene(studio, graph, variant)
+        return ContextScene(studio, graph, variant, **options)
     kind = TextScene if variant.startswith("videocrafter") else Scene
-    return kind(studio, graph, variant)
+    return kind(studio, graph, variant, **options)
 
 
 def shots(graph: Graph, *images: Link | None, fps: int = 0) -> Link:
@@ -209,3 +209,11 @@ def storyboard(made: Animation, link: Link, **options: Any) -> Node:
         shots=link,
         **settings,
     )
+
+
+class WideScene(Scene):
+    """A scene of a checkpoint that fits a stock ControlNet."""
+
+    def __init__(self, studio: Studio, graph: Graph, variant: str = "512", **options: Any):
+        checkpoint = studio.small_checkpoint(variant, wide=True)
+        super().__init__(studio, graph, variant, checkpoint=checkpoint, **options)

@@ -36,19 +36,22 @@ ENCODERS = ("first_stage_model.", "cond_stage_model.", "embedder.model.visual.",
 # The network's own output is weak, so what samplers do differs by their errors, not by chaos.
 OUTPUT_GAIN = 0.5
 
-SMALL = small_unet(model_channels=64, head_dim=32, context_dim=128)
-LEAST = replace(SMALL, model_channels=32, channel_mult=(1,), attention_levels=(True,))
+SMALL = small_unet(context_dim=128)
+# As narrow as a ControlNet of the SD 2 layout can be: its heads are 64 wide.
+WIDE = replace(SMALL, model_channels=64, head_dim=32)
+# One level: more of them are the same layers over again.
+LEAST = replace(SMALL, channel_mult=(1,), attention_levels=(True,), head_dim=32)
 
 SMALL_TOON_VAE = DualReferenceArch(
     base_channels=32, channel_mult=(1, 2, 2, 2), num_res_blocks=1, fusion_head_dim=8
 )
 
 SMALL_SKETCH = SketchControlArch(
-    model_channels=SMALL.model_channels,
-    channel_mult=SMALL.channel_mult,
-    num_res_blocks=SMALL.num_res_blocks,
-    attention_levels=SMALL.attention_levels,
-    context_dim=SMALL.context_dim,
+    model_channels=WIDE.model_channels,
+    channel_mult=WIDE.channel_mult,
+    num_res_blocks=WIDE.num_res_blocks,
+    attention_levels=WIDE.attention_levels,
+    context_dim=WIDE.context_dim,
 )
 
 # Rows of image tokens where they are not FRAMES times 16.
@@ -136,12 +139,12 @@ def save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None
     return path
 
 
-def small_arch(variant: str) -> UNetArch:
-    """Dimensions of the small U-Net of a variant."""
+def small_arch(variant: str, *, wide: bool = False) -> UNetArch:
+    """Dimensions of the small U-Net of a variant; ToonCrafter's is wide, for its sketches."""
     text_to_video = variant.startswith("videocrafter") and variant != "videocrafter1_i2v"
     first = variant.startswith("videocrafter1")
     return replace(
-        SMALL,
+        WIDE if wide or variant == "toon_512" else SMALL,
         in_channels=4 if variant.startswith("videocrafter") else 8,
         learnable_image_scale=variant == "256",
         image_cross_attention=not text_to_video,
@@ -198,12 +201,13 @@ def write(
     seed: int = 0,
     edit: Edit | None = None,
     stated: bool = True,
+    wide: bool = False,
 ) -> Path:
     """A safetensors checkpoint; `edit` may change the tensors before.
 
     stated: the file names its variant, as ours do and published ones do not.
     """
-    tensors = state_dict(case_file, variant, seed)
+    tensors = state_dict(case_file, variant, seed, small_arch(variant, wide=wide))
     if edit is not None:
         edit(tensors)
     metadata = {"dynamicrafter": json.dumps({"variant": variant})} if stated else None

@@ -45,17 +45,20 @@ class Studio:
         name: str = "",
         edit: small_checkpoint.Edit | None = None,
         stated: bool = True,
+        wide: bool = False,
     ) -> str:
         """Name of a small checkpoint for quick runs, written on first use.
 
         edit: changes the tensors before they are written; stated: whether the file names its
-        variant. A file that deviates needs a `name` of its own.
+        variant. A file that deviates needs a `name` of its own. wide: fits a stock ControlNet.
         """
-        file = f"small-{variant}-{seed}{name}.safetensors"
+        file = f"small-{variant}-{seed}{'-wide' if wide else ''}{name}.safetensors"
         if not (self.checkpoints / file).exists():
             lender = self.golden / "pipeline" / "512_frames8.json"
             path = self.checkpoints / file
-            small_checkpoint.write(lender, path, variant, seed=seed, edit=edit, stated=stated)
+            small_checkpoint.write(
+                lender, path, variant, seed=seed, edit=edit, stated=stated, wide=wide
+            )
         return file
 
     def put(self, **tensors: Tensor) -> str:
