@@ -6,7 +6,7 @@ read. Facts about each relative: `variants`. Source: docs/method.md#recognising-
 
 import json
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -56,9 +56,7 @@ def _unet_arch(shapes: Shapes, head_dim: int | None) -> UNetArch:
     init = shapes.get("init_attn.0.proj_in.weight")
     if head_dim is None:
         head_dim = init[0] // INIT_ATTENTION_HEADS if init else 64
-    for level, attended in zip(widths, attends, strict=True):
-        if attended:
-            count_heads(level[0], head_dim)
+    require_heads(widths, attends, head_dim)
     return UNetArch(
         in_channels=in_channels,
         out_channels=shapes["out.2.weight"][0],
@@ -104,6 +102,14 @@ def count_heads(width: int, head_dim: int) -> int:
     if head_dim < 1 or width < 1 or width % head_dim:
         raise ValueError(f"its width of {width} is not made of heads of {head_dim}")
     return width // head_dim
+
+
+def require_heads(widths: Sequence[Sequence[int]], attends: Sequence[bool], head_dim: int) -> None:
+    """ValueError unless all levels that attend, and the middle block, are made of whole heads."""
+    for level, attended in zip(widths, attends, strict=True):
+        if attended:
+            count_heads(level[0], head_dim)
+    count_heads(widths[-1][-1], head_dim)
 
 
 def read_metadata(metadata: Mapping[str, str] | None) -> dict[str, Any]:

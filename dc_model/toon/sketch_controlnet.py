@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint.detect import encoder_levels
+from ..checkpoint.detect import encoder_levels, require_heads
 from ..checkpoint.errors import CheckpointError
 from ..frames import fold_frames, frame_indices
+from ..shown import shown
 from ..unet.attention import Conditions
 from ..unet.blocks import ResBlock
 from ..unet.factory import BlockFactory
@@ -80,11 +81,22 @@ def detect_sketch_control_arch(shapes: Shapes, head_dim: int = 64) -> SketchCont
             f"The ControlNet's {projection} is {shapes.get(projection)}, a matrix was expected; "
             "choose ToonCrafter's sketch_encoder."
         )
+    try:
+        return _sketch_control_arch(shapes, head_dim)
+    except (LookupError, ValueError, ZeroDivisionError) as error:
+        raise CheckpointError(
+            f"The ControlNet's tensors do not have ToonCrafter's layout ({shown(error)}); choose "
+            "ToonCrafter's sketch_encoder."
+        ) from error
+
+
+def _sketch_control_arch(shapes: Shapes, head_dim: int) -> SketchControlArch:
     channels, in_channels = shapes["input_blocks.0.0.weight"][:2]
     widths, attends = encoder_levels(shapes)
+    require_heads(widths, attends, head_dim)
     return SketchControlArch(
         in_channels=in_channels,
-        hint_channels=hint[1],
+        hint_channels=shapes["input_hint_block.0.weight"][1],
         model_channels=channels,
         channel_mult=tuple(level[0] // channels for level in widths),
         num_res_blocks=len(widths[0]),

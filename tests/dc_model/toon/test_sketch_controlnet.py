@@ -75,6 +75,24 @@ class TestLayout:
         with pytest.raises(CheckpointError, match="no sketch ControlNet"):
             detect_sketch_control_arch({"out.2.weight": (4, 320, 3, 3)})
 
+    @pytest.mark.parametrize("width", [0, 32, 96])
+    def test_widths_that_no_heads_make_are_refused(self, load_manifest_controlnet, width):
+        narrow = {
+            key: tuple(width if size == 1280 else size for size in shape)
+            for key, shape in load_manifest_controlnet.items()
+        }
+        with pytest.raises(CheckpointError, match=f"width of {width} is not made of heads of 64"):
+            detect_sketch_control_arch(narrow)
+
+    @pytest.mark.parametrize(
+        "key",
+        ["input_blocks.0.0.weight", "middle_block.1.transformer_blocks.0.attn2.to_k.weight"],
+    )
+    def test_files_that_lack_a_part_are_refused(self, load_manifest_controlnet, key):
+        rest = {k: shape for k, shape in load_manifest_controlnet.items() if k != key}
+        with pytest.raises(CheckpointError, match=f"layout .*{key}"):
+            detect_sketch_control_arch(rest)
+
 
 @pytest.fixture(scope="module")
 def load_manifest_controlnet(load_manifest):
