@@ -125,7 +125,7 @@ def small(golden: Path, comfyui: Path, tmp_path_factory: pytest.TempPathFactory)
 
     @cache
     def of(variant: str) -> Pipeline:
-        path = small_checkpoint.write(lender, folder / f"{variant}.safetensors", variant)
+        path = small_checkpoint.write(lender, folder / f"{variant}.safetensors", variant, wide=True)
         return load(path, tokenizer=comfyui / "comfy" / "sd1_tokenizer")
 
     return of

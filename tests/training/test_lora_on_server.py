@@ -7,7 +7,7 @@ import torch
 from comfyui.server import ComfyServer
 from graphs import Graph
 from reference import Reference
-from scene import Scene, unit_noise
+from scene import WideScene, unit_noise
 from studio import Studio, relative_error
 from torch import Tensor
 from training_helpers import small_trainer, tiny_config
@@ -68,12 +68,12 @@ def expected(
 
 def test_a_trained_lora_acts_as_in_the_trainer(studio: Studio, tmp_path: Path):
     graph = Graph()
-    checkpoint = studio.small_checkpoint()
+    checkpoint = studio.small_checkpoint(wide=True)
     trainer = train_lora(studio.checkpoints / checkpoint, tmp_path)
     export(trainer, studio.server.base / "models" / "loras" / "trained.safetensors")
     round_to_file(trainer)
 
-    plain, adapted = Scene(studio, graph), Scene(studio, graph)
+    plain, adapted = WideScene(studio, graph), WideScene(studio, graph)
     adapted.model = graph.add(
         "LoraLoaderModelOnly",
         model=adapted.model,
