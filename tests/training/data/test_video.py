@@ -242,7 +242,7 @@ USUAL_BETWEEN = ("libx264", "libx265", "mpeg4", "mpeg2video")
 
 
 def moving(number: int, height: int, width: int) -> NDArray[np.uint8]:
-    """Grain that shifts by three pixels a frame, so that frames build on each other."""
+    """Grain that shifts by three pixels a frame, so frames build on each other."""
     grain = np.random.default_rng(0).integers(0, 256, (height, 512), dtype=np.uint8)
     return np.repeat(grain[:, 3 * number : 3 * number + width, None], 3, axis=2)
 
