@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from ..checkpoint.detect import encoder_levels, require_heads
 from ..checkpoint.errors import CheckpointError
 from ..frames import fold_frames, frame_indices
-from ..shown import shown
 from ..unet.attention import Conditions
 from ..unet.blocks import ResBlock
 from ..unet.factory import BlockFactory
@@ -62,7 +61,8 @@ class SketchControlArch:
 def detect_sketch_control_arch(shapes: Shapes, head_dim: int = 64) -> SketchControlArch:
     """Dimensions from key -> shape of a file with bare keys.
 
-    Raises CheckpointError when it is not a ControlNet, or has another layout or hint.
+    Raises CheckpointError when it is not a ControlNet, or has another layout or hint; ValueError
+    when its widths are not made of heads.
     """
     hint = shapes.get("input_hint_block.0.weight")
     if hint is None or "zero_convs.0.0.weight" not in shapes:
@@ -81,22 +81,12 @@ def detect_sketch_control_arch(shapes: Shapes, head_dim: int = 64) -> SketchCont
             f"The ControlNet's {projection} is {shapes.get(projection)}, a matrix was expected; "
             "choose ToonCrafter's sketch_encoder."
         )
-    try:
-        return _sketch_control_arch(shapes, head_dim)
-    except (LookupError, ValueError, ZeroDivisionError) as error:
-        raise CheckpointError(
-            f"The ControlNet's tensors do not have ToonCrafter's layout ({shown(error)}); choose "
-            "ToonCrafter's sketch_encoder."
-        ) from error
-
-
-def _sketch_control_arch(shapes: Shapes, head_dim: int) -> SketchControlArch:
     channels, in_channels = shapes["input_blocks.0.0.weight"][:2]
     widths, attends = encoder_levels(shapes)
     require_heads(widths, attends, head_dim)
     return SketchControlArch(
         in_channels=in_channels,
-        hint_channels=shapes["input_hint_block.0.weight"][1],
+        hint_channels=hint[1],
         model_channels=channels,
         channel_mult=tuple(level[0] // channels for level in widths),
         num_res_blocks=len(widths[0]),
