@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from training_helpers import ARCH, WIDE, tiny_config, tiny_model, tiny_trainer
 
 from training.config import ConfigError
 from training.distributed import check_model
-from training.monitor import sample_averaged
+from training.monitor import Monitor, sample_averaged
 from training.saving import checkpoint_tensors, save_checkpoint
 from training.trainer import Trainer
 
@@ -136,11 +137,17 @@ def assert_same_run(found: Path, expected: Path) -> None:
 
 
 def _train_ddp(folder: str) -> None:
-    shared_trainer(folder, steps=2).train()
+    trainer = shared_trainer(folder, steps=2)
+    trainer.on_step = Monitor(Path(folder), trainer.config.run).step
+    with open(f"{folder}/stderr{os.environ['RANK']}", "w") as file, redirect_stderr(file):
+        trainer.train()
 
 
-def test_two_processes_equal_one(tmp_path: Path):
+def test_two_processes_equal_one_with_one_progress_bar(tmp_path: Path):
+    (tmp_path / "two").mkdir()
     run_two(_train_ddp, tmp_path / "two")
+    bars = [(tmp_path / "two" / f"stderr{rank}").read_text().count("2/2") for rank in (0, 1)]
+    assert bars[0] and not bars[1]
     single_trainer(tmp_path / "one", steps=2).train()
     assert_same_run(tmp_path / "two", tmp_path / "one")
 
