@@ -1,11 +1,10 @@
 """Across the nodes: an interrupt ends a prompt within one model call; the next one runs."""
 
 import pytest
-from comfyui.client import InterruptedPromptError
-from graphs import Graph
-from holding import Hold
+from graphs import Graph, Link
+from holding import interrupted
 from scene import Scene
-from studio import PATIENCE, Studio, relative_error
+from studio import Studio, relative_error
 
 pytestmark = pytest.mark.server
 
@@ -14,7 +13,7 @@ SAMPLES = "value.samples"
 
 @pytest.mark.parametrize("kind", ["ours", "stock"])
 def test_an_interrupt_ends_the_model_call_it_meets(studio: Studio, kind: str) -> None:
-    def latent_of(scene: Scene):
+    def latent_of(scene: Scene) -> Link:
         if kind == "stock":
             return scene.stock(steps=2, denoise=0.5)
         return scene.sample(steps=2, noise=scene.unit_noise())
@@ -22,17 +21,8 @@ def test_an_interrupt_ends_the_model_call_it_meets(studio: Studio, kind: str) ->
     plain = Scene(studio, Graph())
     before = studio.run(plain.graph, latent=latent_of(plain))["latent"][SAMPLES]
 
-    held, name = Scene(studio, Graph()), f"held-{kind}"
-    hold = Hold(held)
-    held.graph.add("TestSave", value=latent_of(held), name=name)
-    prompt_id = studio.server.submit(held.graph.prompt)
-    hold.wait(studio.server, prompt_id)
-    studio.server.interrupt()
-    with pytest.raises(InterruptedPromptError):
-        studio.server.wait(prompt_id, timeout=PATIENCE)
-    ran, layers = hold.layers()
+    ran, layers = interrupted(Scene(studio, Graph()), latent_of).layers()
     assert ran == layers // 4
-    assert not (studio.server.base / "output" / f"{name}.safetensors").exists()
 
     again = Scene(studio, Graph())
     after = studio.run(again.graph, latent=latent_of(again))["latent"][SAMPLES]

@@ -1,16 +1,14 @@
 """Reference Motion on the real host: every sampler, stages, videos in one batch, windows."""
 
-import time
 from typing import Any
 
 import pytest
 import torch
-from comfyui.client import InterruptedPromptError
 from events import listen
 from graphs import Graph, Link
-from holding import Hold
+from holding import interrupted
 from scene import FRAMES, SIZE, WINDOWS, Scene, unit_noise
-from studio import PATIENCE, Studio, picture, relative_error
+from studio import Studio, picture, relative_error
 
 pytestmark = pytest.mark.server
 
@@ -234,16 +232,7 @@ def test_previews_and_progress_count_the_steps_that_are_skipped(
 
 def test_an_interrupt_ends_the_model_call_it_meets(studio: Studio, graph: Graph) -> None:
     before = studio.run(graph, video=ours(following(studio, graph)))["video"][SAMPLES]
-    held = following(studio, Graph())
-    hold = Hold(held, call=2)
-    held.graph.add("TestSave", value=ours(held), name="held-following")
-    prompt = studio.server.submit(held.graph.prompt)
-    hold.wait(studio.server, prompt)
-    started = time.monotonic()
-    studio.server.interrupt()
-    with pytest.raises(InterruptedPromptError):
-        studio.server.wait(prompt, timeout=PATIENCE)
-    assert time.monotonic() - started < 10  # a second, and a busy machine
+    interrupted(following(studio, Graph()), ours, call=2)
     again = following(studio, Graph())
     after = studio.run(again.graph, video=ours(again))["video"][SAMPLES]
     assert torch.equal(after, before)

@@ -6,8 +6,11 @@ is late: a test has to know where the prompt is.
 
 import time
 import uuid
+from collections.abc import Callable
 
-from comfyui.client import ComfyClient
+import pytest
+from comfyui.client import ComfyClient, InterruptedPromptError
+from graphs import Link
 from scene import Scene
 from studio import PATIENCE
 
@@ -37,3 +40,21 @@ class Hold:
         """Deletes the files that mark it."""
         for suffix in (".inside", ".calls"):
             self._file.with_suffix(suffix).unlink()
+
+
+def interrupted(scene: Scene, video: Callable[[Scene], Link], call: int = 1) -> Hold:
+    """Runs `video(scene)` to its `call`-th model call and interrupts it there; it must end soon and
+    save nothing.
+    """
+    server, name = scene.studio.server, f"held-{uuid.uuid4().hex}"
+    hold = Hold(scene, call)
+    scene.graph.add("TestSave", value=video(scene), name=name)
+    prompt_id = server.submit(scene.graph.prompt)
+    hold.wait(server, prompt_id)
+    started = time.monotonic()
+    server.interrupt()
+    with pytest.raises(InterruptedPromptError):
+        server.wait(prompt_id, timeout=PATIENCE)
+    assert time.monotonic() - started < 10  # a second, and a busy machine
+    assert not (server.base / "output" / f"{name}.safetensors").exists()
+    return hold
