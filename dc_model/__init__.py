@@ -26,8 +26,10 @@ deviation from the published code in docs/differences.md.
 
 Where to change what:
 
-- the gate lambda and the user's factor: `unet.attention`; the node: `nodes/image_lambda.py`;
-- visual detail guidance: `vdg` lays the latents out; `vdg.join` concatenates them to the noise;
+- the gate lambda, `out = text + gate() * image_strength * image`, and the user's strengths:
+  `unet.attention`; the node: `nodes/image_lambda.py`;
+- visual detail guidance: `vdg` lays the latents out; `vdg.join` concatenates them to the noise. In
+  ComfyUI the host does, from `c_concat` in `nodes/host/model.py`;
 - motion that is shown, not described: `motion`; until when a place is held: `motion.clocks`;
 - the published sampler: `sampling.ddim`, its grids and noise levels: `sampling.schedule`; the two
   guidance scales: `sampling.guidance`; as ComfyUI runs them: `nodes/sampling.py`, `nodes/host/`;
@@ -35,13 +37,16 @@ Where to change what:
 - defaults of the nodes' inputs: `nodes/inputs.py`;
 - a relative of the model, with all that is known of it: `variants`;
 - all parts as one, without ComfyUI: `pipeline.load`, `Pipeline.animate`;
-- a node: `NODES` in the file of its stage, CONTRIBUTING.md#add-a-node; how ComfyUI runs the model:
-  `nodes/host/model.py`, and the rest of `nodes/host/` for its other parts;
+- a node: `NODES` in the file of its stage, of which `nodes/__init__.py` gives ComfyUI the list,
+  CONTRIBUTING.md#add-a-node;
+- how ComfyUI runs the model: `nodes/host/model.py`, where the host loads `DynamiCrafterModel` and
+  calls `HostUNet`; the rest of `nodes/host/` for its other parts;
 - error texts: of files `checkpoint.errors`, `checkpoint.inspect.KINDS` (no checkpoint at all) and
-  `checkpoint.foreign` (another model); of inputs `nodes/checks.py`; others where they are raised.
-  Text from outside passes `shown.shown`, which escapes and shortens it;
+  `checkpoint.foreign` (another model); of inputs `nodes/checks.py`, and `nodes/door.py`, which
+  checks every input by its type and makes the user's `InputError` of `dc_model`'s `ValueError`;
+  others where they are raised. Text from outside passes `shown.shown`, which escapes and shortens;
 - which variant a file is: `identify`, by `checkpoint.detect`;
-- the demo's weights: `assets/demo/`, made by `research/small_world/train/`.
+- the demo's weights: `assets/demo/`, made by `research/small_world/train/chain.py`.
 """
 
 from .checkpoint.detect import detect_unet_arch, detect_variant

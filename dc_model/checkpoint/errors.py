@@ -17,7 +17,7 @@ class CheckpointError(ValueError):
     """A file that is not what it should be; the message says what to do."""
 
 
-def require(fits: bool, found: str) -> None:
+def require_genuine(fits: bool, found: str) -> None:
     """ValueError for bytes that no writer made, with what was `found`; `readable` adds a remedy."""
     if not fits:
         raise ValueError(found)

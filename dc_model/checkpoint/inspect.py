@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..shown import shown
 from ..variants import Shapes
-from .errors import DOWNLOAD_AGAIN, TO_SAFETENSORS, CheckpointError, readable, require
+from .errors import DOWNLOAD_AGAIN, TO_SAFETENSORS, CheckpointError, readable, require_genuine
 from .layout import StateDict, shapes, unwrap
 from .torch_file import LEGACY_START, ZIP_MAGIC, read_archive, read_legacy
 
@@ -89,7 +89,7 @@ def read_checkpoint(
         for data, start in unread:
             file.seek(start)
             read = file.readinto(memoryview(data.numpy()))  # type: ignore[arg-type]
-            require(read == len(data), "the file became shorter")
+            require_genuine(read == len(data), "the file became shorter")
         numbers = {k: float(v) for k, v in content.items() if type(v) in (int, float)}
         return FileContent(tensors, numbers=numbers)
 
@@ -131,7 +131,7 @@ def _read_safetensors(
     if check is not None:
         check({key: tuple(entry["shape"]) for key, entry in header.items()})
     tensors = load(path)
-    require(tensors.keys() == header.keys(), "the file changed")
+    require_genuine(tensors.keys() == header.keys(), "the file changed")
     return FileContent(unwrap(tensors), metadata)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..shown import shown
-from .errors import TO_SAFETENSORS, CheckpointError, require
+from .errors import TO_SAFETENSORS, CheckpointError, require_genuine
 
 # The largest published listings have less than a megabyte. A byte may become a container.
 MAX_PICKLE = 3 * 1024**2
@@ -125,10 +125,10 @@ class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
         """A storage is saved as ("storage", class, name, device, elements)."""
         kind, dtype, name, _device, size, *view = list(pid) if type(pid) is tuple else []
         written = (kind, type(dtype), type(name), type(size)) == ("storage", torch.dtype, str, int)
-        require(written and size >= 0 and not any(view), "a storage of another kind")
+        require_genuine(written and size >= 0 and not any(view), "a storage of another kind")
         if name not in self.storages:
             self.storages_left -= size * dtype.itemsize
-            require(self.storages_left >= 0, "storages of more bytes than the file has")
+            require_genuine(self.storages_left >= 0, "storages of more bytes than the file has")
             self.storages[name] = self.find_storage(name, size, dtype.itemsize)
         return Storage(self.storages[name].view(dtype))
 
@@ -138,10 +138,10 @@ class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
         """Arguments as `torch._utils._rebuild_tensor_v2` takes them."""
         sizes = all(type(n) is int and 0 <= n < 2**63 for n in (offset, *shape, *stride))
         fits = isinstance(storage, Storage) and sizes and len(shape) <= MAX_DIMENSIONS
-        require(fits, "a tensor of impossible shape")
+        require_genuine(fits, "a tensor of impossible shape")
         data = storage.data.view(dtype or storage.data.dtype)
         self.tensors_left -= prod(shape) * data.itemsize
-        require(self.tensors_left >= 0, "tensors of more bytes than the file has")
+        require_genuine(self.tensors_left >= 0, "tensors of more bytes than the file has")
         return data.as_strided(shape, stride, offset)  # which refuses what lies beyond the data
 
     def load_reduce(self) -> None:
@@ -156,11 +156,11 @@ class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
         allow(isinstance(found, Bag), f"attributes of a {type(found).__name__}")
 
     def extend(self, items: list[Any]) -> None:
-        require(type(self.stack[-1]) is list, "items of something that is not a list")
+        require_genuine(type(self.stack[-1]) is list, "items of something that is not a list")
         self.stack[-1].extend(items)
 
     def update(self, items: list[Any]) -> None:
-        require(isinstance(self.stack[-1], dict), "items of something without keys")
+        require_genuine(isinstance(self.stack[-1], dict), "items of something without keys")
         for key, value in zip(items[::2], items[1::2], strict=True):
             number = type(key) is int and abs(key) <= MAX_KEY
             # Classes are keys of a trainer's callbacks.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..shown import shown
-from .errors import TO_SAFETENSORS, CheckpointError, require
+from .errors import TO_SAFETENSORS, CheckpointError, require_genuine
 from .pickles import MAX_PICKLE, read_pickle
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -49,14 +49,16 @@ def read_archive(file: IO[bytes], size: int) -> tuple[Any, Unread]:
         return file.read(min(length, most))
 
     version = record("version").strip()
-    require(version.isdigit() and int(version) <= MAX_ZIP_VERSION, f"version {shown(version)}")
+    require_genuine(
+        version.isdigit() and int(version) <= MAX_ZIP_VERSION, f"version {shown(version)}"
+    )
     _require_little(f"{folder}byteorder" not in places or record("byteorder") == b"little")
     mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     unread: Unread = []
 
     def find_storage(name: str, count: int, itemsize: int) -> Tensor:
         start, length = places[f"{folder}data/{name}"]
-        require(length == count * itemsize, f"storage {shown(name)} has {length} bytes")
+        require_genuine(length == count * itemsize, f"storage {shown(name)} has {length} bytes")
         if length and start % ALIGNMENT == 0:
             return torch.frombuffer(mapped, dtype=torch.uint8, count=length, offset=start)
         unread.append((torch.empty(length, dtype=torch.uint8), start))
@@ -93,26 +95,28 @@ def record_places(file: IO[bytes], size: int, *, packed: bool = False) -> dict[s
     """
     archive = zipfile.ZipFile(file)
     records = sorted(archive.infolist(), key=lambda record: record.header_offset)
-    require(len({r.filename.casefold() for r in records}) == len(records), "doubled records")
+    require_genuine(
+        len({r.filename.casefold() for r in records}) == len(records), "doubled records"
+    )
     places, reached, directory = {}, 0, 0
     for record in records:
         name = record.orig_filename.encode("utf-8" if record.flag_bits & 0x800 else "cp437")
         stored = (record.compress_type, record.file_size) == (0, record.compress_size)
         plain = (stored or packed) and not record.flag_bits & 1
-        require(plain, f"{shown(record.filename)} is packed, which PyTorch never does")
+        require_genuine(plain, f"{shown(record.filename)} is packed, which PyTorch never does")
         file.seek(record.header_offset)
         magic, length, extra = struct.unpack("<4s22xHH", file.read(_LOCAL_HEADER))
         # One after the other from the file's start.
         near = 0 <= record.header_offset - reached <= _DATA_DESCRIPTOR
         found = near and magic == ZIP_MAGIC and file.read(length) == name
-        require(found, f"{shown(record.filename)} is not where its directory says")
+        require_genuine(found, f"{shown(record.filename)} is not where its directory says")
         start = record.header_offset + _LOCAL_HEADER + length + extra
         places[record.filename] = start, record.compress_size
         reached = start + record.compress_size
         directory += _DIRECTORY_ENTRY + len(name) + len(record.extra) + len(record.comment)
     # One directory, directly after the records and up to the end.
     near = 0 <= archive.start_dir - reached <= _DATA_DESCRIPTOR
-    require(
+    require_genuine(
         near and size - archive.start_dir - directory in _ENDS, "bytes that its directory lacks"
     )
     return places
@@ -131,15 +135,15 @@ def read_legacy(file: IO[bytes], size: int) -> tuple[Any, Unread]:
     _, version, machine, content, names = (
         read_pickle(stream, find_storage, size) for _ in range(5)
     )
-    require(version == LEGACY_VERSION, f"version {shown(version)}")
+    require_genuine(version == LEGACY_VERSION, f"version {shown(version)}")
     _require_little(machine["little_endian"])
-    require(set(names) == made.keys(), "its storages are not those of its tensors")
+    require_genuine(set(names) == made.keys(), "its storages are not those of its tensors")
     unread, start = [], stream.tell()
     for name in names:
         data, count = made[name]
         file.seek(start)
         counted = file.read(8) == struct.pack("<q", count)
-        require(counted, f"storage {shown(name)} is not of {count} numbers")
+        require_genuine(counted, f"storage {shown(name)} is not of {count} numbers")
         unread.append((data, start + 8))
         start += 8 + len(data)
     return content, unread

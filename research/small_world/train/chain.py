@@ -1,7 +1,8 @@
 """Trains the demo model: encoders first, then the video model, resuming whatever is there.
 
 `python -m research.small_world.train.chain --folder runs/demo` does all of it; `--only video` does
-one part.
+one part. The `demo.safetensors` that comes out, copied, is `assets/demo/small_world.safetensors`.
+
 The video model is trained whole, as the published fine-tune; `--recipe paper` trains a
 text-to-image model, then a text-to-video model, then the paper's three stages (section 3.3).
 """
