@@ -77,9 +77,10 @@ def bring_pictures(prompt: Prompt, server: ComfyServer, image: Path | None) -> N
 
 
 def fill_folder(server: ComfyServer, files: list[Path]) -> None:
-    """Makes the folder of pictures that a workflow loads."""
+    """Makes the folder of pictures that a workflow loads: these alone, whatever ran before."""
     folder = server.base / "input" / PICTURE_FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     for file in files:
         shutil.copyfile(file, folder / file.name)
 

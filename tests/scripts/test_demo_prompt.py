@@ -1,11 +1,13 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import demo
 import pytest
 from demo_options import ASSETS
-from demo_prompt import EMBEDDED_SETTINGS, embedded_words
+from demo_prompt import EMBEDDED_SETTINGS, embedded_words, fill_folder
 from demo_prompt import EXAMPLES as PICTURES
 from embedded_examples import EXAMPLES
 from PIL import Image
@@ -51,3 +53,11 @@ def test_a_picture_without_words_gets_its_own(root: Path, monkeypatch: pytest.Mo
     assert embedded_words(Path("assets/small_world_square.png")) == square
     # Nobody knows what another picture shows.
     assert embedded_words(root / "assets" / "sailboat.png") == "moves left"
+
+
+def test_a_folder_of_pictures_holds_what_the_last_run_brought(tmp_path: Path):
+    server: Any = SimpleNamespace(base=tmp_path)
+    fill_folder(server, [ASSETS / "small_world_cross.png"])
+    fill_folder(server, [ASSETS / "small_world_circle.png"])
+    found = [path.name for path in (tmp_path / "input" / "pictures").iterdir()]
+    assert found == ["small_world_circle.png"]
