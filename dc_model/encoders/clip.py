@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..checkpoint.detect import count_heads
+
 CONTEXT_LENGTH = 77
 VOCABULARY = 49408
 IMAGE_SIZE = 224
@@ -37,7 +39,10 @@ class TowersArch:
 def detect_towers(
     shapes: Mapping[str, tuple[int, ...]], text_head: int = 64, vision_head: int = 80
 ) -> TowersArch:
-    """The widths from key -> shape, keys below `text.` and, where there, `visual.`, or KeyError."""
+    """The widths from key -> shape, keys below `text.` and, where there, `visual.`.
+
+    Raises KeyError where they are not there, ValueError for widths that are not made of heads.
+    """
 
     def layers(prefix: str) -> int:
         start = f"{prefix}.transformer.resblocks."
@@ -49,8 +54,10 @@ def detect_towers(
         text_head=text_head,
         vision_head=vision_head,
     )
+    count_heads(arch.text_width, text_head)
     if "visual.class_embedding" not in shapes:
         return arch
+    count_heads(shapes["visual.class_embedding"][0], vision_head)
     return replace(
         arch,
         vision_width=shapes["visual.class_embedding"][0],

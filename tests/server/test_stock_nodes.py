@@ -159,7 +159,7 @@ def test_a_cache_skips_steps_and_stays_near(studio: Studio, graph: Graph, node: 
 
 
 def test_video_guidance_gives_every_frame_its_own_scale(studio: Studio, graph: Graph) -> None:
-    scene = WideScene(studio, graph)
+    scene = Scene(studio, graph)
     linear = patched(scene, "VideoLinearCFGGuidance", min_cfg=1.0)
     triangle = patched(scene, "VideoTriangleCFGGuidance", min_cfg=1.0)
     scales = {"linear": [1.0, 2.0, 3.0, 4.0], "triangle": [1.0, 3.0, 3.0, 1.0]}
@@ -179,7 +179,7 @@ def test_video_guidance_gives_every_frame_its_own_scale(studio: Studio, graph: G
 
 def test_rescale_cfg_is_near_our_own_rescale(studio: Studio, graph: Graph) -> None:
     """It inverts v without dynamic rescale and frame by frame, hence approximately."""
-    scene = WideScene(studio, graph)
+    scene = Scene(studio, graph)
     stock = patched(scene, "RescaleCFG", multiplier=0.7)
     found = latents(
         studio,
@@ -200,7 +200,7 @@ def test_rescale_cfg_is_near_our_own_rescale(studio: Studio, graph: Graph) -> No
 def test_model_sampling_discrete_drops_the_dynamic_rescale(
     studio: Studio, graph: Graph, variant: str, sampling: str, zsnr: bool
 ) -> None:
-    scene = WideScene(studio, graph, variant)
+    scene = Scene(studio, graph, variant)
     stock = patched(scene, "ModelSamplingDiscrete", sampling=sampling, zsnr=zsnr)
     results = studio.run(
         graph,
@@ -217,7 +217,7 @@ def test_model_sampling_discrete_drops_the_dynamic_rescale(
 
 
 def test_basic_guider_is_guidance_by_one(studio: Studio, graph: Graph) -> None:
-    scene = WideScene(studio, graph)
+    scene = Scene(studio, graph)
     sigmas = scene.sigmas(3)
     basic, one, ours = (
         scene.sample_custom(scene.unit_noise(), guider, scene.sampler(), sigmas)
@@ -231,7 +231,7 @@ def test_basic_guider_is_guidance_by_one(studio: Studio, graph: Graph) -> None:
 def test_our_sampler_names_the_node_that_replaced_its_schedule(
     studio: Studio, graph: Graph
 ) -> None:
-    scene = WideScene(studio, graph)
+    scene = Scene(studio, graph)
     replaced = patched(scene, "ModelSamplingDiscrete", sampling="v_prediction", zsnr=True)
     message = studio.error(graph, replaced.sample())
     assert "sampling is ModelSamplingAdvanced" in message
@@ -252,7 +252,7 @@ def test_our_sampler_names_the_node_that_replaced_its_schedule(
 def test_a_flow_models_sampling_is_refused_by_name(
     studio: Studio, graph: Graph, node: str, inputs: dict[str, Any], found: str
 ) -> None:
-    scene = WideScene(studio, graph)
+    scene = Scene(studio, graph)
     message = studio.error(graph, patched(scene, node, **inputs).stock(steps=2))
     assert f"replaced the model's sampling by {found}, which is for flow models" in message
 

@@ -212,7 +212,7 @@ def storyboard(made: Animation, link: Link, **options: Any) -> Node:
 
 
 class WideScene(Scene):
-    """A scene of a checkpoint that fits a stock ControlNet."""
+    """A scene of the wide checkpoint: it fits a stock ControlNet, and recorded effects are its."""
 
     def __init__(self, studio: Studio, graph: Graph, variant: str = "512", **options: Any):
         checkpoint = studio.small_checkpoint(variant, wide=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..intervals import mean_interval, share_interval
 from ..world.scenes import MOTIONS
-from .long_videos import LONG_FRAMES
+from .long_videos import CLIP_ENDS, LONG_FRAMES
 from .measures import Record
 from .pairs import LONG
 
@@ -173,9 +173,9 @@ def _long(name: str, records: list[Record]) -> list[Figure | None]:
             share(
                 f"{name}: shape recognised, last frame of clip {clip + 1}",
                 [r["lasts"][clip] == r["shape"] for r in records],
-                0.90 if clip == 2 else None,
+                0.90 if end == CLIP_ENDS[-1] else None,
             )
-            for clip in range(3)
+            for clip, end in enumerate(CLIP_ENDS)
         ),
     ]
 

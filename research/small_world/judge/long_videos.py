@@ -20,7 +20,9 @@ from .shapes import visible_share
 
 OVERLAP = 4
 ADDED = NUM_FRAMES - OVERLAP
-LONG_FRAMES = NUM_FRAMES + 2 * ADDED
+# The last frame of each of the three clips.
+CLIP_ENDS = tuple(NUM_FRAMES - 1 + clip * ADDED for clip in range(3))
+LONG_FRAMES = CLIP_ENDS[-1] + 1
 # Where the object leaves the picture, a lost shape would be a lack of memory, not drift.
 WHOLE = 0.95
 Link = list[Any]
@@ -53,7 +55,7 @@ def true_progress() -> np.ndarray:
 def lengthen(prompt: Prompt, workflow: Workflow) -> None:
     """Make the shipped workflow's prompt one of three clips in one place."""
     if workflow == "storytelling":
-        _keep_shots(prompt, 3)
+        _keep_shots(prompt, len(CLIP_ENDS))
     else:
         _extend_again(prompt)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..world.render import object_mask
 from ..world.scenes import COLOURS, DIRECTIONS, NUM_FRAMES, SIZE, Scene
-from .long_videos import ADDED
+from .long_videos import CLIP_ENDS
 from .pairs import LONG, Job, is_near_middle
 from .shapes import VISIBLE, ShapeClassifier, shapes_of, visible_share
 from .tracker import Trail, change, follow, motion_of
@@ -120,11 +120,10 @@ def _shapes(video: np.ndarray, scene: Scene, classifier: ShapeClassifier) -> dic
 
 def _long(video: np.ndarray, trail: Trail, classifier: ShapeClassifier) -> dict[str, Any]:
     """Colour and shape to the end of each clip of a long video, whose object never leaves it."""
-    lasts = np.arange(len(video) - 1, 0, -ADDED)[:3][::-1]
     return {
         "colours": [nearest_colour(colour) for colour in trail.colour],
         "drift": _drift(trail),
-        "lasts": shapes_of(classifier, video[lasts]),
+        "lasts": shapes_of(classifier, video[list(CLIP_ENDS)]),
     }
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from small_archs import small_unet
 
 from dc_model.checkpoint.detect import (
     METADATA_KEY,
@@ -14,6 +15,7 @@ from dc_model.checkpoint.detect import (
 )
 from dc_model.checkpoint.errors import CheckpointError
 from dc_model.checkpoint.layout import UNET_PREFIX, shapes, split_checkpoint
+from dc_model.unet.unet import DynamiCrafterUNet
 from dc_model.variants import VARIANTS
 
 BUFFERLESS_NAME = "model.safetensors"
@@ -255,6 +257,18 @@ class TestArch:
     def test_stated_head_width_wins(self, load_manifest):
         found = load_manifest("dynamicrafter_512").part(UNET_PREFIX)
         assert detect_unet_arch(found, 32).head_dim == 32
+
+    @pytest.mark.parametrize("width", [0, 24])
+    def test_a_middle_block_that_no_heads_make_is_refused(self, width):
+        # Of the second level, 64 wide, only the middle block attends.
+        unet = DynamiCrafterUNet(small_unet(), device="meta")
+        found = {
+            key: tuple(width if size == 64 else size for size in shape)
+            for key, shape in shapes(unet.state_dict()).items()
+        }
+        message = f"width of {width} is not made of heads of 16"
+        with pytest.raises(CheckpointError, match=message):
+            detect_unet_arch(found, 16)
 
     def test_a_missing_defining_key_is_named(self, tiny_unet):
         found = shapes(tiny_unet.state_dict())

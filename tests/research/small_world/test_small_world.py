@@ -98,6 +98,9 @@ def test_autoencoder_is_detected_and_folding_keeps_images():
 def test_towers_are_detected_and_causal():
     towers = Towers().eval()
     assert detect_towers(shapes(towers)) == towers.arch
+    for heads in ({"text_head": 7}, {"vision_head": 7}, {"text_head": 128}):
+        with pytest.raises(ValueError, match="is not made of heads"):
+            detect_towers(shapes(towers), **heads)
     tokens = tokenize(["a red circle moves left", "a red circle moves right"])
     with torch.no_grad():
         out = towers.text(tokens)

@@ -218,20 +218,24 @@ def test_what_gives_no_clip_says_why(tmp_path: Path, make: Callable[[Path], None
         cut(tmp_path / "a.mp4")
 
 
-def test_a_long_video_costs_as_much_as_its_key_frames_are_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    write_video(tmp_path / "a.mp4", 50, codec="libx264", options={"g": "25"})
-    repeat(tmp_path / "a.mp4", tmp_path / "long.mp4", 40)
-    decoded = []
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Times of the frames that are decoded from now on."""
+    times: list[int] = []
     plain = video._decoded
 
     def counted(*arguments):
         for frame in plain(*arguments):
-            decoded.append(frame.pts)
+            times.append(frame.pts)
             yield frame
 
     monkeypatch.setattr(video, "_decoded", counted)
+    return times
+
+
+def test_a_long_video_costs_as_much_as_its_key_frames_are_apart(tmp_path: Path, decoded: list[int]):
+    write_video(tmp_path / "a.mp4", 50, codec="libx264", options={"g": "25"})
+    repeat(tmp_path / "a.mp4", tmp_path / "long.mp4", 40)
     found = cut(tmp_path / "long.mp4", first=1953, stride=2)
     expected = [(1953 + 2 * i) % 50 for i in range(8)]
     assert numbers(found.frames) == pytest.approx(expected, abs=0.6)
@@ -249,22 +253,13 @@ def moving(number: int, height: int, width: int) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("codec", [*USUAL_BETWEEN, "libvpx-vp9", "libsvtav1"])
 def test_frames_between_are_decoded_only_where_others_need_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str
+    tmp_path: Path, decoded: list[int], codec: str
 ):
     path = tmp_path / "a.mkv"
     options = {"bf": "3", "x265-params": "log-level=none"}
     write_video(path, codec=codec, size=(64, 96), picture=moving, options=options)
     with av.open(str(path)) as container:
         whole = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    decoded = []
-    plain = video._decoded
-
-    def counted(*arguments):
-        for frame in plain(*arguments):
-            decoded.append(frame.pts)
-            yield frame
-
-    monkeypatch.setattr(video, "_decoded", counted)
     found = cut(path, first=21, stride=4)
     assert all(np.array_equal(frame, whole[21 + 4 * i]) for i, frame in enumerate(found.frames))
     if codec in USUAL_BETWEEN:  # Some of the B frames between two others are not needed.
