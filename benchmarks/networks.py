@@ -38,7 +38,7 @@ class Networks:
 
     def of_size(self, name: str) -> "Networks":
         """Of a published size: the smallest has learned gates."""
-        return replace(self, unet=replace(self.unet, learnable_image_scale=name == "256"))
+        return replace(self, unet=self.unet._replace(learnable_image_scale=name == "256"))
 
     def make_unet(self, where: "Where", attention: Attention = sdpa) -> DynamiCrafterUNet:
         """The U-Net."""

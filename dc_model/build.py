@@ -1,7 +1,6 @@
 """Networks in float32 from the parts of a checkpoint, whose shapes say how large they are."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ def build_networks(
 ) -> tuple[DynamiCrafterUNet, Resampler | None]:
     """U-Net and query transformer from their shapes, in float32."""
     heads = heads or HeadDims()
-    arch = replace(detect_unet_arch(shapes(parts.unet), heads.unet), dropout=dropout)
+    arch = detect_unet_arch(shapes(parts.unet), heads.unet)._replace(dropout=dropout)
     unet = _filled(DynamiCrafterUNet(arch, attention=eager_attention_on_cpu), parts.unet)
     if not parts.projector:
         return unet, None

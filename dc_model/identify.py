@@ -1,8 +1,7 @@
 """What a checkpoint file is: its parts, and the variant, schedule and head widths they need."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .checkpoint.detect import (
     HeadDims,
@@ -19,8 +18,7 @@ from .shown import shown
 from .variants import VARIANTS, Variant
 
 
-@dataclass(frozen=True, slots=True)
-class Identified:
+class Identified(NamedTuple):
     """A checkpoint's parts and what is known of them.
 
     variant: a name of `VARIANTS`. notes: sentences for the log, on what had to be assumed.

@@ -4,7 +4,7 @@ Source: docs/method.md#query-transformer.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +17,7 @@ from .unet.ops import Operations, cast_like
 from .variants import MAX_LAYERS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProjectionArch:
+class ProjectionArch(NamedTuple):
     """Dimensions of a query transformer, readable from a checkpoint's shapes."""
 
     dim: int = 1024

@@ -5,8 +5,7 @@ docs/method.md#recognising-a-model.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .frames import QUERIES_PER_FRAME
 
@@ -23,8 +22,7 @@ FinalScale = Literal["last", "none"]
 SpeedUnit = Literal["fps", "frame_stride"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UNetArch:
+class UNetArch(NamedTuple):
     """Dimensions of a U-Net, all but `dropout` readable from a checkpoint's keys and shapes."""
 
     in_channels: int = 8  # 4 noise + 4 visual detail guidance; text to video: 4
@@ -51,8 +49,7 @@ class UNetArch:
         return self.in_channels > self.out_channels
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What a checkpoint shows, keys in this model's spelling and without any wrapper prefix.
 
     unet: the U-Net's key -> shape, prefix removed. other_keys: all other keys.
@@ -101,8 +98,7 @@ def has_dual_reference(keys: Iterable[str]) -> bool:
     return any("decoder.attn_refinement." in key for key in keys)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
+class Variant(NamedTuple):
     """One relative: how its files are recognised and how it is sampled.
 
     size: native (height, width) in pixels. num_frames: native length. base_scale: floor of the
@@ -144,8 +140,8 @@ class Variant:
 
 
 _512 = Variant(size=(320, 512))
-_1024 = replace(
-    _512, size=(576, 1024), base_scale=0.3, speed=10, speed_range=(5, 15), init_variance=0.3031
+_1024 = _512._replace(
+    size=(576, 1024), base_scale=0.3, speed=10, speed_range=(5, 15), init_variance=0.3031
 )
 _VIDEOCRAFTER = Variant(
     size=(320, 512),
@@ -163,8 +159,7 @@ _VIDEOCRAFTER = Variant(
 
 # Where a file proves several, the last one counts: special relatives come after general ones.
 VARIANTS: dict[str, Variant] = {
-    "256": replace(
-        _512,
+    "256": _512._replace(
         size=(256, 256),
         parameterization="eps",
         zero_terminal_snr=False,
@@ -176,29 +171,25 @@ VARIANTS: dict[str, Variant] = {
         speed_range=(1, 6),
         proves=lambda e: e.learnable_image_scale,
     ),
-    "512": replace(
-        _512,
+    "512": _512._replace(
         proves=lambda e: e.scale_is(0.7) and not e.learnable_image_scale,
         name_hints=("512",),
     ),
-    "1024": replace(
-        _1024,
+    "1024": _1024._replace(
         proves=lambda e: e.scale_is(0.3) and not e.learnable_image_scale,
         name_hints=("1024",),
     ),
-    "512_interp": replace(
-        _512, speed=5, speed_range=(5, 30), name_hints=("interp",), built_like="512"
+    "512_interp": _512._replace(
+        speed=5, speed_range=(5, 30), name_hints=("interp",), built_like="512"
     ),
-    "cil_512": replace(_512, name_hints=("cil-512", "cil_512"), built_like="512"),
-    "cil_1024": replace(
-        _1024,
+    "cil_512": _512._replace(name_hints=("cil-512", "cil_512"), built_like="512"),
+    "cil_1024": _1024._replace(
         speed=24,
         speed_range=(5, 30),
         name_hints=("cil-1024", "cil_1024"),
         built_like="1024",
     ),
-    "toon_512": replace(
-        _512,
+    "toon_512": _512._replace(
         speed=10,
         interpolation_speed=10,
         speed_range=(5, 30),
@@ -206,26 +197,23 @@ VARIANTS: dict[str, Variant] = {
         name_hints=("tooncrafter",),
         built_like="512",
     ),
-    "viewcrafter_16": replace(_1024, name_hints=("viewcrafter",), built_like="1024"),
-    "viewcrafter_25": replace(
-        _1024,
+    "viewcrafter_16": _1024._replace(name_hints=("viewcrafter",), built_like="1024"),
+    "viewcrafter_25": _1024._replace(
         num_frames=25,
         proves=lambda e: e.projector_latents == 25 * QUERIES_PER_FRAME,
         name_hints=("viewcrafter_25", "viewcrafter25"),
     ),
-    "videocrafter1_512": replace(
-        _VIDEOCRAFTER, base_scale=None, proves=lambda e: e.relative_position
+    "videocrafter1_512": _VIDEOCRAFTER._replace(
+        base_scale=None, proves=lambda e: e.relative_position
     ),
-    "videocrafter1_1024": replace(
-        _VIDEOCRAFTER,
+    "videocrafter1_1024": _VIDEOCRAFTER._replace(
         size=(576, 1024),
         base_scale=0.3,
         init_variance=0.3031,
         proves=lambda e: e.relative_position and e.speed_condition,
     ),
-    "videocrafter1_i2v": replace(_VIDEOCRAFTER, proves=lambda e: e.image_attention),
-    "videocrafter2": replace(
-        _VIDEOCRAFTER,
+    "videocrafter1_i2v": _VIDEOCRAFTER._replace(proves=lambda e: e.image_attention),
+    "videocrafter2": _VIDEOCRAFTER._replace(
         proves=lambda e: e.speed_condition and not (e.relative_position or e.image_attention),
     ),
 }

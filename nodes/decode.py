@@ -1,7 +1,7 @@
 """Video Decode: latents to frames, in pieces that fit."""
 
 import logging
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import comfy.model_management
 import torch
@@ -27,8 +27,7 @@ CHUNKS_CHANGE = (
 )
 
 
-@dataclass(frozen=True)
-class Pieces:
+class Pieces(NamedTuple):
     """How to cut the work.
 
     chunk_frames: frames at once, 0 = by free memory. tile_size: pixels, 0 = whole frames.

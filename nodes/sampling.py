@@ -4,8 +4,7 @@ Source: docs/method.md#sampling; docs/comfyui.md#noise-levels.
 """
 
 import logging
-from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import comfy.k_diffusion.sampling
 import comfy.model_management
@@ -46,8 +45,7 @@ SPACINGS = ["auto", "uniform_trailing", "uniform"]
 ENDINGS = ["clean", "published"]
 
 
-@dataclass(frozen=True)
-class SamplerSettings:
+class SamplerSettings(NamedTuple):
     """The nodes' defaults; `auto` spacing is the variant's."""
 
     steps: int = 50

@@ -5,8 +5,7 @@ Source: docs/method.md#sketch-controlnet.
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.controlnet
 import comfy.model_management
@@ -293,8 +292,7 @@ class SketchControlNode(io.ComfyNode):
         return io.NodeOutput(*add_sketches(conditionings, path, sketched))
 
 
-@dataclass(frozen=True)
-class Sketches:
+class Sketches(NamedTuple):
     """Line drawings `[K, H, W, 3]`, their frames as text, and how strongly and when they steer."""
 
     images: Tensor

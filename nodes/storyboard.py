@@ -3,7 +3,6 @@
 Source: paper, applications (storytelling, interpolation).
 """
 
-from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -52,8 +51,7 @@ class Take(NamedTuple):
     latent: Latent
 
 
-@dataclass(frozen=True)
-class Models:
+class Models(NamedTuple):
     """The host objects of a checkpoint."""
 
     model: Model
@@ -63,8 +61,7 @@ class Models:
     projector: Patcher
 
 
-@dataclass(frozen=True)
-class Director:
+class Director(NamedTuple):
     """What all shots share; shoots one at a time."""
 
     models: Models

@@ -5,8 +5,7 @@ Source: docs/method.md#visual-detail-guidance.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from comfy_api.latest import io
@@ -46,22 +45,17 @@ from .inputs import (
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
 class VideoFormat:
     """What to make: size in pixels, frames, videos at once; fps 0 = the model's own speed.
 
     Raises InputError unless sizes are multiples of 8 and the video fits into the free memory.
     """
 
-    width: int
-    height: int
-    length: int
-    batch_size: int = 1
-    fps: int = 0
-
-    def __post_init__(self) -> None:
-        require_multiple_of_8(width=self.width, height=self.height)
-        require_room(self.batch_size, self.length, self.height, self.width)
+    def __init__(self, width: int, height: int, length: int, batch_size: int = 1, fps: int = 0):
+        require_multiple_of_8(width=width, height=height)
+        require_room(batch_size, length, height, width)
+        self.width, self.height, self.length = width, height, length
+        self.batch_size, self.fps = batch_size, fps
 
     def values(self, mode: str) -> Values:
         """What the conditionings say of the video."""
@@ -71,8 +65,7 @@ class VideoFormat:
         return empty_latent(videos, self.length, self.height, self.width)
 
 
-@dataclass(frozen=True)
-class Images:
+class Images(NamedTuple):
     """The images of a video, `[B, H, W, C]` in [0, 1]; which of them counts depends on the mode."""
 
     image: Tensor

@@ -5,7 +5,6 @@ and the new input channels are zero. Source: paper sections 3.2 and 3.3.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from accelerate.utils import set_seed
@@ -40,7 +39,7 @@ def add_image_stream(parts: CheckpointParts, num_frames: int, seed: int) -> None
 
 def _image_attention(unet: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Keys as the text attention's own, values zero: nothing is read at first."""
-    with_images = replace(detect_unet_arch(shapes(unet)), image_cross_attention=True)
+    with_images = detect_unet_arch(shapes(unet))._replace(image_cross_attention=True)
     names = DynamiCrafterUNet(with_images, device="meta").state_dict().keys() - unet.keys()
     text_keys = {name: unet[name.replace("_ip.", ".")] for name in names if "_ip." in name}
     return {n: t.clone() if "to_k" in n else torch.zeros_like(t) for n, t in text_keys.items()}

@@ -7,8 +7,7 @@ read. Facts about each relative: `variants`. Source: docs/method.md#recognising-
 import json
 import re
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..shown import shown
 from ..variants import INIT_ATTENTION_HEADS, VARIANTS, Evidence, Shapes, UNetArch
@@ -19,8 +18,7 @@ METADATA_KEY = "dynamicrafter"
 MAX_BLOCKS = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Detection:
+class Detection(NamedTuple):
     """A variant and, where the file's name had to decide, what was assumed."""
 
     variant: str
@@ -138,8 +136,7 @@ def _wrong_metadata(what: str) -> CheckpointError:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class HeadDims:
+class HeadDims(NamedTuple):
     """Widths of one attention head by part; shapes alone do not say."""
 
     unet: int | None = None  # None: as its first temporal transformer says
@@ -154,7 +151,7 @@ def head_dims(stated: Mapping[str, Any]) -> HeadDims:
     Raises CheckpointError unless that is an object of positive numbers by known parts.
     """
     given = stated.get("head_dim", {})
-    known = {field.name for field in fields(HeadDims)}
+    known = set(HeadDims._fields)
     fits = isinstance(given, dict) and set(given) <= known
     if not fits or not all(type(v) is int and 0 < v <= 1024 for v in given.values()):
         raise _wrong_metadata(

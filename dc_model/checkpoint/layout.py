@@ -4,7 +4,6 @@ Source: docs/method.md#checkpoint-layouts.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -55,17 +54,17 @@ FLOATING = frozenset(
 COUNTERS = ("position_ids",)
 
 
-@dataclass(slots=True)
 class CheckpointParts:
     """A checkpoint by parts, keys without their prefixes; a part that a file lacks is empty."""
 
-    unet: StateDict = field(default_factory=dict)
-    vae: StateDict = field(default_factory=dict)
-    text_encoder: StateDict = field(default_factory=dict)
-    image_encoder: StateDict = field(default_factory=dict)
-    projector: StateDict = field(default_factory=dict)
-    buffers: StateDict = field(default_factory=dict)
-    other: StateDict = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.unet: StateDict = {}
+        self.vae: StateDict = {}
+        self.text_encoder: StateDict = {}
+        self.image_encoder: StateDict = {}
+        self.projector: StateDict = {}
+        self.buffers: StateDict = {}
+        self.other: StateDict = {}
 
     def evidence(self) -> Evidence:
         """What `detect_variant` looks at."""

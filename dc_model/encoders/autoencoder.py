@@ -4,7 +4,7 @@ Source: docs/method.md#latents; Rombach et al. 2022, "High-Resolution Image Synt
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +22,7 @@ from .vae_blocks import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AutoencoderArch:
+class AutoencoderArch(NamedTuple):
     """Widths of the autoencoder. `channels` must be a multiple of 32 (GroupNorm)."""
 
     channels: int = 32

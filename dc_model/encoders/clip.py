@@ -9,7 +9,7 @@ Source: docs/method.md#context-stream; Radford et al. 2021, "Learning Transferab
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +24,7 @@ IMAGE_SIZE = 224
 PATCH = 14
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TowersArch:
+class TowersArch(NamedTuple):
     """Widths of the towers and of one attention head in each."""
 
     text_width: int = 64
@@ -58,10 +57,8 @@ def detect_towers(
     if "visual.class_embedding" not in shapes:
         return arch
     count_heads(shapes["visual.class_embedding"][0], vision_head)
-    return replace(
-        arch,
-        vision_width=shapes["visual.class_embedding"][0],
-        vision_layers=layers("visual"),
+    return arch._replace(
+        vision_width=shapes["visual.class_embedding"][0], vision_layers=layers("visual")
     )
 
 

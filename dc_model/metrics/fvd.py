@@ -5,7 +5,7 @@ et al. 2018, "Towards Accurate Generative Models of Video"; Binkowski et al. 201
 GANs" (the unbiased estimator and its kernel).
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,8 +13,7 @@ from torch import Tensor
 MIN_CLIPS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Gaussian:
+class Gaussian(NamedTuple):
     """Mean `[D]` and covariance `[D, D]` of a set of features, float64."""
 
     mean: Tensor

@@ -1,13 +1,12 @@
 """What a figure means: everything that changes it, printed with it."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # The paper's Table 1 has this many; a Frechet distance falls as clips are added.
 PUBLISHED_CLIPS = 2048
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Protocol:
+class Protocol(NamedTuple):
     """How a set was measured. frame_stride: source frames between two frames of a clip.
     resolution: (height, width), before the extractor's own preprocessing."""
 
@@ -26,8 +25,7 @@ class Protocol:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Distances:
+class Distances(NamedTuple):
     """FVD and KVD of two sets, with how both were measured."""
 
     fvd: float
@@ -52,8 +50,7 @@ class Distances:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conformity:
+class Conformity(NamedTuple):
     """The mean over videos of PIC, or of the same with another distance than the paper's.
 
     distance: by what the frames were compared. published: that it is the paper's DreamSim. fit: how

@@ -9,8 +9,8 @@ entry `t` is timestep `t + 1`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import takewhile
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +18,6 @@ from torch import Tensor
 ALL = 1000
 
 
-@dataclass(frozen=True, slots=True)
 class Clocks:
     """When the parts of a video are released, in timesteps 1 to 1000.
 
@@ -26,18 +25,15 @@ class Clocks:
     0 releases all from the start: the plain run. Raises ValueError for values out of range.
     """
 
-    weak: int = 940
-    strong: int = 860
-    strength: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.strong <= self.weak <= ALL:
+    def __init__(self, weak: int = 940, strong: int = 860, strength: float = 1.0):
+        if not 1 <= strong <= weak <= ALL:
             raise ValueError(
-                f"The moved part is held down to timestep {self.strong}, the rest to {self.weak}; "
+                f"The moved part is held down to timestep {strong}, the rest to {weak}; "
                 f"choose 1 to {ALL}, the first at most as large as the second."
             )
-        if not 0 <= self.strength <= 1:
-            raise ValueError(f"strength is {self.strength}; choose 0 to 1.")
+        if not 0 <= strength <= 1:
+            raise ValueError(f"strength is {strength}; choose 0 to 1.")
+        self.weak, self.strong, self.strength = weak, strong, strength
 
 
 def release_timesteps(clocks: Clocks, moved: Tensor, free: Tensor | None = None) -> Tensor:
@@ -70,8 +66,7 @@ def steps_to_skip(release: Tensor, timesteps: Sequence[int]) -> int:
     return sum(1 for _ in takewhile(lambda timestep: timestep + 1 > last, timesteps))
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """A reference video for sampling in plain PyTorch.
 
     latents: `[B or 1, 4, T, h, w]`, times 0.18215; what the methods take and return has this shape,

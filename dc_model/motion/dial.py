@@ -4,7 +4,7 @@ Source: docs/motion.md#the-dial.
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..shown import shown
 from ..variants import Variant
@@ -17,8 +17,7 @@ STILLEST, LIVELIEST = 1.5, 0.5
 EARLIEST_START = 940
 
 
-@dataclass(frozen=True, slots=True)
-class Amount:
+class Amount(NamedTuple):
     """What a position of the dial sets.
 
     speed: in the variant's unit; 0 is the model's own. middle: factor of lambda in the middle

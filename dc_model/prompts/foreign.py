@@ -56,13 +56,12 @@ _NOTATIONS = [
         "write an entry for the frame where they change",
     ),
 ]
-_COMPILED = [(re.compile(each.pattern, re.IGNORECASE | re.MULTILINE), each) for each in _NOTATIONS]
 
 
 def refuse_other_notations(prompt: str) -> None:
     """ValueError that names a notation of another program in `prompt`, and its remedy."""
-    for pattern, notation in _COMPILED:
-        if found := pattern.search(prompt):
+    for notation in _NOTATIONS:
+        if found := re.search(notation.pattern, prompt, re.IGNORECASE | re.MULTILINE):
             raise ValueError(
                 f"'{shown(found[0].strip(), 60)}' in a prompt {notation.meaning}; "
                 f"{notation.remedy}."

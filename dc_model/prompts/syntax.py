@@ -11,34 +11,34 @@ from typing import NamedTuple
 
 from ..shown import shown
 
+# Patterns are strings, which `re` compiles at their first use: not while ComfyUI starts.
 _QUOTE = "[\"'`\u2018\u2019\u201c\u201d]"
 # Nine digits are enough for any video. A digit right after the colon makes a ratio or a time of
 # day, and a second sign is another language's arrow.
 _SIGN = r"\s*(?:[:\uff1a](?!\d)|[=\uff1d])(?![:=>])\s*"
-_ENTRY = re.compile(rf"({_QUOTE}?)([-+]?\d{{1,9}}){_QUOTE}?{_SIGN}")
-_SECOND_ENTRY = re.compile(rf"[,;|]\s*{_ENTRY.pattern}")
-_QUOTED = re.compile(
+_ENTRY = rf"({_QUOTE}?)([-+]?\d{{1,9}}){_QUOTE}?{_SIGN}"
+_SECOND_ENTRY = rf"[,;|]\s*{_ENTRY}"
+_QUOTED = (
     r'"((?:[^"\\]|\\.)*)"'
     "|'((?:[^'\\\\]|\\\\.)*)'|\u201c([^\u201d]*)\u201d|\u2018([^\u2018]*)\u2019"
 )
-_OPENED = re.compile(rf"{_QUOTE}|[\[{{]\s*{_QUOTE}")
-_AFTER_QUOTED = re.compile(rf"\s*(?:[,;]\s*)?(?:$|#|//|(?={_ENTRY.pattern}))")
-_AFTER_OBJECT = re.compile(r"[,;]?\s*(?:$|#|//)")
-_END_COMMENT = re.compile(r"\s(?:#|//)\s.*")
+_OPENED = rf"{_QUOTE}|[\[{{]\s*{_QUOTE}"
+_AFTER_QUOTED = rf"\s*(?:[,;]\s*)?(?:$|#|//|(?={_ENTRY}))"
+_AFTER_OBJECT = r"[,;]?\s*(?:$|#|//)"
+_END_COMMENT = r"\s(?:#|//)\s.*"
 
 # What begins like an entry: a number before a sign, a bracket, a bar or a quote; a range before a
 # sign; the word frame before a number; zero; another key in quotes.
 _OPENING = r"[\s(\[{<*\u2022@\"'`\u2018\u201c-]*"
 _NUMBER = r"[-+]? ?\d+(?:[.,]\d+)*"
-_NUMBERED = re.compile(
-    rf"{_OPENING}(?:(?:key)?frames?[ _]?#?\d|f ?\d+ ?[:=]|0 |{_NUMBER}(?:"
+_NUMBERED = (
+    rf"(?i:{_OPENING}(?:(?:key)?frames?[ _]?#?\d|f ?\d+ ?[:=]|0 |{_NUMBER}(?:"
     rf" ?(?:%|s|f|sec|frames)?(?: ?(?:[-~\u2013]|to) ?\d+)? ?{_QUOTE}? ?[:=\uff1a\uff1d]"
     rf"| ?(?:[\]}}>|;\u2192]|->|$)|{_QUOTE}))"
-    rf"|{_QUOTE}[^\"]{{1,40}}{_QUOTE} ?[:=] ?{_QUOTE}",
-    re.IGNORECASE,
+    rf"|{_QUOTE}[^\"]{{1,40}}{_QUOTE} ?[:=] ?{_QUOTE})"
 )
 # Signs that also follow years and other words: they count only after a frame of the video.
-_LISTED = re.compile(rf"{_OPENING}(\d{{1,9}})(?:[,.)](?: |$)| [-\u2013\u2014] )")
+_LISTED = rf"{_OPENING}(\d{{1,9}})(?:[,.)](?: |$)| [-\u2013\u2014] )"
 
 
 class Entry(NamedTuple):
@@ -75,26 +75,30 @@ def _without_braces(lines: list[str]) -> list[str]:
     """The lines inside a JSON object's braces; others as they are."""
     body = "\n".join(lines)
     inside, brace, tail = body[1:].rpartition("}")
-    if not (body.startswith("{") and brace and _AFTER_OBJECT.match(tail.strip())):
+    if not (body.startswith("{") and brace and re.match(_AFTER_OBJECT, tail.strip())):
         return lines
-    if not _ENTRY.match(inside.lstrip()):
+    if not re.match(_ENTRY, inside.lstrip()):
         return lines
     return [line.strip() for line in inside.splitlines() if line.strip()]
+
+
+def _match(pattern: str, line: str, start: int) -> re.Match[str] | None:
+    return re.compile(pattern).match(line, start)
 
 
 def _read_line(line: str, num_frames: int) -> list[Entry]:
     entries: list[Entry] = []
     start = 0
     while start < len(line):
-        key = _ENTRY.match(line, start)
+        key = _match(_ENTRY, line, start)
         if key is None:
             _refuse_numbered(line, num_frames)
-            return [Entry(None, _END_COMMENT.sub("", line))]
+            return [Entry(None, re.sub(_END_COMMENT, "", line))]
         frame = int(key[2])
-        quoted = _QUOTED.match(line, key.end())
-        after = quoted and _AFTER_QUOTED.match(line, quoted.end())
+        quoted = _match(_QUOTED, line, key.end())
+        after = quoted and _match(_AFTER_QUOTED, line, quoted.end())
         if not (quoted and after):
-            opened = key[1] and _OPENED.match(line, key.end())
+            opened = key[1] and _match(_OPENED, line, key.end())
             return [*entries, Entry(frame, _plain(line, key.end(), bool(entries or opened)))]
         entries.append(Entry(frame, _unquoted(quoted)))
         start = len(line) if after[0].endswith(("#", "//")) else after.end()
@@ -103,8 +107,8 @@ def _read_line(line: str, num_frames: int) -> list[Entry]:
 
 def _plain(line: str, start: int, among_quoted: bool) -> str:
     """The prompt without quotes that begins at `start` and ends with the line."""
-    prompt = _END_COMMENT.sub("", line[start:]).rstrip().removesuffix(",")
-    if among_quoted or _SECOND_ENTRY.search(prompt):
+    prompt = re.sub(_END_COMMENT, "", line[start:]).rstrip().removesuffix(",")
+    if among_quoted or re.search(_SECOND_ENTRY, prompt):
         raise ValueError(
             f"The line {_named(line)} of the prompt schedule is not understood from "
             f"{_named(line[start:])} on; close its quotes, or write each `frame: prompt` on a line "
@@ -126,8 +130,8 @@ def _unquoted(match: re.Match[str]) -> str:
 def _refuse_numbered(line: str, num_frames: int) -> None:
     """ValueError for words that look like an entry of a form that is not known."""
     start = " ".join(line[:200].split())
-    listed = _LISTED.match(start)
-    if _NUMBERED.match(start) or (listed and int(listed[1]) < num_frames):
+    listed = re.match(_LISTED, start)
+    if re.match(_NUMBERED, start) or (listed and int(listed[1]) < num_frames):
         raise ValueError(
             f"The line {_named(line)} of the prompt schedule looks numbered, but is not "
             "understood; write `frame: prompt` with a whole number and a space after the colon, or "

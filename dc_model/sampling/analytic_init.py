@@ -7,8 +7,8 @@ Image-to-Video Diffusion Model"; docs/method.md#starting-below-the-last-timestep
 """
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +22,7 @@ _EXPECTATION = "Expectation_X0"
 _TRACE = "Tr_Cov_d"
 
 
-@dataclass(frozen=True, eq=False)
-class AnalyticInit:
+class AnalyticInit(NamedTuple):
     """Mean and average variance of the training latents.
 
     expectation: `[1, 4, T, h, w]` float32, scaled latents. trace_per_dim: trace of their covariance

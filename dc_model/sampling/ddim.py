@@ -11,7 +11,7 @@ state `y = x_0 + sigma * eps` (see `schedule.py`), so any guidance, mask or patc
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -27,8 +27,7 @@ DrawNoise = Callable[[Tensor, Tensor], Tensor]
 OnStep = Callable[[int, Tensor, Tensor, Tensor], None]
 
 
-@dataclass(frozen=True)
-class PublishedStep:
+class PublishedStep(NamedTuple):
     """Coefficients of one published step; every value is a float32 number.
 
     alpha_bar, alpha_bar_next: where the step starts and where it goes.

@@ -11,7 +11,6 @@ Two descriptions of one diffusion process meet here.
 Every conversion between the two lives in `NoiseSchedule`.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
@@ -119,7 +118,6 @@ def _published_grid(steps: int, spacing: Spacing, num_timesteps: int) -> np.ndar
     raise ValueError(f"spacing is '{shown(spacing)}'; choose uniform or uniform_trailing.")
 
 
-@dataclass(frozen=True, eq=False)
 class NoiseSchedule:
     """alpha-bar and scale of every timestep, and the way between the two state spaces.
 
@@ -129,16 +127,25 @@ class NoiseSchedule:
     final_scale: what the published sampler's last step leaves on the latent: DynamiCrafter keeps
         the scale of the last visited timestep ("last"), VideoCrafter divides it out ("none").
 
+    Raises ValueError for tables that are not a schedule.
+
     Methods take `sigma` as a scalar or `[B]`, broadcast over the trailing axes of the other
     tensors, and compute in float32 on the device of `sigma`.
     """
 
-    alphas_cumprod: Tensor
-    scale: Tensor
-    parameterization: Parameterization
-    final_scale: FinalScale = "last"
+    def __init__(
+        self,
+        alphas_cumprod: Tensor,
+        scale: Tensor,
+        parameterization: Parameterization,
+        final_scale: FinalScale = "last",
+    ):
+        self.alphas_cumprod, self.scale = alphas_cumprod, scale
+        self.parameterization: Parameterization = parameterization
+        self.final_scale: FinalScale = final_scale
+        self._check()
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         alphas, scale = self.alphas_cumprod, self.scale
         if alphas.ndim != 1 or alphas.shape != scale.shape or len(alphas) < 2:
             raise ValueError(

@@ -11,8 +11,8 @@ only the video's own first and last frame take the references' detail
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,8 +28,7 @@ from .vae_layers import FUSION_HEADS, ReferenceAddition, ReferenceAttention, Vid
 CHUNK_FRAMES = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DualReferenceArch:
+class DualReferenceArch(NamedTuple):
     """Dimensions of a dual-reference VAE, readable from a checkpoint's shapes."""
 
     base_channels: int = 128

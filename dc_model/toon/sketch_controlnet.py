@@ -5,8 +5,7 @@ of any length. Source: docs/method.md#sketch-controlnet.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +27,7 @@ STRENGTH = 0.6
 HINT_WIDTHS = ((16, 1), (16, 1), (32, 2), (32, 1), (96, 2), (96, 1), (256, 2))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SketchControlArch:
+class SketchControlArch(NamedTuple):
     """Dimensions of a sketch ControlNet, all but `head_dim` readable from shapes."""
 
     in_channels: int = 4
@@ -132,7 +130,7 @@ class SketchControlNet(nn.Module):
         """
         embedding = timestep_embedding(timesteps, self.arch.model_channels).to(x.dtype)
         embedding = self.time_embed(embedding).expand(x.shape[0], -1)  # [N, E]
-        conditions = Conditions(embedding=embedding, text=text, image=None, num_frames=1)
+        conditions = Conditions(embedding, text, image=None, num_frames=1, options={})
         residuals = []
         h = x
         for i, (block, zero) in enumerate(zip(self.input_blocks, self.zero_convs, strict=True)):

@@ -4,8 +4,7 @@ Source: docs/method.md#dual-cross-attention.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +24,7 @@ def image_strength(options: Mapping[str, Any]) -> float:
     return 1.0 if strengths is None else strengths[options["transformer_index"]]
 
 
-@dataclass
-class Conditions:
+class Conditions(NamedTuple):
     """What every block of one forward pass shares.
 
     embedding: `[B*T, E]`, timestep plus speed. text: `[B, L, C]`, or `[B*T, L, C]` for a prompt per
@@ -38,7 +36,7 @@ class Conditions:
     text: Tensor
     image: Tensor | None
     num_frames: int
-    options: TransformerOptions = field(default_factory=dict)
+    options: TransformerOptions
 
     def for_each_branch(self, h: Tensor) -> Tensor:
         """`h`, once for each guidance branch where they shared it so far; a row per embedding."""

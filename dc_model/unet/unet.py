@@ -6,7 +6,6 @@ reaches the image attention; keys and values are computed once per video; the de
 the skip's size, so any height and width work.
 """
 
-from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -204,7 +203,7 @@ class DynamiCrafterUNet(nn.Module):
             arguments: tuple[Any, ...] = ()
             if recompute:
                 # The backward pass runs the layer again, when `live` has moved on.
-                conditions = replace(conditions, options=dict(live))
+                conditions = conditions._replace(options=dict(live))
             if isinstance(layer, ResBlock):
                 arguments = (conditions.embedding[: len(h)], conditions.num_frames)
             elif isinstance(layer, (SpatialTransformer, TemporalTransformer)):

@@ -4,7 +4,7 @@ Source: docs/method.md#guidance.
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import comfy.model_patcher
 import comfy.samplers
@@ -18,8 +18,7 @@ from .model import DynamiCrafterModel, DynamiCrafterSampling
 from .protocols import Conditioning, Model, Options
 
 
-@dataclass(frozen=True)
-class Guidance:
+class Guidance(NamedTuple):
     """How strongly text and image steer. rescale: 0 to 1; negative = the model's own."""
 
     cfg: float

@@ -8,7 +8,7 @@ from ...dc_model.shown import shown
 logger = logging.getLogger(__name__)
 
 # What the host's web server leaves unquoted in a path.
-_PLAIN = re.compile(r"[A-Za-z0-9_.~!$&'()*+,;=:@-]*")
+_PLAIN = r"[A-Za-z0-9_.~!$&'()*+,;=:@-]*"
 
 
 def warn_of_folder(name: str) -> None:
@@ -16,7 +16,7 @@ def warn_of_folder(name: str) -> None:
 
     The server quotes the name twice, so any name that quoting changes is never found.
     """
-    if not _PLAIN.fullmatch(name):
+    if not re.fullmatch(_PLAIN, name):
         logger.warning(
             "ComfyUI cannot serve files from a folder called %r: its templates and help pages "
             "will be missing, and bypassed nodes hand on wrong inputs. Rename the folder to "

@@ -24,7 +24,7 @@ def close(plain: torch.Tensor, ours: torch.Tensor) -> None:
 def test_equals_ours(
     tiny_networks: Networks, where: Where, kind: Kind, frames: int, gates: bool
 ) -> None:
-    arch = replace(tiny_networks.unet, learnable_image_scale=gates)
+    arch = tiny_networks.unet._replace(learnable_image_scale=gates)
     unet = replace(tiny_networks, unet=arch).make_unet(where)
     for name, parameter in unet.named_parameters():
         if name.endswith("alpha"):

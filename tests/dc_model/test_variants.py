@@ -1,7 +1,5 @@
 """One entry of `VARIANTS` is all that a new relative needs."""
 
-from dataclasses import replace
-
 import pytest
 
 from dc_model.checkpoint.detect import check_channels, detect_variant, read_metadata
@@ -17,8 +15,7 @@ SHAPES = {FIRST_CONV: (320, 9, 3, 3), "fps_embedding.0.weight": (1280, 320)}
 @pytest.fixture
 def newcomer(monkeypatch: pytest.MonkeyPatch) -> str:
     """A relative with nine input channels and a speed of its own."""
-    variant = replace(
-        VARIANTS["512"],
+    variant = VARIANTS["512"]._replace(
         in_channels=9,
         speed=12,
         interpolation_speed=7,
@@ -50,8 +47,8 @@ def test_an_entry_is_found_by_its_file_s_name(newcomer: str) -> None:
 def test_an_entry_built_like_another_goes_by_name(
     newcomer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    twin = replace(VARIANTS[newcomer], name_hints=("twin",), built_like=newcomer)
-    monkeypatch.setitem(VARIANTS, "twin_512", replace(twin, proves=lambda _: False))
+    twin = VARIANTS[newcomer]._replace(name_hints=("twin",), built_like=newcomer)
+    monkeypatch.setitem(VARIANTS, "twin_512", twin._replace(proves=lambda _: False))
     evidence = Evidence(SHAPES, base_scale=0.5)
     assert detect_variant(evidence, {}, "a_twin.ckpt").variant == "twin_512"
     found = detect_variant(evidence, {}, "model.ckpt")

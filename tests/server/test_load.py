@@ -375,7 +375,7 @@ def enlarge(tensors: Tensors) -> None:
     """A U-Net of the published kind with 85 million parameters, which outweighs the other parts."""
     for key in [k for k in tensors if k.startswith(UNET_PREFIX)]:
         del tensors[key]
-    arch = small_checkpoint.replace(small_checkpoint.SMALL, model_channels=256, head_dim=64)
+    arch = small_checkpoint.SMALL._replace(model_channels=256, head_dim=64)
     unet = small_checkpoint.DynamiCrafterUNet(arch).state_dict()
     tensors.update({UNET_PREFIX + key: tensor for key, tensor in unet.items()})
 

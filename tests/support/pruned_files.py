@@ -7,7 +7,6 @@ import json
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from shipped.files import IMAGE_ENCODER, PRUNED_1024, TEXT_ENCODER
@@ -27,7 +26,7 @@ def write(lender: Path, models: Path) -> None:
 
 def write_checkpoint(lender: Path, path: Path) -> Path:
     """A small 1024 model without encoders, as wide as those of full size."""
-    tensors = state_dict(lender, "1024", arch=replace(small_arch("1024"), context_dim=TEXT))
+    tensors = state_dict(lender, "1024", arch=small_arch("1024")._replace(context_dim=TEXT))
     width = tensors[f"{PROJECTOR}proj_in.weight"].shape[0]
     full_size = {
         "proj_in.weight": (width, TOWER),

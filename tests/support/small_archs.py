@@ -1,6 +1,5 @@
 """U-Nets of the family that are small enough to run in milliseconds."""
 
-from dataclasses import replace
 from typing import Any
 
 from dc_model.variants import UNetArch
@@ -17,4 +16,4 @@ _SMALL = UNetArch(
 
 def small_unet(**changes: Any) -> UNetArch:
     """A U-Net of two levels, the first of which attends, with `changes`."""
-    return replace(_SMALL, **changes)
+    return _SMALL._replace(**changes)

@@ -9,7 +9,6 @@ runs of well below a second; its other parts are a golden one's. The least one s
 import json
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -38,9 +37,9 @@ OUTPUT_GAIN = 0.5
 
 SMALL = small_unet(context_dim=128)
 # As narrow as a ControlNet of the SD 2 layout can be: its heads are 64 wide.
-WIDE = replace(SMALL, model_channels=64, head_dim=32)
+WIDE = SMALL._replace(model_channels=64, head_dim=32)
 # One level: more of them are the same layers over again.
-LEAST = replace(SMALL, channel_mult=(1,), attention_levels=(True,), head_dim=32)
+LEAST = SMALL._replace(channel_mult=(1,), attention_levels=(True,), head_dim=32)
 
 SMALL_TOON_VAE = DualReferenceArch(
     base_channels=32, channel_mult=(1, 2, 2, 2), num_res_blocks=1, fusion_head_dim=8
@@ -143,8 +142,8 @@ def small_arch(variant: str, *, wide: bool = False) -> UNetArch:
     """Dimensions of the small U-Net of a variant; ToonCrafter's is wide, for its sketches."""
     text_to_video = variant.startswith("videocrafter") and variant != "videocrafter1_i2v"
     first = variant.startswith("videocrafter1")
-    return replace(
-        WIDE if wide or variant == "toon_512" else SMALL,
+    base = WIDE if wide or variant == "toon_512" else SMALL
+    return base._replace(
         in_channels=4 if variant.startswith("videocrafter") else 8,
         learnable_image_scale=variant == "256",
         image_cross_attention=not text_to_video,

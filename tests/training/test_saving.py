@@ -13,7 +13,7 @@ from dc_model.encoders.clip import Towers
 from dc_model.preprocess import clip_preprocess
 from dc_model.projection import detect_projection_arch
 from dc_model.sampling.schedule import schedule_of
-from dc_model.variants import VARIANTS
+from dc_model.variants import VARIANTS, UNetArch
 from research.small_world.train.preset import PROJECTOR, UNET, new_model
 from training.config import ModelConfig
 from training.ema import Ema
@@ -37,9 +37,7 @@ def test_demo_checkpoint_opens_with_the_packs_own_reader(checkpoint: Path):
     assert checkpoint.stat().st_size < 32e6
     tensors = load_file(checkpoint)
     parts = split_checkpoint(tensors)
-    assert detect_unet_arch(shapes(parts.unet), 64) == UNET.__class__(
-        **{f: getattr(UNET, f) for f in UNET.__dataclass_fields__ if f != "dropout"}
-    )
+    assert detect_unet_arch(shapes(parts.unet), 64) == UNET._replace(dropout=UNetArch().dropout)
     assert detect_projection_arch(shapes(parts.projector)) == PROJECTOR
     assert not parts.other
     with safe_open(checkpoint, "pt") as file:

@@ -52,7 +52,7 @@ class Plan:
     @property
     def projection(self) -> ProjectionArch:
         """The query transformer, with its queries for every frame."""
-        return replace(PROJECTOR, num_latents=QUERIES_PER_FRAME * self.num_frames)
+        return PROJECTOR._replace(num_latents=QUERIES_PER_FRAME * self.num_frames)
 
 
 def settings(

@@ -28,7 +28,7 @@ from .clips import Clips
 RATE_FACTORS = {"attn2.alpha": 10.0, "to_k_ip.weight": 3.0, "to_v_ip.weight": 3.0}
 State = dict[str, Tensor]
 # With a gate lambda for each layer, as the 256 model.
-GATED = replace(UNET, learnable_image_scale=True)
+GATED = UNET._replace(learnable_image_scale=True)
 DEMO = Path(__file__).resolve().parents[3] / "assets" / "demo" / "small_world.safetensors"
 
 

@@ -39,9 +39,9 @@ def cross_attention(*, learnable=False, image_attention=True, seed=0):
     return attention.eval()
 
 
-def conditions(text, image, frames, **more):
+def conditions(text, image, frames, options=None):
     embedding = torch.zeros(frames, 1)  # of one video
-    return Conditions(embedding=embedding, text=text, image=image, num_frames=frames, **more)
+    return Conditions(embedding, text, image, frames, options or {})
 
 
 def term(attention, x, tokens, key, value):

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from training.stages import StageName
 
 QUICK = {"run.steps": 1, "data.pool": 2, "run.batch_size": 1, "data.num_frames": 4}
 # Half as wide, with attention on the inner level alone.
-SMALL = replace(UNET, model_channels=32, attention_levels=(False, True))
+SMALL = UNET._replace(model_channels=32, attention_levels=(False, True))
 
 
 @pytest.fixture(autouse=True)
