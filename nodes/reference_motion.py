@@ -89,12 +89,38 @@ def softened(masks: Tensor, border: int) -> Tensor:
     return torch.cat(made)
 
 
+def _clock_inputs() -> list[io.Input]:
+    """weak_timestep, strong_timestep and strength, in this order."""
+    return [
+        integer(
+            "weak_timestep",
+            940,
+            (1, ALL),
+            "Sampling starts here from the noised reference. Lower keeps more of the reference "
+            "outside the mask.",
+        ),
+        integer(
+            "strong_timestep",
+            860,
+            (1, ALL),
+            "Inside the mask the reference is held down to here. Lower follows the motion more "
+            "exactly; higher leaves more to the model. At most weak_timestep.",
+        ),
+        real(
+            "strength",
+            1.0,
+            (0.0, 1.0),
+            "1 = as set. 0 = the video without this node. Between, all is released earlier.",
+            step=0.01,
+        ),
+    ]
+
+
 class ReferenceMotion(io.ComfyNode):
     """Holds parts of the video to a rough reference for the first part of sampling."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        timestep = {"min": 1, "max": ALL}
         return io.Schema(
             node_id="DynamiCrafterReferenceMotion",
             display_name="DynamiCrafter Reference Motion",
@@ -116,28 +142,7 @@ class ReferenceMotion(io.ComfyNode):
                     tooltip="From Drag Motion or Camera Motion, or any video of the same length "
                     "and size. One image shows no motion; it is what stays outside may_move.",
                 ),
-                io.Int.Input(
-                    "weak_timestep",
-                    default=940,
-                    tooltip="Sampling starts here from the noised reference. Lower keeps more of "
-                    "the reference outside the mask.",
-                    **timestep,
-                ),
-                io.Int.Input(
-                    "strong_timestep",
-                    default=860,
-                    tooltip="Inside the mask the reference is held down to here. Lower follows the "
-                    "motion more exactly; higher leaves more to the model. At most weak_timestep.",
-                    **timestep,
-                ),
-                real(
-                    "strength",
-                    1.0,
-                    (0.0, 1.0),
-                    "1 = as set. 0 = the video without this node. Between, all is "
-                    "released earlier.",
-                    step=0.01,
-                ),
+                *_clock_inputs(),
                 io.Mask.Input(
                     "mask",
                     optional=True,

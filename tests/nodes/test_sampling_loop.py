@@ -4,7 +4,7 @@ On a GPU each read waits until all that was asked of it is done.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def ours(model: Any, run: Run) -> Callable[[int], object]:
     given = conditionings(run.image_only)
 
     def once(steps: int) -> object:
-        settings = replace(run.settings, steps=steps)
+        settings = run.settings._replace(steps=steps)
         return sample(run.change(model), given, LATENT, VideoNoise(0), settings, run.guidance)
 
     return once

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from training.saving import checkpoint_tensors, save_checkpoint
 from training.trainer import Trainer
 
 # FSDP slices arrays only, and the gates of the variant 256 are single numbers.
-ARRAYS_ONLY = replace(ARCH, learnable_image_scale=False)
+ARRAYS_ONLY = ARCH._replace(learnable_image_scale=False)
 FSDP_UNITS = ["SpatialTransformer", "TemporalTransformer", "ResBlock", "Resampler"]
 
 # Set in a process that has run no other test.

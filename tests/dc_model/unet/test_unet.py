@@ -1,7 +1,5 @@
 """The U-Net against the published one, its laws, and its checkpoint layouts."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from crossings import Crossings
@@ -223,7 +221,7 @@ def spatial(unet):
 
 def test_spatial_layers_ignore_the_order_of_frames(tiny_unet, random_inputs):
     """Without temporal layers a shuffled video gives the shuffled output."""
-    arch = replace(tiny_unet.arch, temporal_conv=False, init_attention=False)
+    arch = tiny_unet.arch._replace(temporal_conv=False, init_attention=False)
     unet = DynamiCrafterUNet(arch)
     unet.load_state_dict(tiny_unet.state_dict(), strict=False)
     for name, parameter in unet.named_parameters():
@@ -292,7 +290,7 @@ def test_speed_changes_the_output_and_is_required(tiny_unet, random_inputs):
 
 
 def test_gradient_checkpointing_changes_neither_output_nor_gradients(tiny_unet, random_inputs):
-    unet = DynamiCrafterUNet(replace(tiny_unet.arch, dropout=0.0))
+    unet = DynamiCrafterUNet(tiny_unet.arch._replace(dropout=0.0))
     unet.load_state_dict(tiny_unet.state_dict())
     inputs = random_inputs(frames=2)
     scales = tuple(0.5 + 0.1 * i for i in range(len(spatial(unet))))
@@ -336,7 +334,7 @@ def test_a_call_never_waits_for_the_device(tiny_arch):
 def test_compiling_gives_one_graph_for_all_noise_levels_and_prompts(tiny_arch):
     torch._dynamo.reset()
     counters.clear()
-    arch = replace(tiny_arch, channel_mult=(1,), attention_levels=(True,))
+    arch = tiny_arch._replace(channel_mult=(1,), attention_levels=(True,))
     unet = DynamiCrafterUNet(arch).eval()
     compiled = torch.compile(unet, backend="eager")
     for step in range(3):
