@@ -78,7 +78,7 @@ def import_pack(comfyui: Path, pack: Path) -> float:
         importlib.import_module(name)
     spec = importlib.util.spec_from_file_location("pack", pack / "__init__.py")
     if spec is None or spec.loader is None:
-        raise ImportError(f"{pack} is no pack")
+        raise ImportError(f"{pack / '__init__.py'} is not Python code.")
     module = sys.modules["pack"] = importlib.util.module_from_spec(spec)
     gc.disable()  # a pass over all that the host made falls into one import or the other
     start = time.perf_counter()
