@@ -1,6 +1,6 @@
 """DynamiCrafter (arXiv 2310.12190) in plain PyTorch.
 
-The flow, each arrow a module::
+The flow, and the module of each step::
 
     image -> CLIP tokens -> projection.Resampler -> image context --+
     image -> VAE latent --> vdg ------------------> concat latents -+-> unet.DynamiCrafterUNet
@@ -34,6 +34,8 @@ Where to change what:
 - the published sampler: `sampling.ddim`, its grids and noise levels: `sampling.schedule`; the two
   guidance scales: `sampling.guidance`; as ComfyUI runs them: `nodes/sampling.py`, `nodes/host/`;
 - prompts over time and their notation: `prompts`;
+- FVD, KVD and PIC: `metrics`; of whole systems: `evaluation/`;
+- a training configuration: `training/config.py`; against the checkpoint: `training/load.py`;
 - defaults of the nodes' inputs: `nodes/inputs.py`;
 - a relative of the model, with all that is known of it: `variants`;
 - all parts as one, without ComfyUI: `pipeline.load`, `Pipeline.animate`;

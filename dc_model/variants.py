@@ -103,8 +103,8 @@ class Variant(NamedTuple):
 
     size: native (height, width) in pixels. num_frames: native length. base_scale: floor of the
     dynamic rescale, None = off. guidance_rescale, speed, interpolation_speed: the published
-    defaults, speeds in `speed_unit`; speed_range: the published range. init_variance: of clean
-    latents, for Analytic-Init without a file.
+    defaults, speeds in `speed_unit`; speed_range: the published range, or ours where none is
+    published. init_variance: of clean latents, for Analytic-Init without a file.
 
     proves: whether a file with this many input channels is certainly this relative. name_hints:
     what its files are called, in lower case. built_like: the relative whose U-Net and schedule are

@@ -33,7 +33,7 @@ from . import (
 from .host.pack_folder import warn_of_folder
 from .host.replacements import register_replacements
 
-# As the host sees it: a link keeps its own name.
+# As ComfyUI names it: a symbolic link is not followed.
 FOLDER = Path(__file__).parents[1].name
 
 STAGES = (

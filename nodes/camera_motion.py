@@ -69,8 +69,8 @@ class CameraMotion(io.ComfyNode):
                     "move",
                     options=[*MOVES, WRITTEN],
                     default="zoom_in",
-                    tooltip="Where the camera goes. orbit: to the side around the middle distance; "
-                    "needs depth. path: as written below.",
+                    tooltip="Where the camera goes. orbit: circles sideways around the middle "
+                    "distance; needs depth. path: as written below.",
                 ),
                 real(
                     "amount",

@@ -59,7 +59,7 @@ def add_context(
 def encode_images(clip_vision: ClipVision, pixels: Tensor) -> ClipVisionOutput:
     """CLIP_VISION_OUTPUT of preprocessed images `[B, 3, 224, 224]`.
 
-    The host's own `encode_image` rounds to 8 bits and resizes otherwise than published.
+    The host's own `encode_image` rounds to 8 bits and resizes differently from the published code.
     """
     comfy.model_management.load_model_gpu(clip_vision.patcher)
     last, penultimate, embeds, _ = clip_vision.model(

@@ -17,7 +17,7 @@ FITS = ["crop", "pad", "stretch"]
 SPEED_TOOLTIP = (
     "How fast things move; 0 = the model's default. 256 model: frame stride 1 to 6, default 3, "
     "higher = more motion. Other models: frames per second, lower = more motion. Defaults: 512 "
-    "model 24, 1024 model 10, interpolation and loops 5, ToonCrafter 10."
+    "model 24, 1024 model 10 (CIL 24), interpolation and loops 5, ToonCrafter 10."
 )
 
 

@@ -58,7 +58,7 @@ class MotionAmount(io.ComfyNode):
                     0.0,
                     (-1.0, 1.0),
                     "1 = most motion, -1 = calmest, 0 = the model as it is. The ends are "
-                    "those of the published ranges.",
+                    "the published range's, or ours where none is published.",
                     step=0.05,
                 ),
                 io.Combo.Input(

@@ -133,7 +133,7 @@ class ConditioningConfig(Section):
     """Conditions. drop_probability: p of the published rule (text alone, both, image alone).
 
     concat: weight of each concat mode. cil_noise: conditional image leakage's TimeNoise.
-    motion_captions: share of samples whose caption is cut to its motion words (DCP).
+    motion_captions: share of samples whose caption is cut to its motion words (dynamic wording).
     """
 
     # Three cases share it.

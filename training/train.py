@@ -7,6 +7,7 @@ training/configs/accelerate. Started again it continues where it stopped.
 import argparse
 import logging
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from dc_model.shown import shown
 from .batch import BatchMaker
 from .config import ConfigError, TrainConfig, load_config
 from .data.clip import ClipSource
+from .data.entries import Entry
 from .data.sources import VideoSource, open_source
 from .distributed import make_accelerator
 from .identity import contents_of
@@ -60,6 +62,7 @@ def make_trainer(
     entries = source.entries if isinstance(source, VideoSource) else []
     tokenize = tokenizer_of(config.model.tokenizer)
     require_known_words(tokenize, (text for e in entries for text in (e.caption, e.motion_caption)))
+    warn_of_missing_words(config.conditioning.motion_captions, entries)
     source.load(0, 0)  # What cannot be read is said before the model is loaded.
     parts = load_parts(config.model, STAGES[config.stage])
     stated = parts.evidence()
@@ -84,6 +87,16 @@ def make_trainer(
         on_step=monitor.step,
         on_sample=monitor.sample,
     )
+
+
+def warn_of_missing_words(share: float, entries: Sequence[Entry]) -> None:
+    """A warning where motion captions are asked for and no video has motion words."""
+    if share and entries and not any(entry.motion_caption for entry in entries):
+        log.warning(
+            "conditioning.motion_captions is %g, but no video of data.path has motion words, so "
+            "all captions stay whole; give a table the column dynamic_wording, or set it to 0.",
+            share,
+        )
 
 
 def prepare_output(folder: Path) -> None:

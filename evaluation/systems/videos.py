@@ -18,8 +18,8 @@ from .base import Maker, SystemSection, SystemStopped
 
 class FolderSystem(SystemSection):
     """A folder with a video for each clip, of the clip's number (`00012.mp4`) or of the name that
-    the data set's video has. `python -m evaluation FILE --output RUN --tasks` writes the pictures
-    and prompts to make them from."""
+    the data set's video has. After a run, `clips/true` in its output has the pictures and captions
+    to make them from."""
 
     kind: Literal["folder"]
     path: Annotated[str, Field(min_length=1)]

@@ -1,7 +1,7 @@
 """DynamiCrafter as a native MODEL: config, sampling, network and conditions for ComfyUI.
 
 How it fits in: docs/comfyui.md. Latents on the wire are `[N*T, 4, h, w]`, frame fastest; the
-network sees `[N, 8, T, h, w]`.
+network sees `[N, C, T, h, w]`, C 8 with visual detail guidance, else 4.
 """
 
 from collections.abc import Iterable

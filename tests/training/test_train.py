@@ -15,6 +15,7 @@ from video_files import write_video
 from dc_model.projection import ProjectionArch
 from training import image_stream, saving, train
 from training.config import ConfigError, load_config
+from training.data.entries import Entry
 from training.saving import require_space
 
 SHORT = {
@@ -93,6 +94,18 @@ def test_the_first_run_needs_a_folder_of_videos_and_nothing_else(
     config = load_config(root / "training" / "configs" / "first_run.yaml", {"run.steps": 1})
     train.run(config)
     assert (tmp_path / config.output / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("share", "motion", "warned"),
+    [(0.5, "", True), (0.0, "", False), (0.5, "sails left", False)],
+)
+def test_a_set_without_motion_words_is_warned_of(
+    share: float, motion: str, warned: bool, caplog: pytest.LogCaptureFixture
+):
+    entries = [Entry("0.mp4", "a boat sails left", str), Entry("1.mp4", "rain", str, motion)]
+    train.warn_of_missing_words(share, entries)
+    assert ("dynamic_wording" in caplog.text) == warned
 
 
 CONFIG = """stage: full

@@ -56,7 +56,7 @@ def folder_entries(folder: Path, num_frames: int) -> list[Entry]:
 
 def table_entries(table: Path) -> list[Entry]:
     """Rows of a CSV or Parquet file with the columns `path` and `caption` (and `dynamic_wording`,
-    the motion words of a DCP set). Relative paths start at the table's folder.
+    the caption's motion words). Relative paths start at the table's folder.
 
     The columns' names may be in any case, the CSV separated by comma, semicolon, tab or bar. A row
     without a caption has the empty one. Raises ConfigError when a column or a path is missing.

@@ -96,7 +96,7 @@ class Scene:
 
     @property
     def motion_caption(self) -> str:
-        """The caption without its scene words, as for a motion-only (DCP) set."""
+        """The caption without its scene words, as for training on motion words alone."""
         words = MOTION_WORDS[self.motion]
         return words[self.wording % len(words)]
 
