@@ -124,8 +124,9 @@ def save_checkpoint(
     statement: Mapping[str, Any],
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Write one safetensors file. Schedule buffers stay float32. Raises ConfigError on a full disk.
+    """Write one safetensors file. Schedule buffers stay float32.
 
+    Raises ConfigError on a full disk and for a value that is not finite in `dtype`.
     statement: the file's own metadata (`variant`, head widths), which detection trusts first.
     """
     kept = {"alphas_cumprod", "scale_arr"}
@@ -134,9 +135,20 @@ def save_checkpoint(
         for k, v in tensors.items()
     }
     out = {k: v.contiguous().clone() for k, v in out.items()}
+    for name, value in out.items():
+        _require_finite(path, name, value)
     metadata = {METADATA_KEY: json.dumps(dict(statement))}
     require_space(path.parent, _bytes_of(out))
     write_whole(path, lambda part: save_file(out, part, metadata=metadata))
+
+
+def _require_finite(path: Path, name: str, value: Tensor) -> None:
+    if not bool(value.isfinite().all()):
+        raise ConfigError(
+            f"{shown(path)} is not written: {shown(name)} holds values that are not finite in "
+            f"{str(value.dtype).removeprefix('torch.')}, which ends at "
+            f"{torch.finfo(value.dtype).max:.5g}. Train again with a lower optimizer.rate."
+        )
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

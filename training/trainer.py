@@ -38,6 +38,7 @@ from .distributed import (
 )
 from .dropout import drop_by_sample
 from .ema import Ema
+from .finite import MAX_SKIPPED_STEPS, LossGuard, require_finite_weights
 from .identity import identity_of, require_same_run
 from .lora import add_lora
 from .model import VideoModel
@@ -119,6 +120,8 @@ class Trainer:
         self.trained = self._select()
         self.model.unet.gradient_checkpointing = config.run.gradient_checkpointing
         self.folder = Path(config.output)
+        skipped_steps = 0 if self.accelerator.scaler is None else MAX_SKIPPED_STEPS
+        self.loss_guard = LossGuard(self.folder, skipped_steps)
         self.raw = self.model
         self.identity = identity_of(config, self.contents)
         drop_by_sample(self.model)
@@ -190,8 +193,12 @@ class Trainer:
         log.info("Resumed at step %d.", self.step)
 
     def save(self) -> None:
-        """Write the state, whole; only the main process does. Every process must call it."""
+        """Write the state, whole; only the main process does. Every process must call it.
+
+        Raises ConfigError for weights that are not finite, or a full disk.
+        """
         accelerator, main = self.accelerator, self.accelerator.is_main_process
+        require_finite_weights(self.raw, accelerator, self.folder, self.step)
         accelerator.wait_for_everyone()
         deepspeed = uses_deepspeed(accelerator)
         if deepspeed:
@@ -298,13 +305,16 @@ class Trainer:
                 batch = self.maker(loaded.clips, loaded.numbers).to(accelerator.device)
             losses.append(self._accumulate(batch))
             timesteps.append(batch.timesteps)
+        # The step's only wait for the device. DeepSpeed has taken its step already, unsaved.
+        figures = self._figures(torch.cat(losses), torch.cat(timesteps), skipped)
+        self.loss_guard.check(figures[0], self.step + 1)
         if config.optimizer.clip_norm > 0:
             accelerator.clip_grad_norm_(self.prepared.parameters(), config.optimizer.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema is not None:
             self.ema.update(self.raw)
-        return self._figures(torch.cat(losses), torch.cat(timesteps), skipped)
+        return figures
 
     def _accumulate(self, batch: Batch) -> Tensor:
         """Add a micro-batch's gradient; returns its losses, `[B]`."""
