@@ -49,6 +49,15 @@ def test_how_the_work_is_done_may_change_and_is_named():
     assert "run.batch_size was 2 and is 1" in found
 
 
+@pytest.mark.parametrize("cache", [True, False])
+def test_what_was_encoded_may_be_kept_elsewhere(cache: bool):
+    data = {"kind": "small_world", "cache": cache}
+    here = identity(data={**data, "cache_folder": "here"})
+    assert require_same_run(here, identity(data={**data, "cache_folder": "there"}), Path()) == []
+    # As some states were saved.
+    assert require_same_run({**here, "data.cache_folder": "old"}, here, Path()) == []
+
+
 def trained(folder: Path, **sections: Any):
     trainer = tiny_trainer(tiny_config(folder, **sections))
     trainer.train()
