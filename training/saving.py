@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,17 +45,31 @@ def save_state(folder: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_state(folder: Path) -> dict[str, Any] | None:
-    """The saved state, or None when the folder has none."""
+    """The saved state, or None when the folder has none. Raises ConfigError for a damaged one."""
     path = folder / STATE_FILE
     if not path.exists():
         return None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, KeyError, EOFError, OSError, UnpicklingError) as error:
-        raise ConfigError(
-            f"{shown(path)} cannot be read ({shown(error)}); restore it, or remove it to "
-            "begin again."
-        ) from None
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - damaged pickles fail in every way
+        reason = shown(error) or "it is empty or cut short"
+    else:
+        if _is_state(state):
+            return state
+        reason = "it does not hold the state of a run"
+    raise ConfigError(
+        f"{shown(path)} cannot be read ({reason}); restore it, or remove it to begin again."
+    )
+
+
+def _is_state(state: Any) -> bool:
+    return (
+        isinstance(state, dict)
+        and {"optimizer", "ema", "scaler"} <= state.keys()
+        and isinstance(state.get("model"), dict)
+        and isinstance(state.get("step"), int)
+        and isinstance(state.get("identity", {}), dict)
+    )
 
 
 def require_space(folder: Path, size: int) -> None:

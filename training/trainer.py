@@ -143,7 +143,7 @@ class Trainer:
                 factors = (f for end, f in self.rate_factors.items() if name.endswith(end))
                 groups.setdefault(next(factors, 1.0), []).append(parameter)
         if not groups:
-            raise ValueError(
+            raise ConfigError(
                 f"The stage '{self.config.stage}' trains nothing in this model; choose another."
             )
         settings = self.config.optimizer
