@@ -38,6 +38,7 @@ from .distributed import (
 )
 from .dropout import drop_by_sample
 from .ema import Ema
+from .files import remove_abandoned
 from .finite import MAX_SKIPPED_STEPS, LossGuard, require_finite_weights
 from .identity import identity_of, require_same_run
 from .lora import add_lora
@@ -231,6 +232,7 @@ class Trainer:
         """Run to the last step or the time limit, save, and return the step reached."""
         run, began = self.config.run, time.monotonic()
         if self.accelerator.is_main_process:
+            remove_abandoned(self.folder)
             require_space(self.folder, self._room())
         configure(self.accelerator, self.config)
         batches = self._micro_batches()

@@ -59,7 +59,7 @@ def test_wrong_configurations_are_named(change: dict, message: str):
 
 
 @pytest.mark.parametrize(
-    "text", ["stage: &a [*a]", "a: &a {b: *a}", "!!binary aGk=: 1", "run: {!!timestamp 2020-01-01: }"]
+    "text", ["stage: &a [*a]", "a: &a {b: *a}", "!!binary aGk=: 1", "!!timestamp 2020-01-01: 1"]
 )
 def test_what_json_cannot_say_is_refused(text: str, tmp_path: Path):
     (tmp_path / "c.yaml").write_text(text)
