@@ -14,7 +14,7 @@ from dc_model.shown import shown
 from .config import ConfigError
 
 ADVICE = "Lower optimizer.rate or raise optimizer.warmup_steps; bf16 overflows later than fp16."
-# Under fp16 the scaler leaves out a step that overflowed; so many in a row are no accident.
+# Under fp16 the scaler leaves out single steps that overflowed; more in a row mean divergence.
 MAX_SKIPPED_STEPS = 3
 
 
@@ -31,7 +31,8 @@ class LossGuard:
         self.in_a_row = 0 if math.isfinite(loss) else self.in_a_row + 1
         if self.in_a_row > self.allowed:
             raise ConfigError(
-                f"The loss of step {step} is {loss}, not a finite number. {_kept(self.folder)}"
+                f"The loss of step {step} is {loss}, not a finite number, so {_kept(self.folder)}. "
+                f"{ADVICE}"
             )
 
 
@@ -44,8 +45,10 @@ def require_finite_weights(
     finite = torch.stack([p.isfinite().all() for p in mine]).all()
     everyones = accelerator.gather(finite[None].to(accelerator.device))
     if not all(everyones):
-        raise ConfigError(f"The weights after step {step} are not finite. {_kept(folder)}")
+        raise ConfigError(
+            f"The weights after step {step} are not finite, so {_kept(folder)}. {ADVICE}"
+        )
 
 
 def _kept(folder: Path) -> str:
-    return f"Nothing was saved over the last state in {shown(folder)}. {ADVICE}"
+    return f"nothing was saved over the last state in {shown(folder)}"

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 # What CLIP's last merge makes: one token, unless merges are missing.
 LAST_WORD = "jekyll"
+TOKENIZER_ADVICE = "Give ComfyUI's folder comfy/sd1_tokenizer."
 
 
 def load_parts(config: ModelConfig, stage: Stage = STAGES["full"]) -> CheckpointParts:
@@ -180,15 +181,13 @@ def tokenizer_of(folder: str) -> Tokenize:
     except (FileNotFoundError, ImportError) as error:
         raise ConfigError(f"model.tokenizer: {error}") from None
     except Exception as error:  # noqa: BLE001 - the tokenizers package has no type of its own
-        raise ConfigError(_damaged(folder, shown(error))) from None
+        raise ConfigError(
+            f"model.tokenizer {shown(folder)} cannot be used: {shown(error)}. {TOKENIZER_ADVICE}"
+        ) from None
     # Without all merges words fall into pieces that no model has learned.
     if int((tokenize([LAST_WORD]) != vocabulary.PAD).sum()) != 3:
-        raise ConfigError(_damaged(folder, "its merges.txt is not CLIP's, or cut short"))
+        raise ConfigError(
+            f"model.tokenizer {shown(folder)} has a merges.txt that is cut short, or of another "
+            f"model than CLIP. {TOKENIZER_ADVICE}"
+        )
     return tokenize
-
-
-def _damaged(folder: str, reason: str) -> str:
-    return (
-        f"model.tokenizer {shown(folder)} cannot be used: {reason}. Give ComfyUI's folder "
-        "comfy/sd1_tokenizer."
-    )

@@ -101,15 +101,15 @@ def warn_of_missing_words(share: float, entries: Sequence[Entry]) -> None:
         )
 
 
-def prepare_folder(key: str, folder: Path) -> None:
-    """Make the folder that `key` names. Raises ConfigError where it cannot be written to."""
+def prepare_folder(setting: str, folder: Path) -> None:
+    """Make the folder that `setting` names. Raises ConfigError where it cannot be written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise ConfigError(
-            f"{key} {shown(folder)} cannot be written to: {error.strerror}."
+            f"{setting} {shown(folder)} cannot be written to: {error.strerror}."
         ) from None
 
 

@@ -260,8 +260,8 @@ def _write_page(graph: Graph) -> dict[str, Any]:
             at = next((i for i, slot in enumerate(slots) if slot["name"] == name), None)
             if at is None:
                 raise WorkflowError(
-                    f"{node.type} ({node.id}) has no input `{name}`, which it needs here; make the "
-                    "node anew in the page and save the workflow again."
+                    f"{node.type} ({node.id}) has no input `{name}`, which it needs here; replace "
+                    "the node in the page by a new one and save the workflow."
                 )
             output = saved[link.node]["outputs"][link.slot]
             ends = [saved[link.node]["id"], link.slot, saved[node.id]["id"], at]

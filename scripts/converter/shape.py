@@ -25,15 +25,15 @@ def require_page(data: Mapping[str, Any]) -> None:
         for place, slot in _mappings(node.get("inputs"), f"{where}.inputs"):
             origin, output = ends.get(slot.get("link"), ("", 0))
             if not 0 <= output < counts.get(origin, output + 1):
-                raise _malformed(f"{place}.link", f"a wire from output {output} of node {origin}")
+                raise _malformed(f"{place}.link", f"output {output} of {origin!r:.60}")
     _require_boxes(data)
 
 
 def require_api(prompt: Mapping[str, Any]) -> None:
     """Raises WorkflowError, which names the place, for what no export for the API holds."""
     for key, node in prompt.items():
-        _require(node.get("inputs"), Mapping | None, f"{key}.inputs")
-        _require(node.get("_meta"), Mapping | None, f"{key}._meta")
+        _require(node.get("inputs"), Mapping | None, f"{key!r:.60}.inputs")
+        _require(node.get("_meta"), Mapping | None, f"{key!r:.60}._meta")
 
 
 def _require_input(where: str, slot: Mapping[str, Any]) -> None:
@@ -91,6 +91,6 @@ def _require(value: Any, kind: Any, where: str) -> None:
 
 def _malformed(where: str, found: str) -> WorkflowError:
     return WorkflowError(
-        f"This is no workflow as ComfyUI saves it: {where} is {found}; export it again from the "
-        "page."
+        f"ComfyUI saves no workflow like this: {where} is {found}; open it in the page and save it "
+        "there."
     )

@@ -48,7 +48,7 @@ def boxed(content: dict) -> dict:
         ('{"nodes": [{"id": 1, "type": 2}]}', "nodes[0].type is of type int"),
         ('{"nodes": [3]}', "nodes[0] is of type int"),
         ('{"nodes": [], "links": [[1, 2]]}', "links[0] is a list of 2"),
-        ('{"1": {"class_type": "A", "inputs": 3}}', "1.inputs is of type int"),
+        ('{"1": {"class_type": "A", "inputs": 3}}', "'1'.inputs is of type int"),
         ("[]", "neither a workflow as ComfyUI saves it nor"),
         ('{"nodes": []}', "has no node of another DynamiCrafter or ToonCrafter pack"),
         (json.dumps(boxed(theirs.view().saved())), "stands inside a subgraph or group node"),
