@@ -135,6 +135,7 @@ class Trainer:
         self.ema = Ema(self.model, decay) if decay > 0 else None
         if state is not None:
             self._resume(state)
+            log.info("Resumed at step %d.", self.step)
 
     def _optimizer(self) -> Any:
         # Without factors one group, as in the states that were saved before there were any.
@@ -177,6 +178,18 @@ class Trainer:
             ) from None
 
     def _resume(self, state: dict[str, Any]) -> None:
+        """Continue from the state. Raises ConfigError where it does not fit what trains."""
+        try:
+            self._take(state)
+        except ConfigError:
+            raise
+        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            raise ConfigError(
+                f"{shown(self.folder / STATE_FILE)} is damaged, or of a run that trained something "
+                f"else ({shown(repr(error))}); restore it, or choose another output."
+            ) from None
+
+    def _take(self, state: dict[str, Any]) -> None:
         self.step = int(state["step"])
         if uses_deepspeed(self.accelerator):
             load_deepspeed(self.prepared, self.folder, self.step)
@@ -191,7 +204,6 @@ class Trainer:
             self.ema.load_state_dict(state["ema"])
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        log.info("Resumed at step %d.", self.step)
 
     def save(self) -> None:
         """Write the state, whole; only the main process does. Every process must call it.

@@ -85,6 +85,18 @@ def test_states_without_an_identity_still_continue(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("key", "value"),
+    [("optimizer", {}), ("optimizer", 3), ("ema", {}), ("ema", {"updates": torch.tensor(1)})],
+)
+def test_a_state_with_a_damaged_part_is_named(tmp_path: Path, key: str, value: Any):
+    trained(tmp_path, run={"steps": 1, "batch_size": 1})
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    torch.save({**state, key: value}, tmp_path / "state.pt")
+    with pytest.raises(ConfigError, match=r"state\.pt is damaged, or of a run"):
+        tiny_trainer(tiny_config(tmp_path))
+
+
+@pytest.mark.parametrize(
     "state",
     [
         [1, 2],
