@@ -91,7 +91,7 @@ def _vae(value: object, entry: Input) -> object:
 
 def _clip(value: object, entry: Input) -> object:
     del entry
-    return _made_of(value, "CLIP", "tokenize", "encode_from_tokens")
+    return _made_of(value, "CLIP", "tokenize", "encode_from_tokens_scheduled")
 
 
 def _clip_vision(value: object, entry: Input) -> object:
