@@ -75,13 +75,8 @@ def _mean_std(pixels: Tensor) -> tuple[Tensor, Tensor]:
 def _stretch(old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor], flat: float) -> Transfer:
     """Moves and stretches each channel. Source: Reinhard et al. 2001, in RGB."""
     (old_mean, old_spread), (new_mean, new_spread) = old, new
-    gain = _gain(old_spread, new_spread, flat)
+    gain = torch.where(old_spread < flat, 1.0, new_spread / old_spread)
     return lambda pixels: (pixels - old_mean) * gain + new_mean
-
-
-def _gain(old: Tensor, new: Tensor, flat: float) -> Tensor:
-    """What makes one spread of the other; 1 where that is less than `flat`."""
-    return torch.where(old < flat, 1.0, new / old)
 
 
 def _mean_covariance(pixels: Tensor) -> tuple[Tensor, Tensor]:
