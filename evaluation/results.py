@@ -76,7 +76,8 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def beside(results: dict[str, Any], other: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The systems of two runs in one table. Raises EvaluationError for another protocol."""
+    """The systems of two runs in one table; the other run's without differences, which are against
+    its own first system. Raises EvaluationError for another protocol."""
     here, there = results["protocol"], other["protocol"]
     changed = sorted(k for k in here.keys() | there.keys() if here.get(k) != there.get(k))
     if changed:
@@ -85,7 +86,9 @@ def beside(results: dict[str, Any], other: Mapping[str, Any], name: str) -> dict
             f"{shown(name)} was measured by another protocol: {shown(found, 300)}; figures of two "
             "protocols are not comparable. Use one for both."
         )
-    rows = [{**row, "name": f"{row['name']} ({name})"} for row in other["systems"]]
+    rows = [
+        {**row, "name": f"{row['name']} ({name})", "differences": {}} for row in other["systems"]
+    ]
     return {**results, "systems": [*results["systems"], *rows]}
 
 

@@ -106,6 +106,10 @@ def test_two_runs_of_one_protocol_stand_in_one_report(data: Path, run: Path, tmp
     compare_systems(comparison(data), tmp_path / "a", others=[run])
     text = (tmp_path / "a" / "report.html").read_text()
     assert f"still ({run.name})" in text
+    # The other run's differences are against its own first system, not against this one's.
+    against = text.partition("<h2>Against backwards")[2].partition("<h2>")[0]
+    assert "<td>still</td>" in against
+    assert run.name not in against
     with pytest.raises(EvaluationError, match="measured by another protocol: seed 123"):
         compare_systems(comparison(data, seed=9), tmp_path / "b", others=[run])
 
