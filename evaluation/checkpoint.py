@@ -203,10 +203,8 @@ def show_conformity(
     except MissingDreamSim as error:
         show(error)
         return
-    images = {video.stem: video for video in real.videos}
-    values = measure_videos(
-        generated.videos, images, work, generated.shape, measure, DISTANCES[distance]
-    )
+    pairs = zip(generated.videos, real.videos, strict=True)
+    values = measure_videos(pairs, work, generated.shape, measure, DISTANCES[distance])
     show(summarize(values, generated.shape, distance))
 
 

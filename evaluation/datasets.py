@@ -52,7 +52,7 @@ def msrvtt_entries(folder: Path, seed: int) -> list[Entry]:
     """The test videos of MSR-VTT, each with one of its captions, drawn by `seed`.
 
     The annotations are the JSON files below the folder with "videos" and "sentences"; a video is a
-    file of its id's name. Raises EvaluationError when there are none.
+    file of its id's name. Raises EvaluationError when there are none, or two of one name.
     """
     captions: dict[str, list[str]] = {}
     for annotation in _annotations(folder):
@@ -68,8 +68,14 @@ def msrvtt_entries(folder: Path, seed: int) -> list[Entry]:
             "put the "
             "annotations beside the videos, or give --table."
         )
-    files = [video for video in list_videos(folder) if video.stem in captions]
-    return [_entry(video, folder, _draw(captions[video.stem], video.stem, seed)) for video in files]
+    files: dict[str, Path] = {}
+    for video in list_videos(folder):
+        if video.stem in captions and (other := files.setdefault(video.stem, video)) != video:
+            raise EvaluationError(
+                f"{shown(folder)} holds {shown(video.stem)} twice: {shown(other)} and "
+                f"{shown(video)}; keep one."
+            )
+    return [_entry(v, folder, _draw(captions[name], name, seed)) for name, v in files.items()]
 
 
 def _annotations(folder: Path) -> Iterator[Mapping[str, Any]]:

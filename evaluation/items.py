@@ -116,7 +116,7 @@ class Items:
 def open_data(protocol: Protocol) -> tuple[ClipSource, str]:
     """The data set and its name with a hash of its list. Raises EvaluationError."""
     stride = protocol.stride
-    entries = _entries(protocol)
+    entries = entries_of_protocol(protocol)
     if len(entries) < protocol.clips:
         raise EvaluationError(
             f"{shown(protocol.data.path)} holds {len(entries)} videos, the protocol wants "
@@ -130,7 +130,8 @@ def open_data(protocol: Protocol) -> tuple[ClipSource, str]:
     return VideoSource(entries, config), f"{protocol.data.kind}, {len(entries)} videos ({digest})"
 
 
-def _entries(protocol: Protocol) -> list[Entry]:
+def entries_of_protocol(protocol: Protocol) -> list[Entry]:
+    """The data set's captioned videos. Raises EvaluationError where it does not exist."""
     kind, path = protocol.data.kind, Path(protocol.data.path)
     if not protocol.data.path or not path.exists():
         raise EvaluationError(
