@@ -24,10 +24,12 @@ from dc_model.metrics.pic import (
 )
 from dc_model.metrics.report import Conformity
 from dc_model.shown import shown
+from training.config import Count
 from training.data.entries import files_below
 from training.data.video import is_picture
 
 from .command import EvaluationError, run, show, take_part
+from .options import device, option
 from .pairing import Names, partner
 from .store import cached, identity
 from .videos import ClipShape, VideoError, list_videos, read_clip, read_image
@@ -109,10 +111,12 @@ def main() -> None:
     parser.add_argument("images", type=Path, help="images, or videos for their first frames")
     parser.add_argument("--distance", choices=tuple(DISTANCES), default="dreamsim")
     parser.add_argument("--work", type=Path, default=Path("output/features"))
-    parser.add_argument("--frames", type=int, default=16)
-    parser.add_argument("--size", type=int, nargs=2, default=(256, 256), metavar=("H", "W"))
+    parser.add_argument("--frames", type=option(Count), default=16)
+    parser.add_argument(
+        "--size", type=option(Count), nargs=2, default=(256, 256), metavar=("H", "W")
+    )
     parser.add_argument("--part", help="I/N: measure every N-th video only, from the I-th on")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", type=device, default="cpu")
     arguments = parser.parse_args()
     height, width = arguments.size
     shape = ClipShape(frames=arguments.frames, resolution=(height, width))

@@ -13,6 +13,8 @@ from pydantic import Field
 
 from training.config import Count, NonEmpty, Section, Side
 
+# A distance of two sets needs as many.
+Clips = Annotated[int, Field(ge=2)]
 Kind = Literal["ucf101", "msrvtt", "folder", "table"]
 
 # From the authors' answers in Doubiiu/DynamiCrafter, issues 6 and 10, and those of
@@ -45,7 +47,7 @@ class Protocol(Section):
 
     preset: str = ""
     data: DataSet
-    clips: Annotated[int, Field(ge=2)] = 2048
+    clips: Clips = 2048
     frames: Count = 16
     stride: Count = 3
     conditioning_stride: Count | None = None
