@@ -15,6 +15,8 @@ def usable_device(device: torch.device | str) -> torch.device:
         found = torch.device(device)
         # A build without CUDA asserts, and the device `meta` holds no numbers.
         torch.zeros(1, device=found).item()
+    except torch.OutOfMemoryError:
+        raise
     except (RuntimeError, AssertionError, ImportError) as error:
         raise DeviceError(
             f"The device '{shown(device)}' cannot be used ({shown(error)}); choose cpu, or one "
