@@ -23,7 +23,7 @@ from .options import device as device_name
 from .prompt_similarity import clip_name
 from .protocol import Measured
 from .report import number, strips_of, write_report
-from .results import beside, read_results, results_of, write_results
+from .results import beside, labelled, read_results, results_of, write_results
 from .store import require_same_settings
 from .videos import ClipShape, VideoError, read_clip
 
@@ -59,7 +59,7 @@ def compare_systems(
 ) -> None:
     """Make what is missing, measure, report; with `part`, make that part only."""
     protocol = comparison.protocol
-    beside_results = {path.name: read_results(path) for path in others}
+    beside_results = {name: read_results(path) for name, path in labelled(others).items()}
     extractor = open_extractor(protocol, device)
     source, data = open_data(protocol)
     measured = Measured(

@@ -1,6 +1,7 @@
 """What a run found, as one JSON file that the report and other runs read."""
 
 import json
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -73,6 +74,19 @@ def read_results(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict) or not {"protocol", "systems"} <= loaded.keys():
         raise EvaluationError(f"{shown(file)} holds no results; give a {RESULTS} of another run.")
     return loaded
+
+
+def labelled(runs: Sequence[Path]) -> dict[str, Path]:
+    """Runs by their folder's name, with as many parents before it as tell it from the others."""
+    # Of `.`, too, the name; a run that is given twice counts once.
+    whole = {Path(os.path.abspath(run.parent if run.name == RESULTS else run)): run for run in runs}
+
+    def label(run: Path) -> str:
+        ends = ([other.parts[-depth:] for other in whole] for depth in range(1, len(run.parts) + 1))
+        depth = next(d for d, end in enumerate(ends, 1) if end.count(run.parts[-d:]) == 1)
+        return "/".join(run.parts[-depth:])
+
+    return {label(run): given for run, given in whole.items()}
 
 
 def beside(results: dict[str, Any], other: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -114,6 +114,20 @@ def test_two_runs_of_one_protocol_stand_in_one_report(data: Path, run: Path, tmp
         compare_systems(comparison(data, seed=9), tmp_path / "b", others=[run])
 
 
+def test_runs_of_one_name_stand_beside_each_other(data: Path, run: Path, tmp_path: Path):
+    others = [tmp_path / name for name in ("a/run", "b/run", "last")]
+    for other in others:
+        other.mkdir(parents=True)
+        (other / "results.json").write_bytes((run / "results.json").read_bytes())
+    others[2] = others[2] / "results.json"
+    compare_systems(comparison(data), tmp_path / "own", others=[*others, others[0]])
+    text = (tmp_path / "own" / "report.html").read_text()
+    figures = text.partition("<h2>Figures")[2].partition("</table>")[0]
+    for name in ("a/run", "b/run", "last"):
+        assert figures.count(f"<td>still ({name})</td>") == 1
+    assert figures.count("<td>still") == 4
+
+
 def test_what_cannot_be_made_is_named_and_the_rest_measured(data: Path, tmp_path: Path):
     """A missing prompt, a broken video of a system, a system without its folder."""
     rows = (data / "clips.csv").read_text().splitlines()
