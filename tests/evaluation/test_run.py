@@ -2,6 +2,8 @@
 
 import csv
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ pytest.importorskip("av")
 from evaluation.__main__ import compare_systems
 from evaluation.command import EvaluationError
 from evaluation.comparison import Comparison, read_comparison
+from evaluation.systems.videos import StillSystem
 from evaluation.videos import write_video
 from research.small_world.train.extractor import SmallExtractor, export
 from research.small_world.world.dataset import SmallWorld
@@ -153,6 +156,36 @@ def test_what_cannot_be_made_is_named_and_the_rest_measured(data: Path, tmp_path
     text = (tmp_path / "report.html").read_text()
     assert "gone is not a folder" in text
     assert "not made" in text
+
+
+@contextmanager
+def opened(system: Any, device: str, protocol: Any) -> Iterator[Any]:
+    """A system whose library fails as its name says."""
+    del device, protocol
+    if system.name == "damaged":
+        raise Exception("expected `,` at line 1")
+
+    def make(item: Any) -> torch.Tensor:
+        if item.number == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return item.clip.frames
+
+    yield make
+
+
+def test_what_a_library_raises_stops_its_system_or_clip_alone(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    found = comparison(data)
+    monkeypatch.setattr(StillSystem, "open", opened)
+    damaged, full = (found.systems[1].model_copy(update={"name": n}) for n in ("damaged", "full"))
+    systems = [damaged, full, found.systems[0]]
+    compare_systems(found.model_copy(update={"systems": systems}), tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert [system["clips"] for system in results["systems"]] == [0, 2, 3]
+    one, two, _ = (system["failures"] for system in results["systems"])
+    assert "damaged cannot be opened (Exception: expected `,` at line 1); check" in one[0]
+    assert "full fails on clip 1 (OutOfMemoryError: CUDA out of memory.); check" in two[0]
 
 
 def test_a_system_that_always_fails_is_left(data: Path, tmp_path: Path):

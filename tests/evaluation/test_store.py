@@ -41,3 +41,9 @@ def test_a_command_ends_with_a_sentence():
 
     with pytest.raises(SystemExit, match="There is no checkpoint x"):
         run(command)
+
+    def full() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(SystemExit, match=r"memory is full \(CUDA out of memory\.\); free some"):
+        run(full)
