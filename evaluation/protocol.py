@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from dc_model.shown import shown
 from training.config import Count, NonEmpty, Section, Side
 
 # A distance of two sets needs as many.
@@ -94,6 +95,6 @@ class Measured(Section):
 def with_preset(values: Mapping[str, Any]) -> dict[str, Any]:
     """A protocol's values over those of the preset that it names. Raises ValueError."""
     name = values.get("preset") or ""
-    if name and name not in PRESETS:
-        raise ValueError(f"protocol.preset is '{name}'; choose one of {', '.join(PRESETS)}.")
+    if name and (not isinstance(name, str) or name not in PRESETS):
+        raise ValueError(f"protocol.preset is '{shown(name)}'; choose one of {', '.join(PRESETS)}.")
     return {**PRESETS.get(name, {}), **values}

@@ -18,6 +18,7 @@ from .intervals import Estimate
 from .protocol import Measured
 
 RESULTS = "results.json"
+_OF_SYSTEM = {"name", "clips", "figures", "curve", "endless", "failures"}
 _PACKAGES = ("torch", "numpy", "scipy", "av", "opencv-python-headless")
 
 
@@ -71,9 +72,19 @@ def read_results(path: Path) -> dict[str, Any]:
         loaded = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{shown(file)} holds no results ({shown(error)}).") from error
-    if not isinstance(loaded, dict) or not {"protocol", "systems"} <= loaded.keys():
+    if not _are_results(loaded):
         raise EvaluationError(f"{shown(file)} holds no results; give a {RESULTS} of another run.")
     return loaded
+
+
+def _are_results(loaded: object) -> bool:
+    """Whether it has what the report shows of another run."""
+    return (
+        isinstance(loaded, dict)
+        and isinstance(loaded.get("protocol"), dict)
+        and isinstance(rows := loaded.get("systems"), list)
+        and all(isinstance(row, dict) and row.keys() >= _OF_SYSTEM for row in rows)
+    )
 
 
 def labelled(runs: Sequence[Path]) -> dict[str, Path]:

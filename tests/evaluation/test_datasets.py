@@ -50,6 +50,25 @@ def test_msrvtt_takes_test_videos_with_one_drawn_caption(tmp_path: Path):
     assert {e.key: e.caption for e in msrvtt_entries(tmp_path, seed=2)} != found
 
 
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("{", "is not JSON"),
+        ('{"videos": 5, "sentences": []}', "are no annotations of MSR-VTT"),
+        ('{"videos": [], "sentences": {"a": 1}}', "are no annotations of MSR-VTT"),
+        ('{"videos": [5], "sentences": []}', "are no annotations of MSR-VTT"),
+        ('{"videos": [{"split": "test"}], "sentences": []}', "are no annotations of MSR-VTT"),
+        ('{"videos": [{"video_id": [], "split": "test"}], "sentences": []}', "are no annotations"),
+        ('{"videos": [], "sentences": [{"video_id": "a"}]}', "are no annotations of MSR-VTT"),
+    ],
+)
+def test_a_json_file_that_cannot_serve_is_named(content: str, found: str, tmp_path: Path):
+    write_msrvtt(tmp_path, videos=2, captions=1)
+    (tmp_path / "notes.json").write_text(content)
+    with pytest.raises(EvaluationError, match=rf"notes\.json.*{found}.*elsewhere"):
+        msrvtt_entries(tmp_path, seed=1)
+
+
 def test_msrvtt_videos_of_one_name_are_refused(tmp_path: Path):
     write_msrvtt(tmp_path, videos=3, captions=1)
     (tmp_path / "copy").mkdir()

@@ -15,6 +15,7 @@ pytest.importorskip("av")
 from evaluation.__main__ import compare_systems
 from evaluation.command import EvaluationError
 from evaluation.comparison import Comparison, read_comparison
+from evaluation.results import read_results
 from evaluation.systems.videos import StillSystem
 from evaluation.videos import write_video
 from research.small_world.train.extractor import SmallExtractor, export
@@ -129,6 +130,15 @@ def test_runs_of_one_name_stand_beside_each_other(data: Path, run: Path, tmp_pat
     for name in ("a/run", "b/run", "last"):
         assert figures.count(f"<td>still ({name})</td>") == 1
     assert figures.count("<td>still") == 4
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"protocol": 5, "systems": []}', '{"protocol": {}, "systems": [{}]}']
+)
+def test_another_runs_file_that_holds_no_results_is_named(content: str, tmp_path: Path):
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(EvaluationError, match=r"results\.json holds no results"):
+        read_results(tmp_path)
 
 
 def test_what_cannot_be_made_is_named_and_the_rest_measured(data: Path, tmp_path: Path):

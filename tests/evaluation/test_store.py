@@ -24,6 +24,13 @@ def test_settings_stay_those_that_a_folder_was_begun_with(tmp_path: Path):
         require_same_settings(tmp_path, {**settings, "steps": 20})
 
 
+@pytest.mark.parametrize("content", ["[]", "{", "5", "null"])
+def test_settings_that_are_none_are_named(content: str, tmp_path: Path):
+    (tmp_path / SETTINGS).write_text(content)
+    with pytest.raises(EvaluationError, match=r"settings\.json does not hold the settings"):
+        require_same_settings(tmp_path, {"steps": 50})
+
+
 def test_parts_share_all_items():
     items = list("abcdefg")
     assert sorted([*take_part(items, "0/2"), *take_part(items, "1/2")]) == items
