@@ -93,7 +93,7 @@ def _annotations(folder: Path) -> Iterator[Mapping[str, Any]]:
             continue
         if not all(_are_rows(content[part], keys) for part, keys in _KEYS.items()):
             raise EvaluationError(
-                f"The videos and sentences in {shown(path)} are no annotations of MSR-VTT, which "
+                f"The videos and sentences in {shown(path)} are not those of MSR-VTT, which "
                 "are lists with video_id and caption; download it again, or keep it elsewhere."
             )
         yield content

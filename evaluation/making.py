@@ -97,7 +97,7 @@ class Making:
         self.failures.setdefault(name, []).append(sentence)
 
 
-# Weights, tokenizers and networks make libraries raise anything; the other systems can go on.
+# Weights, tokenizers and networks make libraries raise anything; the other systems continue.
 def _opened(system: System, device: str, protocol: Protocol, stack: ExitStack) -> Maker:
     """Raises SystemStopped, whatever was raised."""
     try:

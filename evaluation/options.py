@@ -21,8 +21,10 @@ def option(kind: Any) -> Callable[[str], Any]:
         try:
             return reader.validate_strings(word)
         except ValidationError as error:
-            reason = error.errors()[0]["msg"].removeprefix("Input should ")
-            raise ArgumentTypeError(f"it is '{shown(word)}'; it should {reason}.") from None
+            reason = error.errors()[0]["msg"].removeprefix("Input should be ")
+            raise ArgumentTypeError(
+                f"it is '{shown(word)}'; give a value that is {reason}."
+            ) from None
 
     return read
 

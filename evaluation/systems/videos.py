@@ -56,7 +56,7 @@ class FolderSystem(SystemSection):
             except AmbiguousName as error:
                 unsure = unsure or error
         named, numbered = looked["name"], looked["number"]
-        # Videos called like numbers: whether they are named or numbered, no file tells.
+        # Of a source that is itself called by a number, a file may be either.
         unclear = self.by is None and (named or Path(source).stem.isdecimal())
         if numbered and numbered != named and unclear:
             raise ItemError(

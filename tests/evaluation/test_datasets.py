@@ -54,12 +54,15 @@ def test_msrvtt_takes_test_videos_with_one_drawn_caption(tmp_path: Path):
     ("content", "found"),
     [
         ("{", "is not JSON"),
-        ('{"videos": 5, "sentences": []}', "are no annotations of MSR-VTT"),
-        ('{"videos": [], "sentences": {"a": 1}}', "are no annotations of MSR-VTT"),
-        ('{"videos": [5], "sentences": []}', "are no annotations of MSR-VTT"),
-        ('{"videos": [{"split": "test"}], "sentences": []}', "are no annotations of MSR-VTT"),
-        ('{"videos": [{"video_id": [], "split": "test"}], "sentences": []}', "are no annotations"),
-        ('{"videos": [], "sentences": [{"video_id": "a"}]}', "are no annotations of MSR-VTT"),
+        ('{"videos": 5, "sentences": []}', "are not those of MSR-VTT"),
+        ('{"videos": [], "sentences": {"a": 1}}', "are not those of MSR-VTT"),
+        ('{"videos": [5], "sentences": []}', "are not those of MSR-VTT"),
+        ('{"videos": [{"split": "test"}], "sentences": []}', "are not those of MSR-VTT"),
+        (
+            '{"videos": [{"video_id": [], "split": "test"}], "sentences": []}',
+            "are not those of MSR-VTT",
+        ),
+        ('{"videos": [], "sentences": [{"video_id": "a"}]}', "are not those of MSR-VTT"),
     ],
 )
 def test_a_json_file_that_cannot_serve_is_named(content: str, found: str, tmp_path: Path):

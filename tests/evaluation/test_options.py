@@ -23,7 +23,10 @@ CUT = [
     (command, words, sentence)
     for command in (compare, conformity)
     for words, sentence in (
-        ("--frames 0", "argument --frames: it is '0'; it should be greater than or equal to 1"),
+        (
+            "--frames 0",
+            "argument --frames: it is '0'; give a value that is greater than or equal to 1",
+        ),
         ("--size 0 0", "argument --size: it is '0'"),
         ("--size -5 10", "argument --size: it is '-5'"),
     )
@@ -34,12 +37,20 @@ STRIDES = [
     for stride in (0, -1)
 ]
 OTHERS = [
-    (checkpoint, "--clips 0", "argument --clips: it is '0'; it should be greater than or equal to"),
-    (checkpoint, "--size 70 70", "argument --size: it is '70'; it should be a multiple of 8"),
+    (
+        checkpoint,
+        "--clips 0",
+        "argument --clips: it is '0'; give a value that is greater than or equal to",
+    ),
+    (
+        checkpoint,
+        "--size 70 70",
+        "argument --size: it is '70'; give a value that is a multiple of 8",
+    ),
     (checkpoint, "--seed -1", "argument --seed: it is '-1'"),
     (checkpoint, "--steps 0", "argument --steps: it is '0'"),
-    (checkpoint, "--cfg nan", "argument --cfg: it is 'nan'; it should be a finite number"),
-    (checkpoint, "--eta inf", "argument --eta: it is 'inf'; it should be a finite number"),
+    (checkpoint, "--cfg nan", "argument --cfg: it is 'nan'; give a value that is a finite number"),
+    (checkpoint, "--eta inf", "argument --eta: it is 'inf'; give a value that is a finite number"),
 ]
 
 
