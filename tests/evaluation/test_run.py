@@ -198,6 +198,20 @@ def test_what_a_library_raises_stops_its_system_or_clip_alone(
     assert "full fails on clip 1 (OutOfMemoryError: CUDA out of memory.); check" in two[0]
 
 
+def test_a_true_clip_that_was_damaged_is_named_and_the_rest_measured(data: Path, tmp_path: Path):
+    compare_systems(comparison(data), tmp_path, part="0/1")
+    (tmp_path / "clips" / "true" / "00001.mp4").write_bytes(b"no video")
+    compare_systems(comparison(data), tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert [system["clips"] for system in results["systems"]] == [2, 2]
+    (sentence,) = results["failures"]
+    assert "00001.mp4 gives no clip" in sentence
+    assert "To cut it again, delete" in sentence
+    (tmp_path / "clips" / "true" / "00001.json").unlink()
+    compare_systems(comparison(data), tmp_path)
+    assert json.loads((tmp_path / "results.json").read_text())["failures"] == []
+
+
 def test_a_system_that_always_fails_is_left(data: Path, tmp_path: Path):
     changed = comparison(data)
     (data / "empty").mkdir(exist_ok=True)
