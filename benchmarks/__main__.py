@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from dc_model.metrics.device import DeviceError, usable_device
+from dc_model.device import DeviceError, usable_device
 from dc_model.shown import shown
 from dc_model.variants import UNetArch
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from dc_model.metrics.device import DeviceError, usable_device
+from dc_model.device import DeviceError, usable_device
 from dc_model.shown import shown
 
 

@@ -19,8 +19,8 @@ import torch
 from ..checkpoint.errors import CheckpointError, naming, readable
 from ..checkpoint.inspect import open_file
 from ..checkpoint.torch_file import record_places
+from ..device import usable_device
 from ..shown import shown
-from .device import usable_device
 
 MAX_FILE = 4 * 2**30
 MAX_SOURCE = 16 * 2**20

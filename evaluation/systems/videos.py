@@ -56,8 +56,9 @@ class FolderSystem(SystemSection):
             except AmbiguousName as error:
                 unsure = unsure or error
         named, numbered = looked["name"], looked["number"]
-        # Of a source that is itself called by a number, a file may be either.
-        unclear = self.by is None and (named or Path(source).stem.isdecimal())
+        # Of a source that is itself called like a clip's number, a file may be either.
+        stem = Path(source).stem
+        unclear = self.by is None and (named or (stem.isdecimal() and len(stem) == len(number)))
         if numbered and numbered != named and unclear:
             raise ItemError(
                 f"{shown(self.path)} has {shown(numbered)} by the number of clip {item.number}, "

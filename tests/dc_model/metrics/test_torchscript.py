@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dc_model.metrics.device import DeviceError
+from dc_model.device import DeviceError
 from dc_model.metrics.torchscript import ScriptError, inspect_script, load_script
 
 

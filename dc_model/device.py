@@ -2,7 +2,7 @@
 
 import torch
 
-from ..shown import shown
+from .shown import shown
 
 
 class DeviceError(ValueError):
