@@ -192,7 +192,7 @@ def require_latent_samples(latent: Any, name: str = "The latent") -> Tensor:
 def with_checked_mask(latent: Latent, name: str = "The latent") -> Latent:
     """A LATENT whose noise mask, if it has one, is in [0, 1].
 
-    Raises InputError for one that is no mask, is empty or has values that are not finite.
+    Raises InputError for one of another shape, an empty one, and values that are not finite.
     """
     mask = latent.get("noise_mask")
     if mask is None:
