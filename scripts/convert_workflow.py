@@ -10,6 +10,7 @@ ComfyUI. docs/coming_from_other_packs.md has the tables that it follows.
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from comfyui.workflow_api import WorkflowError
 from converter.convert import convert
@@ -45,16 +46,28 @@ def converted(source: Path, target: Path) -> Graph:
     if target.exists() and target.samefile(source):
         raise WorkflowError(f"{target} is the workflow itself; give the new one another name.")
     try:
-        graph = read(json.loads(source.read_text(encoding="utf-8")))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise WorkflowError(f"{source} is not JSON: {error}; save the workflow again.") from error
-    if not convert(graph):
+        graph = read(_json(source))
+        count = convert(graph)
+        text = json.dumps(write(graph), indent=1) if count else ""
+    except RecursionError as error:
+        raise WorkflowError(
+            f"{source} is nested, or its wires run on, over hundreds of levels; give a smaller "
+            "workflow."
+        ) from error
+    if not count:
         raise WorkflowError(
             f"{source} has no node of another DynamiCrafter or ToonCrafter pack; there is nothing "
             "to convert."
         )
-    target.write_text(json.dumps(write(graph), indent=1) + "\n", encoding="utf-8")
+    target.write_text(text + "\n", encoding="utf-8")
     return graph
+
+
+def _json(source: Path) -> Any:
+    try:
+        return json.loads(source.read_text(encoding="utf-8-sig"))
+    except ValueError as error:  # Text that is not UTF-8 and numbers of 5000 digits are, too.
+        raise WorkflowError(f"{source} is not JSON: {error}; save the workflow again.") from error
 
 
 if __name__ == "__main__":

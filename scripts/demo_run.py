@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import glob
 import tempfile
 import time
 from pathlib import Path
@@ -110,6 +111,6 @@ def saved_videos(outputs: dict[str, Any]) -> list[dict[str, str]]:
 def free_stem(folder: Path, name: str) -> Path:
     """`folder/name-0001`, with the first number that nothing there has."""
     number = 1
-    while any(folder.glob(f"{name}-{number:04d}.*")):
+    while any(folder.glob(f"{glob.escape(name)}-{number:04d}.*")):
         number += 1
     return folder / f"{name}-{number:04d}"

@@ -46,7 +46,7 @@ def pack(folder: Path) -> str:
     """Fills a new folder; what it weighs. Raises SetupError, also when it is too heavy."""
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise SetupError(f"{folder} is there already; name a new folder.")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     comfyui = pinned_comfyui()
     download_wheels(folder / "wheels")
     archive_comfyui(comfyui, folder / "comfyui.tar.xz")
@@ -55,6 +55,18 @@ def pack(folder: Path) -> str:
     if size > MAX_BYTES:
         raise SetupError(f"{folder} holds {size / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:.0f}.")
     return f"{folder}: {size / 1e6:.1f} MB"
+
+
+def make_folder(folder: Path) -> None:
+    """Raises SetupError where the folder cannot be made or written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SetupError(
+            f"{folder} cannot be written to: {error.strerror}; name another folder."
+        ) from error
 
 
 def pins(names: Iterable[str]) -> list[str]:

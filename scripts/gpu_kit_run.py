@@ -19,7 +19,7 @@ from typing import Any
 from comfyui.cache import SetupError, say
 from comfyui.client import ServerError
 from comfyui.setup import PACK, find_host, install_tools
-from gpu_kit_pack import COMMIT
+from gpu_kit_pack import COMMIT, make_folder
 from gpu_kit_report import DONE, FAILED, LEFT_OUT, Report
 from gpu_kit_sizes import Size, empty_page, timed_runs
 
@@ -81,6 +81,7 @@ class Bench:
 def run(folder: Path, *, cpu: bool, quick: bool, parts: Sequence[str], minutes: float) -> Report:
     """Runs what fits into the minutes. Raises SetupError when nothing can run."""
     report = Report(folder.resolve(), minutes)
+    make_folder(report.folder)
     with tempfile.TemporaryDirectory(prefix="gpu-kit-") as work:
         bench = set_up(Path(work), cpu=cpu, quick=quick)
         report.machine = machine(bench)

@@ -33,9 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("checkouts", nargs="*", type=Path, help="others to compare with")
-    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=20, help="at least 1")
     parser.add_argument("--comfyui", metavar="DIR", help="the ComfyUI to use")
     options = parser.parse_args(arguments)
+    if options.repeats < 1:
+        parser.error(f"--repeats is {options.repeats}; give 1 or more.")
     packs = [PACK, *(path.resolve() for path in options.checkouts)]
     for line in report(measure(find_host(options.comfyui), packs, options.repeats)):
         print(line)

@@ -1,6 +1,6 @@
 """From clips to what one training step needs; every draw comes from the sample's own number."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -95,6 +95,11 @@ class BatchMaker:
             image_tokens=_stack([row[3] for row in rows]),
             dropout_seeds=tuple(sample_seed(self.seed, n, purpose=2) for n in samples),
         )
+
+    def undisturbed(self) -> "BatchMaker":
+        """The same, with nothing dropped, no noise on the condition and whole captions."""
+        changes = {"drop_probability": 0.0, "cil_noise": False, "motion_captions": 0.0}
+        return replace(self, conditioning=self.conditioning.model_copy(update=changes))
 
     def picture_latents(self, clip: Clip, latents: Tensor, generator: torch.Generator) -> Tensor:
         """What the concat latents are cut from, `[C, T, h, w]`: the clip's own latents."""

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -35,6 +36,10 @@ BelowOne = Annotated[float, Field(ge=0, lt=1)]
 # The VAE makes one value of 8 pixels.
 Side = Annotated[int, Field(ge=8, multiple_of=8)]
 NonEmpty = Annotated[str, Field(min_length=1)]
+# What a generator of PyTorch takes.
+Seed = Annotated[int, Field(ge=0, lt=2**64)]
+# What file systems take, in bytes.
+MAX_NAME, MAX_PATH = 255, 4095
 
 
 class ConfigError(ValueError):
@@ -59,11 +64,23 @@ def _known_variant(name: str) -> str:
     return name
 
 
+def _possible(path: str) -> str:
+    if "\0" in path:
+        raise ValueError("no path holds the character NUL; remove it")
+    size = max(len(os.fsencode(name)) for name in path.split("/"))
+    if size > MAX_NAME or len(os.fsencode(path)) > MAX_PATH:
+        raise ValueError(
+            f"a path has at most {MAX_PATH} bytes and each name in it {MAX_NAME}; choose a shorter"
+        )
+    return path
+
+
 def _as_text(value: Any) -> Any:
     """YAML reads `512` without quotes as a number."""
     return str(value) if type(value) is int else value
 
 
+PathName = Annotated[str, AfterValidator(_possible)]
 VariantName = Annotated[str, BeforeValidator(_as_text), AfterValidator(_known_variant)]
 
 
@@ -86,11 +103,11 @@ class ModelConfig(Section):
     as; "auto" = what the file says.
     """
 
-    checkpoint: str = ""
+    checkpoint: PathName = ""
     preset: str = ""
-    encoders: str = ""
+    encoders: PathName = ""
     new_image_stream: bool = False
-    tokenizer: str = ""
+    tokenizer: PathName = ""
     variant: VariantName = AUTO
 
     @model_validator(mode="after")
@@ -109,7 +126,7 @@ class DataConfig(Section):
     """
 
     kind: Literal["folder", "table", "shards", "small_world"] = "folder"
-    path: str = ""
+    path: PathName = ""
     size: tuple[Side, Side] = (320, 512)
     num_frames: Count = 16
     frame_strides: Annotated[tuple[Count, Count], AfterValidator(_ordered)] = (1, 6)
@@ -117,7 +134,7 @@ class DataConfig(Section):
     windows: CountOrNone = 0
     workers: CountOrNone = 0
     cache: bool = False
-    cache_folder: str = ""
+    cache_folder: PathName = ""
 
     @model_validator(mode="after")
     def _cache_meets_its_clips_again(self) -> "DataConfig":
@@ -167,7 +184,7 @@ class RunConfig(Section):
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
     gradient_checkpointing: bool = False
     ema_decay: BelowOne = 0.999
-    seed: CountOrNone = 0
+    seed: Seed = 0
     log_every: Count = 10
     save_every: CountOrNone = 500
     sample_every: CountOrNone = 0
@@ -192,7 +209,7 @@ class TrainConfig(Section):
     """One stage of training. output: the folder for all that the run writes."""
 
     stage: StageName
-    output: NonEmpty
+    output: Annotated[PathName, Field(min_length=1)]
     model: ModelConfig
     data: DataConfig = DataConfig()
     conditioning: ConditioningConfig = ConditioningConfig()
@@ -237,14 +254,26 @@ def read_config(values: Mapping[str, Any]) -> TrainConfig:
     """The checked configuration. Raises ConfigError with a line for each fault."""
     try:
         # As JSON, a list serves for a tuple, and nothing else is bent.
-        return TrainConfig.model_validate_json(json.dumps(values, default=str))
+        return TrainConfig.model_validate_json(config_json(values))
     except ValidationError as error:
         faults = [_sentence(fault) for fault in error.errors(include_url=False)]
         raise ConfigError("\n".join(dict.fromkeys(faults))) from None
 
 
+def config_json(values: Mapping[str, Any]) -> str:
+    """What YAML gave, as JSON. Raises ConfigError for what JSON cannot say."""
+    try:
+        return json.dumps(values, default=str)
+    # Anchors that hold themselves; keys that are dates or bytes; numbers of 5000 digits.
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(
+            f"The configuration cannot be used: {shown(error)}. Write keys as plain words, and "
+            "values without anchors that hold themselves."
+        ) from None
+
+
 def _sentence(fault: Any) -> str:
-    where = ".".join(str(part) for part in fault["loc"] if part != "[key]")
+    where = ".".join(str(p) for p in fault["loc"] if p != "[key]") or "The configuration"
     found = f"{where} is {shown(repr(fault['input']))}"
     reason = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
@@ -253,7 +282,8 @@ def _sentence(fault: Any) -> str:
         return f"{where} is missing; add it, as in the examples of training/configs."
     if fault["type"] == "literal_error":
         return f"{found}; choose one of {fault['ctx']['expected'].replace(' or ', ', ')}."
-    if fault["type"] == "value_error" and len(fault["loc"]) == 1:  # About keys of one section.
+    about_keys = len(fault["loc"]) == 1 and isinstance(fault["input"], dict)
+    if fault["type"] == "value_error" and about_keys:
         return f"{reason[0].upper()}{reason[1:]}."
     return f"{found}; {reason.replace('Input should', 'it should')}."
 

@@ -16,6 +16,8 @@ from accelerate import Accelerator, DistributedType
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from dc_model.shown import shown
+
 from .config import ConfigError, TrainConfig
 
 log = logging.getLogger(__name__)
@@ -156,13 +158,12 @@ def save_deepspeed(engine: Any, folder: Path, step: int) -> None:
 
 
 def load_deepspeed(engine: Any, folder: Path, step: int) -> None:
-    """Raises FileNotFoundError when the state was not saved by DeepSpeed."""
+    """Raises ConfigError when the state was not saved by DeepSpeed."""
     path, _ = engine.load_checkpoint(str(folder / DEEPSPEED_FOLDER), tag=f"step{step}")
     if path is None:
-        raise FileNotFoundError(
-            f"{folder / DEEPSPEED_FOLDER} has no state of step {step}; start it as the run "
-            "began, or "
-            "choose another output."
+        raise ConfigError(
+            f"{shown(folder / DEEPSPEED_FOLDER)} has no state of step {step}; start it as the run "
+            "began, or choose another output."
         )
 
 

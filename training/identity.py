@@ -35,7 +35,8 @@ Identity = Mapping[str, Any]
 def identity_of(config: TrainConfig, contents: Mapping[str, str] | None = None) -> dict[str, Any]:
     """What a run's state keeps of it, by dotted key. contents: digests, by the key of the place."""
     values = dict(_flat(config.model_dump(mode="json"), ""))
-    values["data.cache"] = bool(values["data.cache"] or values.pop("data.cache_folder"))
+    folder = values.pop("data.cache_folder")
+    values["data.cache"] = bool(values["data.cache"] or folder)
     return {k: v for k, v in values.items() if k not in PLACES} | {**(contents or {})}
 
 
@@ -50,7 +51,8 @@ def _flat(values: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
 
 def require_same_run(saved: Identity, now: Identity, folder: Path) -> list[str]:
     """What changed of how the work is done. Raises ConfigError where it is another run."""
-    changed = [k for k in sorted(saved.keys() | now.keys()) if saved.get(k) != now.get(k)]
+    keys = (saved.keys() | now.keys()) - {"data.cache_folder"}  # Some older states have it.
+    changed = [k for k in sorted(keys) if saved.get(k) != now.get(k)]
     other = [k for k in changed if k not in MAY_CHANGE]
     if other:
         found = "; ".join(_change(k, saved.get(k), now.get(k)) for k in other)

@@ -32,6 +32,9 @@ from .stages import STAGES, Stage, StageName
 
 log = logging.getLogger(__name__)
 
+# What CLIP's last merge makes: one token, unless merges are missing.
+LAST_WORD = "jekyll"
+
 
 def load_parts(config: ModelConfig, stage: Stage = STAGES["full"]) -> CheckpointParts:
     """The checkpoint's parts, with the encoders of `config.encoders` where that is given.
@@ -168,11 +171,24 @@ def build_encoders(
 def tokenizer_of(folder: str) -> Tokenize:
     """CLIP's tokenizer of a folder (`clip_tokenizer`); an empty name gives the demo model's words.
 
-    Raises ConfigError when the folder holds no vocabulary.
+    Raises ConfigError when the folder holds no vocabulary, or its files are damaged.
     """
     if not folder:
         return vocabulary.tokenize
     try:
-        return clip_tokenizer(folder)
-    except FileNotFoundError as error:
+        tokenize = clip_tokenizer(folder)
+    except (FileNotFoundError, ImportError) as error:
         raise ConfigError(f"model.tokenizer: {error}") from None
+    except Exception as error:  # noqa: BLE001 - the tokenizers package has no type of its own
+        raise ConfigError(_damaged(folder, shown(error))) from None
+    # Without all merges words fall into pieces that no model has learned.
+    if int((tokenize([LAST_WORD]) != vocabulary.PAD).sum()) != 3:
+        raise ConfigError(_damaged(folder, "its merges.txt is not CLIP's, or cut short"))
+    return tokenize
+
+
+def _damaged(folder: str, reason: str) -> str:
+    return (
+        f"model.tokenizer {shown(folder)} cannot be used: {reason}. Give ComfyUI's folder "
+        "comfy/sd1_tokenizer."
+    )

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from dc_model.checkpoint.layout import UNET_PREFIX
+from dc_model.shown import shown
 
-from .config import LoraConfig
+from .config import ConfigError, LoraConfig
 from .distributed import gathered
 
 
@@ -34,7 +35,7 @@ class LoraLinear(nn.Module):
 def add_lora(unet: nn.Module, config: LoraConfig, seed: int = 0) -> list[str]:
     """Replace every targeted linear layer; only the adapters train. Returns the layers' names.
 
-    seed: of the adapters' random start. Raises ValueError when no layer matches the targets.
+    seed: of the adapters' random start. Raises ConfigError when no layer matches the targets.
     """
     unet.requires_grad_(False)
     names = [
@@ -43,8 +44,8 @@ def add_lora(unet: nn.Module, config: LoraConfig, seed: int = 0) -> list[str]:
         if isinstance(module, nn.Linear) and name.endswith(config.targets)
     ]
     if not names:
-        raise ValueError(
-            f"lora.targets {list(config.targets)} match no linear layer; give endings of "
+        raise ConfigError(
+            f"lora.targets {shown(list(config.targets))} match no linear layer; give endings of "
             "names such as to_q."
         )
     generator = torch.Generator().manual_seed(seed)

@@ -16,6 +16,7 @@ from .batch import Batch
 from .config import RunConfig
 from .data.order import sample_generator
 from .distributed import autocast, reshard
+from .stages import bypass_temporal
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -76,14 +77,14 @@ class Monitor:
         if not (main or trainer.sliced):
             return
         clip = trainer.source.load(0, 0)
-        latents = sample_averaged(trainer, trainer.maker([clip], [0]))
+        latents = sample_averaged(trainer, trainer.maker.undisturbed()([clip], [0]))
         writer = self.writer(step) if main else None
         if writer is None:
             return
         with torch.no_grad():
             frames = trainer.maker.encoders.vae.decode(fold_frames(latents)).float()
         _add_video(writer, "sample/generated", frames.clamp(-1, 1).cpu(), step)
-        _add_video(writer, "sample/true", clip.frames, step)
+        _add_video(writer, "sample/true", clip.frames[: len(frames)], step)
 
 
 def one_bar() -> AbstractContextManager[None]:
@@ -124,9 +125,13 @@ def _add_video(writer: Any, tag: str, frames: torch.Tensor, step: int) -> None:
 
 @torch.no_grad()
 def sample_averaged(trainer: "Trainer", batch: Batch, steps: int = 25) -> torch.Tensor:
-    """Latents of the averaged weights under the conditions of `batch`, from fixed noise."""
+    """Latents `[B, C, T, h, w]` of the averaged weights, from fixed noise.
+
+    batch: the conditions. Temporal layers are bypassed where the stage trains without them.
+    """
     noise = torch.randn(batch.noisy.shape, generator=sample_generator(0, 0, purpose=9))
-    with trainer.averaged(), autocast(trainer.accelerator, trainer.config):
+    bypass = bypass_temporal(trainer.raw.unet, trainer.stage.images_only)
+    with trainer.averaged(), bypass, autocast(trainer.accelerator, trainer.config):
         trainer.raw.eval()
         latents = sample_videos(
             trainer.raw,

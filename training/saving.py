@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,17 +45,31 @@ def save_state(folder: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_state(folder: Path) -> dict[str, Any] | None:
-    """The saved state, or None when the folder has none."""
+    """The saved state, or None when the folder has none. Raises ConfigError for a damaged one."""
     path = folder / STATE_FILE
     if not path.exists():
         return None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, KeyError, EOFError, OSError, UnpicklingError) as error:
-        raise ConfigError(
-            f"{shown(path)} cannot be read ({shown(error)}); restore it, or remove it to "
-            "begin again."
-        ) from None
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - damaged pickles fail in every way
+        reason = shown(error) or "it is empty or cut short"
+    else:
+        if _is_state(state):
+            return state
+        reason = "it does not hold the state of a run"
+    raise ConfigError(
+        f"{shown(path)} cannot be read ({reason}); restore it, or remove it to begin again."
+    )
+
+
+def _is_state(state: Any) -> bool:
+    return (
+        isinstance(state, dict)
+        and {"optimizer", "ema", "scaler"} <= state.keys()
+        and isinstance(state.get("model"), dict)
+        and isinstance(state.get("step"), int)
+        and isinstance(state.get("identity", {}), dict)
+    )
 
 
 def require_space(folder: Path, size: int) -> None:
@@ -124,8 +137,9 @@ def save_checkpoint(
     statement: Mapping[str, Any],
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Write one safetensors file. Schedule buffers stay float32. Raises ConfigError on a full disk.
+    """Write one safetensors file. Schedule buffers stay float32.
 
+    Raises ConfigError on a full disk and for a value that is not finite in `dtype`.
     statement: the file's own metadata (`variant`, head widths), which detection trusts first.
     """
     kept = {"alphas_cumprod", "scale_arr"}
@@ -134,9 +148,20 @@ def save_checkpoint(
         for k, v in tensors.items()
     }
     out = {k: v.contiguous().clone() for k, v in out.items()}
+    for name, value in out.items():
+        _require_finite(path, name, value)
     metadata = {METADATA_KEY: json.dumps(dict(statement))}
     require_space(path.parent, _bytes_of(out))
     write_whole(path, lambda part: save_file(out, part, metadata=metadata))
+
+
+def _require_finite(path: Path, name: str, value: Tensor) -> None:
+    if not bool(value.isfinite().all()):
+        raise ConfigError(
+            f"{shown(path)} is not written: {shown(name)} holds values that are not finite in "
+            f"{str(value.dtype).removeprefix('torch.')}, which ends at "
+            f"{torch.finfo(value.dtype).max:.5g}. Train again with a lower optimizer.rate."
+        )
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

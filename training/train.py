@@ -57,7 +57,9 @@ def make_trainer(
         raise ConfigError(
             "model.preset is set; use `python -m research.small_world.train.chain` to train it."
         )
-    prepare_output(Path(config.output))
+    prepare_folder("output", Path(config.output))
+    if config.data.cache_folder:
+        prepare_folder("data.cache_folder", Path(config.data.cache_folder))
     source = source or open_source(config.data)
     entries = source.entries if isinstance(source, VideoSource) else []
     tokenize = tokenizer_of(config.model.tokenizer)
@@ -99,15 +101,15 @@ def warn_of_missing_words(share: float, entries: Sequence[Entry]) -> None:
         )
 
 
-def prepare_output(folder: Path) -> None:
-    """Make the folder. Raises ConfigError where it cannot be written to."""
+def prepare_folder(key: str, folder: Path) -> None:
+    """Make the folder that `key` names. Raises ConfigError where it cannot be written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise ConfigError(
-            f"output {shown(folder)} cannot be written to: {error.strerror}."
+            f"{key} {shown(folder)} cannot be written to: {error.strerror}."
         ) from None
 
 

@@ -38,6 +38,8 @@ from .distributed import (
 )
 from .dropout import drop_by_sample
 from .ema import Ema
+from .files import remove_abandoned
+from .finite import MAX_SKIPPED_STEPS, LossGuard, require_finite_weights
 from .identity import identity_of, require_same_run
 from .lora import add_lora
 from .model import VideoModel
@@ -119,6 +121,8 @@ class Trainer:
         self.trained = self._select()
         self.model.unet.gradient_checkpointing = config.run.gradient_checkpointing
         self.folder = Path(config.output)
+        skipped_steps = 0 if self.accelerator.scaler is None else MAX_SKIPPED_STEPS
+        self.loss_guard = LossGuard(self.folder, skipped_steps)
         self.raw = self.model
         self.identity = identity_of(config, self.contents)
         drop_by_sample(self.model)
@@ -140,7 +144,7 @@ class Trainer:
                 factors = (f for end, f in self.rate_factors.items() if name.endswith(end))
                 groups.setdefault(next(factors, 1.0), []).append(parameter)
         if not groups:
-            raise ValueError(
+            raise ConfigError(
                 f"The stage '{self.config.stage}' trains nothing in this model; choose another."
             )
         settings = self.config.optimizer
@@ -190,8 +194,12 @@ class Trainer:
         log.info("Resumed at step %d.", self.step)
 
     def save(self) -> None:
-        """Write the state, whole; only the main process does. Every process must call it."""
+        """Write the state, whole; only the main process does. Every process must call it.
+
+        Raises ConfigError for weights that are not finite, or a full disk.
+        """
         accelerator, main = self.accelerator, self.accelerator.is_main_process
+        require_finite_weights(self.raw, accelerator, self.folder, self.step)
         accelerator.wait_for_everyone()
         deepspeed = uses_deepspeed(accelerator)
         if deepspeed:
@@ -224,6 +232,7 @@ class Trainer:
         """Run to the last step or the time limit, save, and return the step reached."""
         run, began = self.config.run, time.monotonic()
         if self.accelerator.is_main_process:
+            remove_abandoned(self.folder)
             require_space(self.folder, self._room())
         configure(self.accelerator, self.config)
         batches = self._micro_batches()
@@ -298,13 +307,16 @@ class Trainer:
                 batch = self.maker(loaded.clips, loaded.numbers).to(accelerator.device)
             losses.append(self._accumulate(batch))
             timesteps.append(batch.timesteps)
+        # The step's only wait for the device. DeepSpeed has taken its step already, unsaved.
+        figures = self._figures(torch.cat(losses), torch.cat(timesteps), skipped)
+        self.loss_guard.check(figures[0], self.step + 1)
         if config.optimizer.clip_norm > 0:
             accelerator.clip_grad_norm_(self.prepared.parameters(), config.optimizer.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema is not None:
             self.ema.update(self.raw)
-        return self._figures(torch.cat(losses), torch.cat(timesteps), skipped)
+        return figures
 
     def _accumulate(self, batch: Batch) -> Tensor:
         """Add a micro-batch's gradient; returns its losses, `[B]`."""

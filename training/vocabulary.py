@@ -29,10 +29,14 @@ def known_tokens() -> list[int]:
 
 
 def tokenize(captions: list[str]) -> Tensor:
-    """int64 `[B, 77]`: start, words, end, zeros. Raises KeyError for a word that has no entry."""
+    """int64 `[B, 77]`: start, words, end, zeros; longer captions are cut.
+
+    Raises KeyError for a word that has no entry.
+    """
     table = vocabulary()
     rows = torch.full((len(captions), CONTEXT_LENGTH), PAD, dtype=torch.long)
     for row, caption in zip(rows, captions, strict=True):
-        ids = [START, *(i for word in caption.split() for i in table[word]), END]
+        words = [i for word in caption.split() for i in table[word]]
+        ids = [START, *words[: CONTEXT_LENGTH - 2], END]
         row[: len(ids)] = torch.tensor(ids)
     return rows

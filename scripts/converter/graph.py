@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from comfyui.workflow_api import WorkflowError
 from converter.packs import CORE, FOREIGN
+from converter.shape import require_api, require_page, wires
 from converter.specimens import listed, specimen, widgets
 
 _CONTROLS = ("fixed", "increment", "decrement", "randomize", "increment-wrap")
@@ -95,7 +96,7 @@ class Graph:
             self.lost.append(sentence)
 
     def _free_id(self) -> str:
-        numbers = [int(part) for key in self.nodes for part in key.split(":") if part.isdigit()]
+        numbers = [int(part) for key in self.nodes for part in key.split(":") if part.isdecimal()]
         return str(max(numbers, default=0) + 1)
 
 
@@ -120,28 +121,29 @@ def _is_api_node(node: Any) -> bool:
 
 
 def _read_api(prompt: Mapping[str, Any]) -> Graph:
+    require_api(prompt)
     graph = Graph(page=False)
     for key, entry in prompt.items():
         title = (entry.get("_meta") or {}).get("title")
         node = Node(str(key), entry["class_type"], title=title, raw=entry)
         for name, value in (entry.get("inputs") or {}).items():
-            if isinstance(value, list) and len(value) == 2 and str(value[0]) in prompt:
-                node.links[name] = Link(str(value[0]), int(value[1]))
+            if _is_api_link(value) and str(value[0]) in prompt:
+                node.links[name] = Link(str(value[0]), value[1])
             else:
                 node.values[name] = value
         graph.nodes[node.id] = node
     return graph
 
 
+def _is_api_link(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[1], int)
+
+
 def _read_page(data: Mapping[str, Any]) -> Graph:
+    require_page(data)
     _refuse_boxes(data)
     graph = Graph()
-    links = {}
-    for entry in data.get("links") or []:
-        if isinstance(entry, Mapping):
-            links[entry["id"]] = Link(str(entry["origin_id"]), entry["origin_slot"])
-        elif entry:
-            links[entry[0]] = Link(str(entry[1]), entry[2])
+    links = {number: Link(*end) for number, end in wires(data.get("links")).items()}
     for entry in data["nodes"]:
         node = Node(str(entry["id"]), entry["type"], state=entry.get("mode", 0), raw=entry)
         node.title = entry.get("title")
@@ -228,7 +230,8 @@ def _straighten(graph: Graph) -> None:
 
 
 def _label(node: Node) -> str:
-    return str(((node.raw or {}).get("widgets_values") or [""])[0])
+    values = (node.raw or {}).get("widgets_values") or [""]
+    return str(next(iter(values.values())) if isinstance(values, Mapping) else values[0])
 
 
 def write(graph: Graph) -> dict[str, Any]:
@@ -254,10 +257,15 @@ def _write_page(graph: Graph) -> dict[str, Any]:
     for node in graph.nodes.values():
         slots = saved[node.id]["inputs"]
         for name, link in node.links.items():
-            at = next(i for i, slot in enumerate(slots) if slot["name"] == name)
+            at = next((i for i, slot in enumerate(slots) if slot["name"] == name), None)
+            if at is None:
+                raise WorkflowError(
+                    f"{node.type} ({node.id}) has no input `{name}`, which it needs here; make the "
+                    "node anew in the page and save the workflow again."
+                )
             output = saved[link.node]["outputs"][link.slot]
             ends = [saved[link.node]["id"], link.slot, saved[node.id]["id"], at]
-            links.append([len(links) + 1, *ends, output["type"]])
+            links.append([len(links) + 1, *ends, output.get("type", "*")])
             slots[at]["link"] = len(links)
             output["links"].append(len(links))
     _place(graph, saved)
@@ -283,9 +291,11 @@ def _saved(node: Node) -> dict[str, Any]:
         entry = copy.deepcopy(dict(node.raw))
     if node.title:
         entry["title"] = node.title
-    for slot in entry.setdefault("inputs", []):
+    for name in ("inputs", "outputs"):
+        entry[name] = entry.get(name) or []
+    for slot in entry["inputs"]:
         slot["link"] = None
-    for slot in entry.setdefault("outputs", []):
+    for slot in entry["outputs"]:
         slot["links"] = []
     return entry
 
@@ -318,6 +328,12 @@ def _place(graph: Graph, saved: Mapping[str, dict[str, Any]]) -> None:
 
 def _size(entry: Mapping[str, Any]) -> tuple[float, float]:
     """Width and height; old files have a mapping in place of a list."""
-    size = entry.get("size") or (320, 200)
-    width, height = size.values() if isinstance(size, Mapping) else size
-    return float(width), float(height)
+    size = entry.get("size")
+    sides = [*size.values()] if isinstance(size, Mapping) else size
+    if isinstance(sides, list) and len(sides) == 2 and all(map(_is_side, sides)):
+        return float(sides[0]), float(sides[1])
+    return 320.0, 200.0
+
+
+def _is_side(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value < 1e6

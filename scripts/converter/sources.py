@@ -50,14 +50,17 @@ def pictures(graph: Graph, node: Node) -> tuple[Link | None, Link | None]:
     return every[0], every[-1] if len(every) > 1 else None
 
 
-def batch(graph: Graph, link: Link) -> list[Link]:
-    """The images that a batch is made of, where it can be seen; else the batch."""
+def batch(graph: Graph, link: Link, within: frozenset[str] = frozenset()) -> list[Link]:
+    """The images that a batch is made of, where it can be seen; else the batch.
+
+    within: batches that this one is a part of; one that feeds itself is taken as it is.
+    """
     node = graph.nodes.get(link.node)
-    if node is None or node.type not in BATCHES:
+    if node is None or node.type not in BATCHES or node.id in within:
         return [link]
     names = sorted((n for n in node.links if n.startswith("image")), key=_number)
     parts = [node.links[name] for name in names]
-    return [leaf for part in parts for leaf in batch(graph, part)] or [link]
+    return [leaf for part in parts for leaf in batch(graph, part, within | {node.id})] or [link]
 
 
 def _number(name: str) -> int:
@@ -94,9 +97,9 @@ def size(graph: Graph, node: Node, checkpoint: str) -> tuple[int, int]:
     return width, height
 
 
-def words(graph: Graph, link: Link | None) -> tuple[str | Link, Link | None]:
+def words(graph: Graph, link: Any) -> tuple[str | Link, Link | None]:
     """The text behind a conditioning, and the CLIP that reads it."""
-    node = graph.nodes.get(link.node) if link else None
+    node = graph.nodes.get(link.node) if isinstance(link, Link) else None
     if node is None or "clip" not in node.links:
         return "", None
     text = node.links.get("text") or node.values.get("text", "")

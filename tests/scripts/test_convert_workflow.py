@@ -29,6 +29,11 @@ def test_it_writes_ours_and_says_what_is_lost(
     )
 
 
+def test_a_file_with_a_byte_order_mark_is_read(source: Path, tmp_path: Path) -> None:
+    source.write_bytes(b"\xef\xbb\xbf" + source.read_bytes())
+    assert convert_workflow.main([str(source), str(tmp_path / "ours.json")]) == 0
+
+
 def boxed(content: dict) -> dict:
     return {"nodes": [], "definitions": {"subgraphs": [content]}}
 
@@ -37,6 +42,13 @@ def boxed(content: dict) -> dict:
     ("content", "message"),
     [
         ("{", "is not JSON"),
+        ("[" * 100_000, "nested"),
+        ("1" * 5000, "is not JSON"),
+        ('{"nodes": [{"type": "LoadImage"}]}', "nodes[0].id is nothing"),
+        ('{"nodes": [{"id": 1, "type": 2}]}', "nodes[0].type is of type int"),
+        ('{"nodes": [3]}', "nodes[0] is of type int"),
+        ('{"nodes": [], "links": [[1, 2]]}', "links[0] is a list of 2"),
+        ('{"1": {"class_type": "A", "inputs": 3}}', "1.inputs is of type int"),
         ("[]", "neither a workflow as ComfyUI saves it nor"),
         ('{"nodes": []}', "has no node of another DynamiCrafter or ToonCrafter pack"),
         (json.dumps(boxed(theirs.view().saved())), "stands inside a subgraph or group node"),

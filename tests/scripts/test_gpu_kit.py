@@ -102,6 +102,23 @@ def test_a_folder_that_holds_something_stays_as_it_is(tmp_path: Path) -> None:
 # -- the report -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("command", ["run", "pack"])
+@pytest.mark.parametrize("inside", ["file", "file/folder"])
+def test_a_folder_that_cannot_be_made_is_named(
+    command: str,
+    inside: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(sys, "argv", ["gpu_kit", command, str(tmp_path / inside)])
+    monkeypatch.setattr(kit, "set_up", lambda *_, **__: pytest.fail("set up"))
+    monkeypatch.setattr(gpu_kit.signal, "signal", lambda *_: None)
+    assert gpu_kit.main() == 1
+    assert "name a" in capsys.readouterr().err
+
+
 def test_the_report_is_written_after_every_part(tmp_path: Path) -> None:
     report = Report(tmp_path / "made", minutes=9, machine={"device": "a card"})
     report.add("tests", DONE, passed=3, failed=[])

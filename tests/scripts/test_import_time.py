@@ -40,6 +40,15 @@ def test_a_pack_that_cannot_be_imported_ends_it(host: Host, tmp_path: Path) -> N
         import_time.measure(host, [broken], 1)
 
 
+@pytest.mark.parametrize("repeats", ["0", "-1"])
+def test_without_a_repeat_there_is_nothing_to_report(
+    repeats: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        import_time.main(["--repeats", repeats])
+    assert f"--repeats is {repeats}; give 1 or more" in capsys.readouterr().err
+
+
 def test_the_ratio_is_to_the_first() -> None:
     lines = list(import_time.report({Path("a"): [3.0, 1.0, 2.0], Path("b"): [4.0]}))
     assert lines == ["   2.0 ms (1.0 to 3.0), 1.00: a", "   4.0 ms (4.0 to 4.0), 2.00: b"]

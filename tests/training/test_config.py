@@ -41,12 +41,30 @@ def test_defaults_are_the_published_fine_tune():
         ({"data": {"cache": True}}, r"set data\.windows"),
         ({"model": {}}, "either `checkpoint` or `preset`"),
         ({"run": {"mixed_precision": False}}, "choose one of 'no', 'fp16', 'bf16'"),
+        ({"run": {"seed": 2**64}}, r"run\.seed is 18446744073709551616; it should be less than"),
+        ({"output": "x" * 256}, r"output is .*each name in it 255; choose a shorter"),
+        ({"data": {"path": "ü" * 200}}, r"data\.path is .*each name in it 255"),
+        ({"model": {"checkpoint": "a/" * 2048}}, r"model\.checkpoint is .*at most 4095 bytes"),
+        ({"model": {"checkpoint": "a\0b"}}, r"model\.checkpoint is 'a\\x00b'; no path holds"),
+        ({"output": ""}, "output is ''"),
+        ({"output": "\ud800"}, "The configuration is .*Invalid JSON"),
+        ({"run": {b"steps": 3}}, "cannot be used: keys must be"),
+        ({"run": {"steps": 10**5000}}, "cannot be used: Exceeds the limit"),
         ({"model": {"preset": "small_world", "variant": "513"}}, "choose one of auto, 256, 512"),
     ],
 )
 def test_wrong_configurations_are_named(change: dict, message: str):
     with pytest.raises(ConfigError, match=message):
         read_config({**MINIMAL, **change})
+
+
+@pytest.mark.parametrize(
+    "text", ["stage: &a [*a]", "a: &a {b: *a}", "!!binary aGk=: 1", "!!timestamp 2020-01-01: 1"]
+)
+def test_what_json_cannot_say_is_refused(text: str, tmp_path: Path):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError):
+        load_config(tmp_path / "c.yaml")
 
 
 NO_RUN_CAN_MEAN = {

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from safetensors.torch import load_file
 from training_helpers import ARCH, WIDE, tiny_config, tiny_model, tiny_trainer
 
 from training.config import ConfigError
-from training.distributed import check_model
+from training.distributed import check_model, load_deepspeed
 from training.monitor import Monitor, sample_averaged
 from training.saving import checkpoint_tensors, save_checkpoint
 from training.trainer import Trainer
@@ -249,3 +250,9 @@ def test_two_deepspeed_processes_equal_one_after_a_resume(tmp_path: Path):
             torch.testing.assert_close(found[part][name], value, atol=1e-5, rtol=0, msg=name)
     states = [p.name for p in (tmp_path / "two" / "deepspeed").glob("step*")]
     assert states == ["step4"]
+
+
+def test_a_deepspeed_state_that_is_not_there_is_named(tmp_path: Path):
+    engine = SimpleNamespace(load_checkpoint=lambda *_, **__: (None, None))
+    with pytest.raises(ConfigError, match="has no state of step 3"):
+        load_deepspeed(engine, tmp_path, 3)

@@ -49,6 +49,15 @@ def test_how_the_work_is_done_may_change_and_is_named():
     assert "run.batch_size was 2 and is 1" in found
 
 
+@pytest.mark.parametrize("cache", [True, False])
+def test_what_was_encoded_may_be_kept_elsewhere(cache: bool):
+    data = {"kind": "small_world", "cache": cache}
+    here = identity(data={**data, "cache_folder": "here"})
+    assert require_same_run(here, identity(data={**data, "cache_folder": "there"}), Path()) == []
+    # As some states were saved.
+    assert require_same_run({**here, "data.cache_folder": "old"}, here, Path()) == []
+
+
 def trained(folder: Path, **sections: Any):
     trainer = tiny_trainer(tiny_config(folder, **sections))
     trainer.train()
@@ -75,10 +84,26 @@ def test_states_without_an_identity_still_continue(tmp_path: Path):
         tiny_trainer(tiny_config(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "state",
+    [
+        [1, 2],
+        {"step": 1},
+        {"model": [], "optimizer": None, "ema": None, "scaler": None, "step": 1},
+        {"model": {}, "optimizer": None, "ema": None, "scaler": None, "step": "one"},
+        {"model": {}, "optimizer": None, "ema": None, "scaler": None, "step": 1, "identity": 3},
+    ],
+)
+def test_a_file_that_is_no_state_is_named(tmp_path: Path, state: Any):
+    torch.save(state, tmp_path / "state.pt")
+    with pytest.raises(ConfigError, match=r"state\.pt cannot be read \(it does not hold"):
+        tiny_trainer(tiny_config(tmp_path))
+
+
 @pytest.mark.parametrize("content", [b"", b"no state", b"PK\x03\x04 cut"])
 def test_a_damaged_state_is_named(tmp_path: Path, content: bytes):
     (tmp_path / "state.pt").write_bytes(content)
-    with pytest.raises(ConfigError, match=r"state\.pt cannot be read"):
+    with pytest.raises(ConfigError, match=r"state\.pt cannot be read \(.+\)"):
         tiny_trainer(tiny_config(tmp_path))
 
 

@@ -1,5 +1,6 @@
 """What a run is trained as, and what its model and tokenizer can take."""
 
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from training.load import (
     aims,
     require_fitting_size,
     require_known_words,
+    tokenizer_of,
     training_variant,
 )
-from training.vocabulary import tokenize
+from training.vocabulary import END, tokenize
 
 
 def trained_as(checkpoint: Path, variant: str, **options) -> str:
@@ -91,3 +93,34 @@ def test_words_that_the_demo_model_lacks_are_named():
     require_known_words(tokenize, ["a red circle moves left", ""])
     with pytest.raises(ConfigError, match=r"'sailboat' is not one of them.*sd1_tokenizer"):
         require_known_words(tokenize, ["a red circle", "a sailboat"])
+
+
+def test_the_demo_models_words_are_cut_as_clips_are():
+    long = tokenize(["red " * 76, "red " * 75])
+    assert long.shape == (2, 77)
+    assert long[0].equal(long[1]) and long[0, -1] == END
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("merges.txt", None),
+        ("merges.txt", b"#version\na b c d\n"),
+        ("merges.txt", b"#version\ni n\n"),
+        ("merges.txt", b""),
+        ("vocab.json", b"{"),
+        ("vocab.json", None),
+        ("tokenizer_config.json", b"{"),
+    ],
+)
+def test_a_damaged_tokenizer_is_named(
+    name: str, content: bytes | None, tmp_path: Path, comfyui: Path
+):
+    folder = tmp_path / "tokenizer"
+    shutil.copytree(comfyui / "comfy" / "sd1_tokenizer", folder)
+    assert tokenizer_of(str(folder))(["a boat"])[0, 3] == END
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=r"model\.tokenizer.*comfy/sd1_tokenizer"):
+        tokenizer_of(str(folder))

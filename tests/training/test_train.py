@@ -145,6 +145,11 @@ def checkpoint_of(content: bytes) -> Callable[[Path], None]:
         (no_video, [], "None of 2 videos of data.path gives 4 frames"),
         (lambda f: shutil.rmtree(f / "data"), [], "data.path is 'data', which does not exist"),
         (lambda f: (f / "out").write_text(""), [], "output out cannot be written to"),
+        (
+            lambda f: (f / "cache").write_text(""),
+            ["--set", "data.cache_folder=cache", "--set", "data.windows=1"],
+            "data.cache_folder cache cannot be written to",
+        ),
         (lambda _: None, ["--set", "output.x=3"], "output is a value, not a section"),
         (lambda _: None, ["--set", "model.variant=256"], "model.variant is 256, but"),
         (lambda _: None, ["--set", "data.size=[64, 72]"], "this model takes multiples of 16"),

@@ -9,6 +9,7 @@ from accelerate.state import AcceleratorState
 from torch.multiprocessing.spawn import ProcessExitedException
 from training_helpers import WIDE, tiny_config, tiny_model, tiny_trainer
 
+from training.config import ConfigError
 from training.data.order import MicroBatches, item_of
 from training.stages import STAGES, StageName, select_parameters
 from training.trainer import bucket_means, learning_rate
@@ -146,6 +147,13 @@ def test_bucket_means():
 def test_a_stage_without_parameters_is_refused(tmp_path: Path):
     model = tiny_model()
     assert select_parameters(model.unet, None, STAGES["lora"]) == []
+    empty = tiny_config(tmp_path, "projector")
+    trainer = tiny_trainer(empty)
+    trainer.model.requires_grad_(False)
+    with pytest.raises(ConfigError, match="stage 'projector' trains nothing in this model"):
+        trainer._optimizer()
+    with pytest.raises(ConfigError, match=r"lora\.targets \['foo'\] match no linear layer"):
+        tiny_trainer(tiny_config(tmp_path, "lora", lora={"targets": ["foo"]}))
 
 
 def test_a_rate_factor_speeds_up_its_parameters_alone_and_a_run_resumes_with_it(tmp_path: Path):

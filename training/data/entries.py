@@ -86,9 +86,19 @@ def _csv_rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         _require_columns(names, table)
         for number, cells in enumerate(reader, 2):
             if any(cell.strip() for cell in cells):
+                _require_no_rest(names, cells, f"{table.name}, row {number}", delimiter)
                 yield number, dict(zip(names, cells, strict=False))
     except csv.Error as error:
         raise ConfigError(f"{shown(table.name)}, line {reader.line_num}: {error}.") from None
+
+
+def _require_no_rest(names: list[str], cells: list[str], where: str, delimiter: str) -> None:
+    """Spreadsheets may end rows with empty cells; text there was cut off a caption."""
+    if any(cell.strip() for cell in cells[len(names) :]):
+        raise ConfigError(
+            f"{shown(where)} has {len(cells)} cells for {len(names)} columns; put a caption that "
+            f"holds {shown(repr(delimiter))} in double quotes."
+        )
 
 
 def _names(cells: Iterable[str]) -> list[str]:

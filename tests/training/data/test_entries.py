@@ -70,6 +70,11 @@ def test_a_missing_caption_is_the_empty_one(tmp_path: Path):
         (b"", r"has the columns none"),
         (b"a.mp4,a boat\n", "it needs path and caption in its first row"),
         (b"path,caption\na.mp4,x\n,y\n", r"set\.csv, row 3 has no path"),
+        (
+            b"path,caption\na.mp4,a boat\nb.mp4,rain, wind\n",
+            r"set\.csv, row 3 has 3 cells for 2 columns; put a caption that holds ',' in double",
+        ),
+        (b"caption,path\nrain, wind,a.mp4\n", r"set\.csv, row 2 has 3 cells for 2 columns"),
         (b"path,caption\na.mp4,caf\xe9\n", r"set\.csv, line 2: byte 0xe9 is not UTF-8"),
         (b"path,caption\na.mp4," + b"x" * 200_000, "field larger than field limit"),
         (b"path,caption\na.mp4," + b"x" * 70_000, "has 70000 bytes, more than 65536"),
