@@ -26,7 +26,7 @@ from dc_model.metrics.pic import MissingDreamSim
 from dc_model.pipeline import Pipeline, Settings, load
 from dc_model.shown import shown
 from dc_model.variants import VARIANTS
-from training.config import Amount, ConfigError, Count, CountOrNone, DataConfig, Side
+from training.config import Amount, Count, CountOrNone, DataConfig, Side
 from training.data.clip import Clip, ClipSource
 from training.data.order import item_of, sample_seed
 from training.data.sources import VideoSource
@@ -128,25 +128,11 @@ def require_known_words(tokenize: Tokenize, captions: Sequence[str]) -> None:
         ) from None
 
 
-def open_tokenizer(folder: str) -> Tokenize:
-    """`training.load.tokenizer_of`. Raises EvaluationError for files that are damaged, too."""
-    try:
-        return tokenizer_of(folder)
-    except (ConfigError, ImportError):
-        raise
-    # The bare class is what the package tokenizers raises.
-    except Exception as error:
-        raise EvaluationError(
-            f"The tokenizer in {shown(folder)} cannot be read ({shown(error)}); give a folder with "
-            "CLIP's vocab.json and merges.txt, such as ComfyUI's comfy/sd1_tokenizer."
-        ) from error
-
-
 def load_generator(arguments: argparse.Namespace) -> Generator:
     """The checkpoint with its encoders on the chosen device."""
     pipeline = load(
         arguments.checkpoint,
-        tokenizer=open_tokenizer(arguments.tokenizer),
+        tokenizer=tokenizer_of(arguments.tokenizer),
         variant=arguments.variant,
         encoders=arguments.encoders or None,
         device=arguments.device,

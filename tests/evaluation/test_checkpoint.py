@@ -16,7 +16,7 @@ from dc_model.pipeline import Pipeline
 from dc_model.sampling.schedule import schedule_of
 from dc_model.variants import VARIANTS
 from evaluation import checkpoint
-from evaluation.checkpoint import Generator, generate_set, open_tokenizer, require_known_words
+from evaluation.checkpoint import Generator, generate_set, require_known_words
 from evaluation.command import EvaluationError, run
 from evaluation.published import PUBLISHED
 from evaluation.videos import ClipShape, read_clip, write_video
@@ -88,14 +88,6 @@ def test_unknown_words_name_the_tokenizer():
     require_known_words(tokenize, ["a red circle moves left"])
     with pytest.raises(EvaluationError, match=r"lacks 'apply'.*--tokenizer FOLDER"):
         require_known_words(tokenize, ["apply eye makeup"])
-
-
-def test_a_damaged_tokenizer_is_named(tmp_path: Path):
-    pytest.importorskip("transformers")
-    (tmp_path / "vocab.json").write_text("{")
-    (tmp_path / "merges.txt").write_text("no merges")
-    with pytest.raises(EvaluationError, match=r"tokenizer in .* cannot be read .*give a folder"):
-        open_tokenizer(str(tmp_path))
 
 
 @pytest.fixture
