@@ -10,12 +10,15 @@ python -m benchmarks --copies   who copies, by PyTorch's profiler on a smaller n
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dc_model.device import DeviceError, usable_device
+from dc_model.shown import shown
 from dc_model.variants import UNetArch
 
 from . import chart, report
@@ -74,7 +77,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--copies", action="store_true", help="share of copies in a step's time")
     parser.add_argument("--quick", action="store_true", help="few frames, few repeats")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, help="256 on a CPU, else all")
-    parser.add_argument("--device", type=torch.device, help="the GPU where there is one, else cpu")
+    parser.add_argument("--device", help="the GPU where there is one, else cpu")
     parser.add_argument("--dtype", choices=DTYPES, help="fp32 on a CPU, else bf16")
     parser.add_argument("--threads", type=int, help="PyTorch's threads on a CPU")
     parser.add_argument("--frames", type=int, help="length of the videos")
@@ -87,7 +90,24 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     if options.compiled and not options.count:
         parser.error("--compiled counts: add --count")
+    for fault in _faults(options):
+        parser.error(fault)
     return options
+
+
+def _faults(options: argparse.Namespace) -> Iterator[str]:
+    """What could fail only after the measuring, or would be taken for the default."""
+    for name in ("threads", "frames", "steps", "repeats"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            yield f"--{name} is {value}; give 1 or more"
+    for name in ("output", "chart"):
+        path = getattr(options, name)
+        if path and (path.is_dir() or not path.parent.is_dir()):
+            yield f"--{name} is {shown(path)}; give a file in a folder that exists"
+    try:
+        options.device = options.device and usable_device(options.device)
+    except DeviceError as error:
+        yield str(error)
 
 
 def run(where: Where, sizes: tuple[str, ...], options: argparse.Namespace) -> dict[str, Any]:

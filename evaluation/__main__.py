@@ -19,10 +19,11 @@ from .figures import Meter, Row, differences, fill_figures, open_extractor
 from .items import Items, Task, open_data
 from .making import Making
 from .measures import open_measures, titles
+from .options import device as device_name
 from .prompt_similarity import clip_name
 from .protocol import Measured
 from .report import number, strips_of, write_report
-from .results import beside, read_results, results_of, write_results
+from .results import beside, labelled, read_results, results_of, write_results
 from .store import require_same_settings
 from .videos import ClipShape, VideoError, read_clip
 
@@ -41,7 +42,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m evaluation", description=__doc__)
     parser.add_argument("comparison", type=Path, help="YAML or JSON")
     parser.add_argument("--output", type=Path, required=True, help="the run's folder")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", type=device_name, default="cpu")
     parser.add_argument("--part", help="I/N: make every N-th clip only, from the I-th on")
     parser.add_argument(
         "--beside", type=Path, action="append", default=[], help="another run of this protocol"
@@ -58,7 +59,7 @@ def compare_systems(
 ) -> None:
     """Make what is missing, measure, report; with `part`, make that part only."""
     protocol = comparison.protocol
-    beside_results = {path.name: read_results(path) for path in others}
+    beside_results = {name: read_results(path) for name, path in labelled(others).items()}
     extractor = open_extractor(protocol, device)
     source, data = open_data(protocol)
     measured = Measured(

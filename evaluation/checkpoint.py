@@ -26,7 +26,7 @@ from dc_model.metrics.pic import MissingDreamSim
 from dc_model.pipeline import Pipeline, Settings, load
 from dc_model.shown import shown
 from dc_model.variants import VARIANTS
-from training.config import DataConfig
+from training.config import Amount, Count, CountOrNone, DataConfig, Side
 from training.data.clip import Clip, ClipSource
 from training.data.order import item_of, sample_seed
 from training.data.sources import VideoSource
@@ -42,6 +42,8 @@ from .compare import (
 )
 from .conformity import DISTANCES, measure_videos, open_distance, summarize
 from .datasets import entries_of
+from .options import option
+from .protocol import Clips
 from .published import PUBLISHED, PublishedProtocol
 from .store import require_same_settings
 from .videos import ClipShape, write_video
@@ -144,8 +146,8 @@ def protocol_of(arguments: argparse.Namespace) -> PublishedProtocol:
     height, width = arguments.size or protocol.resolution
     return replace(
         protocol,
-        clips=arguments.clips or protocol.clips,
-        frame_stride=arguments.stride or protocol.frame_stride,
+        clips=protocol.clips if arguments.clips is None else arguments.clips,
+        frame_stride=protocol.frame_stride if arguments.stride is None else arguments.stride,
         resolution=(height, width),
     )
 
@@ -171,8 +173,14 @@ def settings_of(arguments: argparse.Namespace, protocol: PublishedProtocol) -> d
 
 
 def open_videos(arguments: argparse.Namespace, protocol: PublishedProtocol) -> VideoSource:
-    """The data set's videos, cut as the protocol says."""
+    """The data set's videos, cut as the protocol says. EvaluationError when they are too few."""
     entries = entries_of(arguments.protocol, arguments.dataset, arguments.table, arguments.seed)
+    if len(entries) < protocol.clips:
+        raise EvaluationError(
+            f"{shown(arguments.dataset or arguments.table)} holds {len(entries)} videos, the "
+            f"protocol wants {protocol.clips} clips; set --clips to {len(entries)} or give more "
+            "videos."
+        )
     stride = protocol.frame_stride
     config = DataConfig(
         size=protocol.resolution, num_frames=protocol.frames, frame_strides=(stride, stride)
@@ -203,10 +211,8 @@ def show_conformity(
     except MissingDreamSim as error:
         show(error)
         return
-    images = {video.stem: video for video in real.videos}
-    values = measure_videos(
-        generated.videos, images, work, generated.shape, measure, DISTANCES[distance]
-    )
+    pairs = zip(generated.videos, real.videos, strict=True)
+    values = measure_videos(pairs, work, generated.shape, measure, DISTANCES[distance])
     show(summarize(values, generated.shape, distance))
 
 
@@ -222,13 +228,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--encoders", default="", help="full checkpoint, for pruned ones")
     parser.add_argument("--tokenizer", default="", help="folder with vocab.json and merges.txt")
     parser.add_argument("--work", type=Path, default=Path("output/evaluation"))
-    parser.add_argument("--clips", type=int, help="fewer than the protocol's")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="not the protocol's")
-    parser.add_argument("--stride", type=int, help="not the protocol's")
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--cfg", type=float, default=7.5)
-    parser.add_argument("--eta", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=123)
+    parser.add_argument("--clips", type=option(Clips), help="fewer than the protocol's")
+    parser.add_argument(
+        "--size", type=option(Side), nargs=2, metavar=("H", "W"), help="not the protocol's"
+    )
+    parser.add_argument("--stride", type=option(Count), help="not the protocol's")
+    parser.add_argument("--steps", type=option(Count), default=50)
+    parser.add_argument("--cfg", type=option(Amount), default=7.5)
+    parser.add_argument("--eta", type=option(Amount), default=1.0)
+    parser.add_argument("--seed", type=option(CountOrNone), default=123)
     parser.add_argument("--part", help="I/N: generate every N-th clip only, from the I-th on")
     return parser.parse_args()
 

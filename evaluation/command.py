@@ -5,7 +5,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from dc_model.metrics.pic import MissingDreamSim
+import torch
+
 from dc_model.shown import shown
 
 T = TypeVar("T")
@@ -39,5 +40,7 @@ def run(command: Callable[[], None]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         command()
-    except (ValueError, OSError, MissingDreamSim) as error:
+    except torch.OutOfMemoryError as error:
+        raise SystemExit(f"The device's memory is full ({shown(error)}); free some.") from error
+    except (ValueError, OSError, ImportError) as error:
         raise SystemExit(str(error)) from error

@@ -21,8 +21,10 @@ from dc_model.metrics.features import ScriptedExtractor
 from dc_model.metrics.fvd import MIN_CLIPS, frechet_distance, kernel_distance
 from dc_model.metrics.report import Distances, Protocol
 from dc_model.shown import shown
+from training.config import Count
 
 from .command import EvaluationError, run, show, take_part
+from .options import device, option
 from .store import cached, identity
 from .videos import ClipShape, VideoError, list_videos, read_clip
 
@@ -109,7 +111,7 @@ def add_extractor_options(parser: argparse.ArgumentParser, *, required: bool) ->
         default="i3d",
         help="none: the network takes [N, 3, T, H, W] in 0 to 1",
     )
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", type=device, default="cpu")
 
 
 def open_extractor(arguments: argparse.Namespace) -> ScriptedExtractor:
@@ -123,9 +125,11 @@ def main() -> None:
     parser.add_argument("generated", type=Path)
     add_extractor_options(parser, required=True)
     parser.add_argument("--work", type=Path, default=Path("output/features"))
-    parser.add_argument("--frames", type=int, default=16)
-    parser.add_argument("--stride", type=int, default=3, help="of the real videos")
-    parser.add_argument("--size", type=int, nargs=2, default=(256, 256), metavar=("H", "W"))
+    parser.add_argument("--frames", type=option(Count), default=16)
+    parser.add_argument("--stride", type=option(Count), default=3, help="of the real videos")
+    parser.add_argument(
+        "--size", type=option(Count), nargs=2, default=(256, 256), metavar=("H", "W")
+    )
     parser.add_argument("--part", help="I/N: extract every N-th video only, from the I-th on")
     arguments = parser.parse_args()
     height, width = arguments.size

@@ -1,6 +1,5 @@
 """The file that describes a comparison: one protocol, and the systems to be measured by it."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from dc_model.shown import shown
-from training.config import Section
+from training.config import Section, config_json
 from training.yaml12 import read_yaml
 
 from .command import EvaluationError
@@ -57,7 +56,7 @@ def read_comparison(values: Mapping[str, Any]) -> Comparison:
         if isinstance(values.get("protocol"), dict):
             values = {**values, "protocol": with_preset(values["protocol"])}
         # As JSON, a list serves for a tuple, and nothing else is bent.
-        return Comparison.model_validate_json(json.dumps(values, default=str))
+        return Comparison.model_validate_json(config_json(values))
     except ValidationError as error:
         faults = [_sentence(fault) for fault in error.errors(include_url=False)]
         raise EvaluationError("\n".join(dict.fromkeys(faults))) from None

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from dc_model.shown import shown
-from training.data.entries import Entry, as_text, table_entries
+from training.data.entries import Entry, as_text, files_below, table_entries
 
 from .command import EvaluationError
 from .videos import list_videos
 
+# What each row of MSR-VTT's annotations has.
+_KEYS = {"videos": ("video_id",), "sentences": ("video_id", "caption")}
 _UCF_NAME = re.compile(r"v_(\w+?)_g\d+_c\d+$")
 _WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
@@ -52,7 +54,7 @@ def msrvtt_entries(folder: Path, seed: int) -> list[Entry]:
     """The test videos of MSR-VTT, each with one of its captions, drawn by `seed`.
 
     The annotations are the JSON files below the folder with "videos" and "sentences"; a video is a
-    file of its id's name. Raises EvaluationError when there are none.
+    file of its id's name. Raises EvaluationError when there are none, or two of one name.
     """
     captions: dict[str, list[str]] = {}
     for annotation in _annotations(folder):
@@ -68,15 +70,41 @@ def msrvtt_entries(folder: Path, seed: int) -> list[Entry]:
             "put the "
             "annotations beside the videos, or give --table."
         )
-    files = [video for video in list_videos(folder) if video.stem in captions]
-    return [_entry(video, folder, _draw(captions[video.stem], video.stem, seed)) for video in files]
+    files: dict[str, Path] = {}
+    for video in list_videos(folder):
+        if video.stem in captions and (other := files.setdefault(video.stem, video)) != video:
+            raise EvaluationError(
+                f"{shown(folder)} holds {shown(video.stem)} twice: {shown(other)} and "
+                f"{shown(video)}; keep one."
+            )
+    return [_entry(v, folder, _draw(captions[name], name, seed)) for name, v in files.items()]
 
 
 def _annotations(folder: Path) -> Iterator[Mapping[str, Any]]:
-    for path in sorted(folder.rglob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict) and {"videos", "sentences"} <= content.keys():
-            yield content
+    for path in files_below(folder, lambda p: p.suffix == ".json"):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise EvaluationError(
+                f"{shown(path)} is not JSON ({shown(error)}); download it again, or keep it "
+                "elsewhere if it is not of MSR-VTT."
+            ) from error
+        if not isinstance(content, dict) or not _KEYS.keys() <= content.keys():
+            continue
+        if not all(_are_rows(content[part], keys) for part, keys in _KEYS.items()):
+            raise EvaluationError(
+                f"The videos and sentences in {shown(path)} are not those of MSR-VTT, which "
+                "are lists with video_id and caption; download it again, or keep it elsewhere."
+            )
+        yield content
+
+
+def _are_rows(rows: object, keys: Sequence[str]) -> bool:
+    """Whether these are mappings with these keys and a name of a video."""
+    return isinstance(rows, list) and all(
+        isinstance(row, dict) and row.keys() >= set(keys) and isinstance(row["video_id"], str)
+        for row in rows
+    )
 
 
 def _draw(captions: Sequence[str], video: str, seed: int) -> str:

@@ -24,7 +24,7 @@ from training.files import write_text, write_whole
 from .command import EvaluationError
 from .datasets import msrvtt_entries, ucf101_entries
 from .protocol import Protocol
-from .videos import ClipShape, read_clip, write_video
+from .videos import ClipShape, VideoError, read_clip, write_video
 
 
 class ItemError(EvaluationError):
@@ -81,14 +81,17 @@ class Items:
         return Task(video, self._noted(video)["caption"])
 
     def get(self, number: int) -> Item:
-        """The clip of a number. Raises ItemError where it has no caption."""
+        """The clip of a number. Raises ItemError where it has no caption or is damaged."""
         video = self.video(number)
         note = video.with_suffix(".json")
         if not note.exists():
             self._cut(number, video, note)
         noted = self._noted(video)
         shape = ClipShape(frames=self.protocol.frames, resolution=self.protocol.size)
-        clip = Clip(frames=read_clip(video, shape) * 2 - 1, **noted)
+        try:
+            clip = Clip(frames=read_clip(video, shape) * 2 - 1, **noted)
+        except VideoError as error:
+            raise ItemError(f"{error} To cut it again, delete {shown(note)}.") from error
         if not clip.caption.strip():
             raise ItemError(f"Clip {number} ({shown(clip.key)}) has no caption; write one.")
         if self.protocol.conditioning_stride is not None:
@@ -116,7 +119,7 @@ class Items:
 def open_data(protocol: Protocol) -> tuple[ClipSource, str]:
     """The data set and its name with a hash of its list. Raises EvaluationError."""
     stride = protocol.stride
-    entries = _entries(protocol)
+    entries = entries_of_protocol(protocol)
     if len(entries) < protocol.clips:
         raise EvaluationError(
             f"{shown(protocol.data.path)} holds {len(entries)} videos, the protocol wants "
@@ -130,7 +133,8 @@ def open_data(protocol: Protocol) -> tuple[ClipSource, str]:
     return VideoSource(entries, config), f"{protocol.data.kind}, {len(entries)} videos ({digest})"
 
 
-def _entries(protocol: Protocol) -> list[Entry]:
+def entries_of_protocol(protocol: Protocol) -> list[Entry]:
+    """The data set's captioned videos. Raises EvaluationError where it does not exist."""
     kind, path = protocol.data.kind, Path(protocol.data.path)
     if not protocol.data.path or not path.exists():
         raise EvaluationError(

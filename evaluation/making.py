@@ -8,6 +8,7 @@ system that fails three times in a row, or loses its server, is left for the nex
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,7 +66,8 @@ class Making:
             return
         progress = _Progress(system.name, len(missing))
         try:
-            with system.open(device, self.protocol) as maker:
+            with ExitStack() as stack:
+                maker = _opened(system, device, self.protocol, stack)
                 self._make_all(system, missing, maker, progress)
         except SystemStopped as error:
             self._fail(system.name, str(error))
@@ -77,9 +79,8 @@ class Making:
         for number in missing:
             try:
                 item = self.items.get(number)
-                write_video(
-                    self.clip(system.name, number), fitted(maker(item), item, self.protocol)
-                )
+                frames = fitted(_made(system.name, maker, item), item, self.protocol)
+                write_video(self.clip(system.name, number), frames)
                 row = 0
             except ItemError as error:
                 self._fail(system.name, str(error))
@@ -94,6 +95,37 @@ class Making:
     def _fail(self, name: str, sentence: str) -> None:
         log.warning("%s", sentence)
         self.failures.setdefault(name, []).append(sentence)
+
+
+# Weights, tokenizers and networks make libraries raise anything; the other systems continue.
+def _opened(system: System, device: str, protocol: Protocol, stack: ExitStack) -> Maker:
+    """Raises SystemStopped, whatever was raised."""
+    try:
+        return stack.enter_context(system.open(device, protocol))
+    except SystemStopped:
+        raise
+    except Exception as error:
+        raise SystemStopped(
+            f"{shown(system.name)} cannot be opened ({_reason(error)}); check its settings and "
+            "files, then start again."
+        ) from error
+
+
+def _made(name: str, maker: Maker, item: Item) -> Tensor:
+    """Raises SystemStopped, or else ItemError, whatever was raised."""
+    try:
+        return maker(item)
+    except (ItemError, SystemStopped):
+        raise
+    except Exception as error:
+        raise ItemError(
+            f"{shown(name)} fails on clip {item.number} ({_reason(error)}); check its settings, "
+            "or give it fewer frames, a smaller size or another device."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {shown(error, 300)}"
 
 
 def fitted(frames: Tensor, item: Item, protocol: Protocol) -> Tensor:

@@ -11,8 +11,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from dc_model.shown import shown
 from training.config import Count, NonEmpty, Section, Side
 
+# A distance of two sets needs as many.
+Clips = Annotated[int, Field(ge=2)]
 Kind = Literal["ucf101", "msrvtt", "folder", "table"]
 
 # From the authors' answers in Doubiiu/DynamiCrafter, issues 6 and 10, and those of
@@ -45,7 +48,7 @@ class Protocol(Section):
 
     preset: str = ""
     data: DataSet
-    clips: Annotated[int, Field(ge=2)] = 2048
+    clips: Clips = 2048
     frames: Count = 16
     stride: Count = 3
     conditioning_stride: Count | None = None
@@ -92,6 +95,6 @@ class Measured(Section):
 def with_preset(values: Mapping[str, Any]) -> dict[str, Any]:
     """A protocol's values over those of the preset that it names. Raises ValueError."""
     name = values.get("preset") or ""
-    if name and name not in PRESETS:
-        raise ValueError(f"protocol.preset is '{name}'; choose one of {', '.join(PRESETS)}.")
+    if name and (not isinstance(name, str) or name not in PRESETS):
+        raise ValueError(f"protocol.preset is '{shown(name)}'; choose one of {', '.join(PRESETS)}.")
     return {**PRESETS.get(name, {}), **values}

@@ -1,6 +1,7 @@
 """What a run found, as one JSON file that the report and other runs read."""
 
 import json
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from .intervals import Estimate
 from .protocol import Measured
 
 RESULTS = "results.json"
+_OF_SYSTEM = {"name", "clips", "figures", "curve", "endless", "failures"}
 _PACKAGES = ("torch", "numpy", "scipy", "av", "opencv-python-headless")
 
 
@@ -70,13 +72,37 @@ def read_results(path: Path) -> dict[str, Any]:
         loaded = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{shown(file)} holds no results ({shown(error)}).") from error
-    if not isinstance(loaded, dict) or not {"protocol", "systems"} <= loaded.keys():
+    if not _are_results(loaded):
         raise EvaluationError(f"{shown(file)} holds no results; give a {RESULTS} of another run.")
     return loaded
 
 
+def _are_results(loaded: object) -> bool:
+    """Whether it has what the report shows of another run."""
+    return (
+        isinstance(loaded, dict)
+        and isinstance(loaded.get("protocol"), dict)
+        and isinstance(rows := loaded.get("systems"), list)
+        and all(isinstance(row, dict) and row.keys() >= _OF_SYSTEM for row in rows)
+    )
+
+
+def labelled(runs: Sequence[Path]) -> dict[str, Path]:
+    """Runs by their folder's name, with as many parents before it as tell it from the others."""
+    # Of `.`, too, the name; a run that is given twice counts once.
+    whole = {Path(os.path.abspath(run.parent if run.name == RESULTS else run)): run for run in runs}
+
+    def label(run: Path) -> str:
+        ends = ([other.parts[-depth:] for other in whole] for depth in range(1, len(run.parts) + 1))
+        depth = next(d for d, end in enumerate(ends, 1) if end.count(run.parts[-d:]) == 1)
+        return "/".join(run.parts[-depth:])
+
+    return {label(run): given for run, given in whole.items()}
+
+
 def beside(results: dict[str, Any], other: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The systems of two runs in one table. Raises EvaluationError for another protocol."""
+    """The systems of two runs in one table; the other run's without differences, which are against
+    its own first system. Raises EvaluationError for another protocol."""
     here, there = results["protocol"], other["protocol"]
     changed = sorted(k for k in here.keys() | there.keys() if here.get(k) != there.get(k))
     if changed:
@@ -85,7 +111,9 @@ def beside(results: dict[str, Any], other: Mapping[str, Any], name: str) -> dict
             f"{shown(name)} was measured by another protocol: {shown(found, 300)}; figures of two "
             "protocols are not comparable. Use one for both."
         )
-    rows = [{**row, "name": f"{row['name']} ({name})"} for row in other["systems"]]
+    rows = [
+        {**row, "name": f"{row['name']} ({name})", "differences": {}} for row in other["systems"]
+    ]
     return {**results, "systems": [*results["systems"], *rows]}
 
 

@@ -47,7 +47,15 @@ def require_same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     wanted = json.loads(json.dumps(dict(settings)))
     if not path.exists():
         write_whole(path, lambda part: _write_new(part, path, wanted))
-    begun = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        begun = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        begun = None
+    if not isinstance(begun, dict):
+        raise EvaluationError(
+            f"{shown(path)} does not hold the settings that the folder was begun with; choose "
+            "another folder, or restore the file."
+        )
     changed = sorted(k for k in begun.keys() | wanted.keys() if begun.get(k) != wanted.get(k))
     if changed:
         found = ", ".join(f"{k} {begun.get(k)!r} (now {wanted.get(k)!r})" for k in changed)

@@ -51,11 +51,17 @@ class AnalyticNoise:
         self.seed, self.init, self.alpha_bar = seed, init, alpha_bar
 
     def generate_noise(self, input_latent: Latent) -> Tensor:
-        """The start `[N*T, 4, h, w]` for a LATENT, in place of unit noise."""
+        """The start `[N*T, 4, h, w]` for a LATENT, in place of unit noise.
+
+        InputError for a latent of another model.
+        """
+        require_latent(input_latent)
         unit = VideoNoise(self.seed).generate_noise(input_latent)
         video = unfold_frames(unit, frames_per_video(input_latent))  # [N, 4, T, h, w]
         init = self.init.resized(*video.shape[2:])
-        noise = analytic_init_noise(init.expectation, init.trace_per_dim, self.alpha_bar, video)
+        # With --gpu-only a LATENT lies on the card, and so do its statistics.
+        expectation = init.expectation.to(video)
+        noise = analytic_init_noise(expectation, init.trace_per_dim, self.alpha_bar, video)
         return fold_frames(noise)
 
 

@@ -12,7 +12,8 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
-from .host.protocols import Conditioning
+from .host import keys
+from .host.protocols import Conditioning, Latent
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # HDR goes beyond 1; values near 255 were never divided.
@@ -45,6 +46,15 @@ REMEDIES = {
 
 # Channels of the latents of Stable Diffusion 1.x VAEs.
 LATENT_CHANNELS = 4
+
+
+# What a prompt's settings hold beside the text, its name, and what usually spoils it.
+_TENSORS_OF_PROMPTS = {
+    keys.CONCAT_LATENT: ("image latents", ENCODING),
+    keys.HELD_LATENTS: ("held latents", ENCODING),
+    keys.IMAGE_CONTEXT: ("image context", CONTEXT),
+    "mask": ("area mask", "the node that made it divided by zero"),
+}
 
 
 class InputError(ValueError):
@@ -176,10 +186,25 @@ def require_latent_samples(latent: Any, name: str = "The latent") -> Tensor:
             f"{name} has numbers from {low:.3g} to {high:.3g}, where a VAE's lie within "
             f"100; {source}."
         )
-    mask = latent.get("noise_mask")
-    if mask is not None:
-        _require_plain(mask, f"{name}'s noise mask", "a mask", "connect Set Latent Noise Mask")
     return samples
+
+
+def with_checked_mask(latent: Latent, name: str = "The latent") -> Latent:
+    """A LATENT whose noise mask, if it has one, is in [0, 1].
+
+    Raises InputError for one of another shape, an empty one, and values that are not finite.
+    """
+    mask = latent.get("noise_mask")
+    if mask is None:
+        return latent
+    what, source = f"{name}'s noise mask", "connect Set Latent Noise Mask"
+    _require_plain(mask, what, "masks [B, H, W]", source)
+    if mask.ndim < 2 or mask.numel() == 0:
+        raise InputError(
+            f"{what} has shape {list(mask.shape)}; expected masks [B, H, W]: {source}."
+        )
+    require_finite(mask, what, "the node that made it divided by zero")
+    return {**latent, "noise_mask": mask.clamp(0, 1)}
 
 
 def require_latent(latent: Any, name: str = "The latent") -> Tensor:
@@ -225,6 +250,10 @@ def require_conditioning(conditioning: Any, name: str) -> Any:
                 f"{source}."
             )
         require_finite(text, name, CONTEXT)
+        for key, (what, cause) in _TENSORS_OF_PROMPTS.items():
+            value = entry[1].get(key)
+            if value is not None:
+                require_finite(_require_plain(value, f"{name}'s {what}", what, source), what, cause)
     return conditioning
 
 
@@ -325,5 +354,6 @@ def _extent(values: Tensor) -> tuple[float, float]:
 
 
 def _where(values: Tensor) -> str:
-    rows = values.isfinite().flatten(1).all(dim=1).logical_not().nonzero().flatten().tolist()
+    finite = values.isfinite().reshape(values.shape[0], -1)
+    rows = finite.all(dim=1).logical_not().nonzero().flatten().tolist()
     return f"in {len(rows)} of {values.shape[0]} frames, first frame {rows[0]}"

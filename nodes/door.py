@@ -7,7 +7,7 @@ import functools
 import inspect
 import numbers
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from ..dc_model.checkpoint.errors import CheckpointError
 from ..dc_model.projection import Resampler
@@ -21,9 +21,10 @@ from .checks import (
     require_latent_samples,
     require_masks,
     require_vae,
+    with_checked_mask,
 )
 from .host.guider import require_model
-from .host.protocols import Input
+from .host.protocols import Input, Latent
 from .inputs import Keyframe, Shot
 
 
@@ -72,7 +73,7 @@ def _mask(value: object, entry: Input) -> object:
 
 def _latent(value: object, entry: Input) -> object:
     require_latent_samples(value, entry.id)
-    return value
+    return with_checked_mask(cast(Latent, value), entry.id)
 
 
 def _conditioning(value: object, entry: Input) -> object:
@@ -91,7 +92,7 @@ def _vae(value: object, entry: Input) -> object:
 
 def _clip(value: object, entry: Input) -> object:
     del entry
-    return _made_of(value, "CLIP", "tokenize", "encode_from_tokens")
+    return _made_of(value, "CLIP", "tokenize", "encode_from_tokens_scheduled")
 
 
 def _clip_vision(value: object, entry: Input) -> object:

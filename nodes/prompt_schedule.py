@@ -15,16 +15,23 @@ BLEND_FRAMES = 4
 def encode_schedule(
     clip: Clip, prompts: str, length: int, blend_frames: int = BLEND_FRAMES
 ) -> Conditioning:
-    """CONDITIONING with a row of text per frame."""
+    """CONDITIONING with a row of text per frame, and the hooks that the CLIP carries.
+
+    Scheduled hooks of the CLIP make several entries, each for its range of steps.
+    """
     segments = parse_schedule(prompts, length)
     encoded = {
-        s.prompt: clip.encode_from_tokens(clip.tokenize(s.prompt), return_pooled=True)
-        for s in segments
+        s.prompt: clip.encode_from_tokens_scheduled(clip.tokenize(s.prompt)) for s in segments
     }
     weights = segment_weights([s.start for s in segments], length, blend_frames)
-    text = frame_texts([encoded[s.prompt][0] for s in segments], weights)
-    pooled = encoded[segments[0].prompt][1]
-    return [[text, {"pooled_output": pooled, keys.TEXT_PER_FRAME: True}]]
+    ranges = zip(*(encoded[s.prompt] for s in segments), strict=True)
+    return [
+        [
+            frame_texts([text for text, _ in parts], weights),
+            {**parts[0][1], keys.TEXT_PER_FRAME: True},
+        ]
+        for parts in ranges
+    ]
 
 
 class PromptSchedule(io.ComfyNode):

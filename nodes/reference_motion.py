@@ -3,6 +3,7 @@
 Source: docs/motion.md#two-clocks; Time-to-Move (arXiv 2511.08633).
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import comfy.model_management
@@ -24,7 +25,7 @@ from .visual_detail import Encoder
 
 
 class Following(NamedTuple):
-    """A MODEL that follows a reference, and a MASK `[1 or T, H, W]` of what stays it to the end."""
+    """A MODEL that follows a reference, and a MASK of its size, `[1 or T, H, W]`, of what stays."""
 
     model: Any
     held: Tensor
@@ -42,10 +43,10 @@ def follow(
     """A clone of a MODEL that follows `reference` `[T, H, W, 3]`; one frame stands for all.
 
     mask: `[1 or T, H, W]`, 1 where the reference shows the motion; None is everywhere. may_move: of
-    that shape, 0 where the video stays the reference; its border of `soft_border` pixels is
-    released later the further out. One frame shows no motion: it is only what stays. Below full
-    strength nothing stays to the end. Raises InputError for sizes and counts that do not fit, and
-    for a second reference.
+    that shape, 0 where the video stays the reference; its border of `soft_border` pixels of the
+    reference is released later the further out. Masks may be of any size. One frame shows no
+    motion: it is only what stays. Below full strength nothing stays to the end. Raises InputError
+    for sizes and counts that do not fit, and for a second reference.
     """
     if transformer_option(model, keys.REFERENCE) is not None:
         raise InputError(
@@ -63,7 +64,7 @@ def follow(
     if frames == 1:
         clocks = Clocks(ALL, ALL, clocks.strength)
     moved = reference.new_ones(1, height, width) if mask is None else mask
-    free = None if may_move is None else softened(may_move, soft_border)
+    free = None if may_move is None else softened(resized(may_move, height, width), soft_border)
     if free is not None and not bool(free.any()):
         raise InputError(
             f"With a soft border of {soft_border} pixels, may_move lets nothing move; paint it "
@@ -74,6 +75,14 @@ def follow(
     if free is None or clocks.strength < 1:
         return Following(clone, reference.new_zeros(1, height, width))
     return Following(clone, 1 - free)
+
+
+def resized(masks: Tensor, height: int, width: int) -> Tensor:
+    """Masks `[K, H, W]` at another size."""
+    if masks.shape[1:] == (height, width):
+        return masks
+    at_size = partial(F.interpolate, size=(height, width), mode="bilinear", antialias=True)
+    return torch.cat([at_size(mask[None])[0] for mask in masks.split(1)])
 
 
 def softened(masks: Tensor, border: int) -> Tensor:

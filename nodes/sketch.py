@@ -84,6 +84,8 @@ class SketchControl(comfy.controlnet.ControlBase):
         self.patcher = patcher
         self.sketches, self.frames, self.num_frames = sketches, list(frames), num_frames
         self.sampling: Any = None
+        # In the video's size; the copies for context windows share it.
+        self.fitted: list[Tensor] = []
 
     @property
     def network(self) -> SketchControlNet:
@@ -137,10 +139,11 @@ class SketchControl(comfy.controlnet.ControlBase):
 
     def _hints(self, height: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
         """All sketches in the video's size; computed once per sampling."""
-        hints = self.cond_hint
-        if hints is None or tuple(hints.shape[-2:]) != (height, width) or hints.device != device:
-            hints = fit_pictures(self.sketches, height, width, "crop").to(device, dtype)
-            self.cond_hint = hints
+        for hints in self.fitted:
+            if tuple(hints.shape[-2:]) == (height, width) and hints.device == device:
+                return hints
+        hints = fit_pictures(self.sketches, height, width, "crop").to(device, dtype)
+        self.fitted[:] = [hints]
         return hints
 
     def _rests(self, t: Tensor) -> bool:
@@ -175,6 +178,7 @@ class SketchControl(comfy.controlnet.ControlBase):
     def cleanup(self) -> None:
         """Called by the host after sampling."""
         self.sampling = None
+        self.fitted.clear()
         super().cleanup()
 
 

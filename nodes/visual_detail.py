@@ -58,8 +58,13 @@ class VideoFormat:
         self.batch_size, self.fps = batch_size, fps
 
     def values(self, mode: str) -> Values:
-        """What the conditionings say of the video."""
-        return {keys.NUM_FRAMES: self.length, keys.SPEED: self.fps, keys.MODE: mode}
+        """What the conditionings say of the video; frames held for another one are let go."""
+        return {
+            keys.NUM_FRAMES: self.length,
+            keys.SPEED: self.fps,
+            keys.MODE: mode,
+            keys.HELD_LATENTS: None,
+        }
 
     def empty_latent(self, videos: int) -> Latent:
         return empty_latent(videos, self.length, self.height, self.width)

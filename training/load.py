@@ -1,5 +1,6 @@
 """Models and encoders to train from: an existing checkpoint of the family, or a preset."""
 
+import json
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
@@ -184,10 +185,16 @@ def tokenizer_of(folder: str) -> Tokenize:
         raise ConfigError(
             f"model.tokenizer {shown(folder)} cannot be used: {shown(error)}. {TOKENIZER_ADVICE}"
         ) from None
-    # Without all merges words fall into pieces that no model has learned.
-    if int((tokenize([LAST_WORD]) != vocabulary.PAD).sum()) != 3:
+    if _lacks_merges(folder, tokenize):
         raise ConfigError(
             f"model.tokenizer {shown(folder)} has a merges.txt that is cut short, or of another "
             f"model than CLIP. {TOKENIZER_ADVICE}"
         )
     return tokenize
+
+
+def _lacks_merges(folder: str, tokenize: Tokenize) -> bool:
+    """Whether words of CLIP's vocabulary fall into pieces that no model has learned."""
+    words = json.loads((Path(folder) / "vocab.json").read_text(encoding="utf-8"))
+    tokens = int((tokenize([LAST_WORD]) != vocabulary.PAD).sum())
+    return f"{LAST_WORD}</w>" in words and tokens != len(("start", LAST_WORD, "end"))

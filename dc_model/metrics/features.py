@@ -45,8 +45,9 @@ class ScriptedExtractor:
     preprocessing: "i3d" for the Kinetics-400 I3D that published FVD code shares, whose features are
         the 400 logits before the softmax; "none" hands `[N, 3, T, H, W]` in [0, 1] to the network,
         which gives `[N, D]`.
-    Raises ScriptError for a file that is damaged or refused, ValueError for a network without
-    `forward`, and when `preprocessing` says I3D and it is another network.
+    Raises ScriptError for a file that is damaged or refused, DeviceError for a device that is not
+    there, ValueError for a network without `forward`, and when `preprocessing` says I3D and it is
+    another network.
     """
 
     def __init__(

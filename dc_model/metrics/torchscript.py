@@ -19,6 +19,7 @@ import torch
 from ..checkpoint.errors import CheckpointError, naming, readable
 from ..checkpoint.inspect import open_file
 from ..checkpoint.torch_file import record_places
+from ..device import usable_device
 from ..shown import shown
 
 MAX_FILE = 4 * 2**30
@@ -38,11 +39,12 @@ class ScriptError(CheckpointError):
 
 def load_script(path: Path, device: torch.device | str) -> Any:
     """The module in a file, in eval mode on `device`. Raises ScriptError, before its code runs when
-    the code is refused."""
+    the code is refused, and DeviceError for a device that is not there."""
+    place = usable_device(device)
     inspect_script(path)
     with scripted(path):
         try:
-            return torch.jit.load(str(path), map_location=torch.device(device)).eval()
+            return torch.jit.load(str(path), map_location=place).eval()
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise

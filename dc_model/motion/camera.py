@@ -75,6 +75,7 @@ def move_camera(
     out of 0.05 to 20.
     """
     _check_cameras(cameras, depth)
+    depth = None if depth is None else depth.to(picture)
     frames, masks = [], []
     for camera in cameras.tolist():
         on_frame()

@@ -54,7 +54,7 @@ class CheckpointSystem(_Weights):
         arguments = self.arguments(device)
         try:
             generator = load_generator(arguments)
-        except (CheckpointError, ConfigError) as error:
+        except (CheckpointError, ConfigError, EvaluationError) as error:
             raise SystemStopped(str(error)) from error
         scale_image_attention(generator.pipeline.model, self.image_lambda)
 
@@ -94,7 +94,7 @@ class AutoencoderSystem(_Weights):
         arguments = self.arguments(device)
         try:
             generator = load_generator(Namespace(**vars(arguments), **_UNUSED))
-        except (CheckpointError, ConfigError) as error:
+        except (CheckpointError, ConfigError, EvaluationError) as error:
             raise SystemStopped(str(error)) from error
         pipeline = generator.pipeline
 

@@ -1,7 +1,7 @@
 """Stock nodes that are made for another kind of model: refused in words, before long work."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import comfy.model_sampling
@@ -10,7 +10,7 @@ import torch
 from ...dc_model.shown import shown
 from ..checks import InputError
 from . import keys
-from .latents import warn_of_squeeze
+from .latents import stated_frames, warn_of_squeeze
 from .protocols import Executor, Model, Patcher
 
 # Guidances that compare one number for the whole batch, the input that rules them, and the value
@@ -110,10 +110,22 @@ def check_conditions(
     for cond in entries:
         refuse_concat_mask(cond)
         refuse_video_area(cond)
+    refuse_lengths(entries, noise_shape[0])
     for image in (cond.get(keys.CONCAT_LATENT) for cond in entries):
         if image is not None and warn_of_squeeze(image, noise_shape):
             break
     return executor(model, noise_shape, conds, *args, **kwargs)
+
+
+def refuse_lengths(entries: Sequence[Mapping[str, Any]], rows: int) -> None:
+    """InputError where prompts are for videos of different lengths, whose frames would not meet."""
+    lengths = {stated_frames(cond, rows) for cond in entries}
+    if len(lengths) > 1:
+        found = " and ".join(map(str, sorted(lengths)))
+        raise InputError(
+            f"The conditionings are for videos of {found} frames; send positive, negative and "
+            "image_only through one Visual Detail Guidance, or give all the same length."
+        )
 
 
 def refuse_concat_mask(cond: Mapping[str, Any]) -> None:

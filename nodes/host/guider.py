@@ -4,7 +4,7 @@ Source: docs/method.md#guidance.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import comfy.model_patcher
 import comfy.samplers
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...dc_model.frames import fold_frames, unfold_frames
 from ...dc_model.sampling.guidance import classifier_free, rescale_guidance, two_scale
+from ...dc_model.shown import shown
 from ..checks import InputError
 from .conditionings import Conditionings
 from .model import DynamiCrafterModel, DynamiCrafterSampling
@@ -41,7 +42,8 @@ class DualGuider(comfy.samplers.CFGGuider):
     """`u + image_cfg (i - u) + cfg (c - i)`, or plain guidance where no `image_only` is given.
 
     Functions that stock nodes hang on the model (before, in place of and after guidance) stay in
-    force; a function in place of guidance also switches the rescale off.
+    force; a function in place of guidance also switches the rescale off, and is refused with two
+    scales, which it knows nothing of.
     """
 
     image_cfg = 1.0
@@ -89,10 +91,28 @@ class DualGuider(comfy.samplers.CFGGuider):
                 seed=seed,
             )
         entries = [conds["positive"], conds["negative"], image_only]
-        cond, uncond, image = comfy.samplers.calc_cond_batch(
-            self.inner_model, entries, x, timestep, options
-        )
+        found = predictions(self.inner_model, entries, x, timestep, options)
+        cond, uncond, image = self._before_guidance(x, timestep, options, entries, found)
         return self._combined(x, timestep, options, cond, uncond, image)
+
+    def _before_guidance(
+        self, x: Tensor, timestep: Tensor, options: Options, entries: list[Any], found: list[Tensor]
+    ) -> list[Tensor]:
+        """The predictions `found` for `entries`, changed by the functions that nodes put there."""
+        for function in options.get("sampler_pre_cfg_function", ()):
+            found = function(
+                {
+                    "conds": entries,
+                    "conds_out": found,
+                    "cond_scale": self.cfg,
+                    "timestep": timestep,
+                    "input": x,
+                    "sigma": timestep,
+                    "model": self.inner_model,
+                    "model_options": options,
+                }
+            )
+        return found
 
     def _combined(
         self,
@@ -117,7 +137,7 @@ class DualGuider(comfy.samplers.CFGGuider):
         )
 
     def _with_guidance(self, options: Options, image_only: Tensor | None) -> Options:
-        if "sampler_cfg_function" in options and image_only is None:
+        if "sampler_cfg_function" in options:
             return options
 
         def guide(args: Options) -> Tensor:
@@ -158,6 +178,28 @@ class DualGuider(comfy.samplers.CFGGuider):
         return schedule.denoised(sigma, fold_frames(rescaled), x)
 
 
+def predictions(
+    model: Any, entries: list[Any], x: Tensor, timestep: Tensor, options: Options
+) -> list[Tensor]:
+    """What the model predicts for each of `entries`, as the host's own guidance gets it."""
+    batch = options.get("sampler_calc_cond_batch_function")
+    if batch is None:
+        return comfy.samplers.calc_cond_batch(model, entries, x, timestep, options)
+    given = {"conds": entries, "input": x, "sigma": timestep, "model": model}
+    return batch({**given, "model_options": options})
+
+
+def refuse_other_guidance(options: Options) -> None:
+    """InputError where a node's guidance would take the place of two-scale guidance."""
+    function = options.get("sampler_cfg_function")
+    if function is not None:
+        name = getattr(function, "__qualname__", type(function).__name__).split(".")[0]
+        raise InputError(
+            f"A node gives the model guidance of its own ({shown(name)}), which has no scale for "
+            "image_only; take that node out, or disconnect image_only."
+        )
+
+
 def build_guider(model: Model, conditionings: Conditionings, guidance: Guidance) -> DualGuider:
     """A `DualGuider` ready to sample.
 
@@ -169,4 +211,6 @@ def build_guider(model: Model, conditionings: Conditionings, guidance: Guidance)
     guider = DualGuider(model)
     guider.set_all_conds(*conditionings)
     guider.set_guidance(guidance)
+    if conditionings.image_only is not None and not math.isclose(guidance.cfg, guidance.image_cfg):
+        refuse_other_guidance(model.model_options)
     return guider

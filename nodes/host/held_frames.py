@@ -84,8 +84,9 @@ def extended_rows(guider: Guider, noise: Tensor) -> Known:
     for entry, conds in entries(guider.conds):
         frames = conds["num_video_frames"].cond
         # Otherwise the batch is a piece of the video, at an unknown place.
-        if keys.HELD_LATENTS in entry and entry.get(keys.NUM_FRAMES) == frames:
-            held = guider.inner_model.process_latent_in(entry[keys.HELD_LATENTS]).to(noise)
+        given = entry.get(keys.HELD_LATENTS)
+        if given is not None and entry.get(keys.NUM_FRAMES) == frames:
+            held = guider.inner_model.process_latent_in(given).to(noise)
             held = resize_latents(held, noise)
             latents, rows = nothing_known(noise)
             for first in range(0, noise.shape[0], frames):

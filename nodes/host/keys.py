@@ -16,7 +16,7 @@ NUM_FRAMES = "dynamicrafter_num_frames"
 SPEED = "dynamicrafter_speed"
 # str: the mode of visual detail guidance.
 MODE = "dynamicrafter_mode"
-# [K, 4, h, w], unscaled: the first frames of an extended video, which stay as they are.
+# [K, 4, h, w], unscaled, or None: the first frames of an extended video, which stay as they are.
 HELD_LATENTS = "dynamicrafter_held_latents"
 # bool: the text has one row per frame (prompt schedule).
 TEXT_PER_FRAME = "dynamicrafter_text_per_frame"

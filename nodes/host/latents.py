@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from . import keys
-from .protocols import Conditioning, Latent
+from .protocols import Conditioning, Latent, Values
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,12 @@ def frames_per_video(latent: Latent) -> int:
     rows = latent["samples"].shape[0]
     frames = latent.get("num_frames")
     return frames if isinstance(frames, int) and frames > 0 and rows % frames == 0 else rows
+
+
+def stated_frames(cond: Values, rows: int) -> int:
+    """T as a conditioning says, where that divides the rows of the latent batch, else all."""
+    frames = int(cond.get(keys.NUM_FRAMES, rows))
+    return frames if 0 < frames <= rows and rows % frames == 0 else rows
 
 
 def with_length(latent: Latent, conditioning: Conditioning) -> Latent:

@@ -43,6 +43,7 @@ from .foreign_nodes import (
     refuse_flow,
     refuse_patches,
 )
+from .latents import stated_frames
 from .protocols import Conditioning, Options, Patcher, Values, Window
 from .windows import resize_for_window
 
@@ -269,7 +270,7 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
         refuse_flow(self.model_sampling)
         refuse_patches(self.current_patcher, noise.shape[0])
         refuse_boxes(kwargs, self.arch.context_dim)
-        frames = num_frames_of(kwargs, noise)
+        frames = stated_frames(kwargs, noise.shape[0])
         videos = noise.shape[0] // frames
         out: Conditions = {"num_video_frames": comfy.conds.CONDConstant(frames)}
         self._add_text(out, kwargs, frames, device)
@@ -306,7 +307,9 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
                 f"sampled; expected {' or '.join(map(str, counts))} (one for all, or one for each "
                 "video or frame): set the video's length where the text is made."
             )
-        if rows in (frames, videos * frames):
+        # As many videos as frames: only a prompt schedule has a row for each frame.
+        per_video = rows == videos and not kwargs.get(keys.TEXT_PER_FRAME, False)
+        if rows == videos * frames or (rows == frames and not per_video):
             per_frame = text
             out["c_crossattn"] = comfy.conds.CONDCrossAttn(text)
         else:
@@ -319,7 +322,7 @@ class DynamiCrafterModel(comfy.model_base.BaseModel):
         given = _given(kwargs, keys.CONCAT_LATENT)
         rows, stated = noise.shape[0], kwargs.get(keys.NUM_FRAMES, 0)
         # Some frames that a node picked from a video see the images of its first ones.
-        allowed = (1, num_frames_of(kwargs, noise), rows, max(rows, stated))
+        allowed = (1, stated_frames(kwargs, rows), rows, max(rows, stated))
         channels = self.arch.in_channels - self.latent_format.latent_channels
         require_image_latents(given, channels, allowed, rows)
         concat = resize_latents(self.process_latent_in(given), noise)
@@ -397,10 +400,3 @@ def _refuse_image(values: Values) -> None:
             "none (4 input channels): put Empty Video in its place, or choose a DynamiCrafter "
             "checkpoint."
         )
-
-
-def num_frames_of(cond: Values, noise: Tensor) -> int:
-    """Frames per video: as the conditioning says, where that divides the latent batch, else all."""
-    rows = noise.shape[0]
-    frames = int(cond.get(keys.NUM_FRAMES, rows))
-    return frames if 0 < frames <= rows and rows % frames == 0 else rows

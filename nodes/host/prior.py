@@ -15,7 +15,7 @@ from torch import Tensor
 from ..checks import InputError
 from . import keys
 from .conditionings import Conditionings
-from .guider import DualGuider, Guidance, require_model
+from .guider import DualGuider, Guidance, predictions, require_model
 from .model import DynamiCrafterModel
 from .options import transformer_option
 from .protocols import Conditioning, Model, Options
@@ -92,14 +92,15 @@ class PriorGuider(DualGuider):
         positive, negative = self.conds["positive"], self.conds["negative"]
         # At full strength the model's own unconditional branch need not run.
         entries = [positive] if self.strength == 1 else [positive, negative]
-        own = comfy.samplers.calc_cond_batch(self.inner_model, entries, x, timestep, options)
+        own = predictions(self.inner_model, entries, x, timestep, options)
         beside = _with_levels(self.prior_options, options)
         (uncond,) = comfy.samplers.calc_cond_batch(
             prior.model, [self.prior_conds], x, timestep, beside
         )
         if len(own) > 1:
             uncond = torch.lerp(own[1], uncond, self.strength)
-        return self._combined(x, timestep, options, own[0], uncond)
+        found = self._before_guidance(x, timestep, options, [positive, negative], [own[0], uncond])
+        return self._combined(x, timestep, options, *found)
 
     def _beyond(self, sigma: Tensor) -> bool:
         """Whether a noise level is above all that the prior was trained on."""

@@ -73,6 +73,30 @@ def test_compiled_without_count_is_refused_before_anything_runs(monkeypatch, cap
     assert "add --count" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--steps 0", "--steps is 0; give 1 or more"),
+        ("--repeats 0", "--repeats is 0; give 1 or more"),
+        ("--frames -1", "--frames is -1; give 1 or more"),
+        ("--threads -1", "--threads is -1; give 1 or more"),
+        ("--output gone/found.json", "--output is gone/found.json; give a file in a folder"),
+        ("--chart .", "--chart is .; give a file in a folder"),
+        ("--device foo", "The device 'foo' cannot be used"),
+        ("--device meta", "The device 'meta' cannot be used"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_runs(
+    words: str, sentence: str, monkeypatch, capsys, tmp_path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("benchmarks.__main__.run", None)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *words.split()])
+    with pytest.raises(SystemExit):
+        main()
+    assert sentence in capsys.readouterr().err
+
+
 def test_peak_memory_of_this_process_holds_the_weights(
     tiny_networks: Networks, where: Where
 ) -> None:

@@ -147,3 +147,8 @@ def test_the_command_shares_work_and_prints_protocols(
     monkeypatch.setattr(sys, "argv", [*words, "--seed", "9"])
     with pytest.raises(SystemExit, match=r"begun with seed 123 \(now 9\)"):
         run(checkpoint.main)
+    monkeypatch.setattr(sys, "argv", [*words, "--clips", "9"])
+    with pytest.raises(
+        SystemExit, match=r"holds 3 videos, the protocol wants 9 clips; set --clips"
+    ):
+        run(checkpoint.main)

@@ -46,6 +46,8 @@ def test_every_preset_is_a_protocol():
     [
         ({"protocol": {"data": {"kind": "web"}}}, r"protocol\.data\.kind is 'web'"),
         (values(preset="papre"), "preset is 'papre'; choose one of paper"),
+        (values(preset=["paper"]), r"preset is '\['paper'\]'; choose one of paper"),
+        (values(preset={"a": 1}), "preset is .*; choose one of paper"),
         (values(clips=1), r"protocol\.clips is 1"),
         (values(steps=3), r"protocol\.steps is not a setting"),
         ({**values(), "systems": [{"name": "x", "kind": "video"}]}, r"systems\.0"),
@@ -72,6 +74,17 @@ def test_broken_files_are_named(tmp_path: Path):
     (tmp_path / "b.yaml").write_text("- a")
     with pytest.raises(EvaluationError, match="holds no mapping"):
         load_comparison(tmp_path / "b.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["protocol: &a {data: *a}", "? !!timestamp 2026-01-02\n: 1", "? !!binary aGk=\n: 1"],
+    ids=["circle", "date", "binary"],
+)
+def test_what_json_cannot_hold_is_named(text: str, tmp_path: Path):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(EvaluationError, match=r"cannot be used: .* Write keys"):
+        load_comparison(tmp_path / "a.yaml")
 
 
 def measured(data: str = "ucf101, 5 videos (aa)", **changed: Any) -> Measured:

@@ -7,8 +7,8 @@ pytest.importorskip("av")
 
 from dc_model.metrics.pic import pixel_distance
 from evaluation.command import EvaluationError
-from evaluation.conformity import DISTANCES, input_images, measure_videos, summarize
-from evaluation.videos import ClipShape, list_videos, write_video
+from evaluation.conformity import DISTANCES, measure_videos, pairs_of, summarize
+from evaluation.videos import ClipShape, write_video
 
 SHAPE = ClipShape(frames=3, resolution=(16, 16))
 
@@ -29,9 +29,8 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def measure(videos: Path, images: Path, work: Path) -> list[float]:
-    return measure_videos(
-        list_videos(videos), input_images(images), work, SHAPE, pixel_distance, DISTANCES["pixels"]
-    )
+    pairs = pairs_of(videos, images)
+    return measure_videos(pairs, work, SHAPE, pixel_distance, DISTANCES["pixels"])
 
 
 def test_pic_of_a_folder_by_value(folders: tuple[Path, Path], tmp_path: Path):
@@ -46,13 +45,12 @@ def test_pic_of_a_folder_by_value(folders: tuple[Path, Path], tmp_path: Path):
 
 def test_values_are_kept(folders: tuple[Path, Path], tmp_path: Path):
     values = measure(*folders, tmp_path / "work")
-    videos, images = list_videos(folders[0]), input_images(folders[1])
 
     def never(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         raise AssertionError("computed again")
 
     name = DISTANCES["pixels"]
-    assert measure_videos(videos, images, tmp_path / "work", SHAPE, never, name) == values
+    assert measure_videos(pairs_of(*folders), tmp_path / "work", SHAPE, never, name) == values
 
 
 def test_a_video_without_its_image_is_left_out(folders: tuple[Path, Path], tmp_path: Path):
@@ -60,3 +58,20 @@ def test_a_video_without_its_image_is_left_out(folders: tuple[Path, Path], tmp_p
     assert len(measure(*folders, tmp_path / "work")) == 1
     with pytest.raises(EvaluationError, match="No video could be read with its image"):
         summarize([], SHAPE, "pixels")
+
+
+def test_videos_of_one_name_are_paired_by_their_folders_or_refused(tmp_path: Path):
+    videos, images = tmp_path / "videos", tmp_path / "images"
+    for folder in (videos / "a", videos / "b", images / "a", images / "b"):
+        folder.mkdir(parents=True)
+        (folder / "clip.mp4").touch()
+    pairs = [(v.parent.name, i.parent.name) for v, i in pairs_of(videos, images)]
+    assert pairs == [("a", "a"), ("b", "b")]
+    (images / "b" / "clip.mp4").rename(images / "b" / "other.mp4")
+    with pytest.raises(EvaluationError, match=r"b/clip\.mp4 could not be paired: a/clip\.mp4, b/"):
+        pairs_of(videos, images)
+    (images / "one.png").touch()
+    (images / "one.jpg").touch()
+    (videos / "one.mp4").touch()
+    with pytest.raises(EvaluationError, match=r"one\.jpg, one\.png share a name"):
+        pairs_of(videos, images)

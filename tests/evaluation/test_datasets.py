@@ -50,6 +50,36 @@ def test_msrvtt_takes_test_videos_with_one_drawn_caption(tmp_path: Path):
     assert {e.key: e.caption for e in msrvtt_entries(tmp_path, seed=2)} != found
 
 
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("{", "is not JSON"),
+        ('{"videos": 5, "sentences": []}', "are not those of MSR-VTT"),
+        ('{"videos": [], "sentences": {"a": 1}}', "are not those of MSR-VTT"),
+        ('{"videos": [5], "sentences": []}', "are not those of MSR-VTT"),
+        ('{"videos": [{"split": "test"}], "sentences": []}', "are not those of MSR-VTT"),
+        (
+            '{"videos": [{"video_id": [], "split": "test"}], "sentences": []}',
+            "are not those of MSR-VTT",
+        ),
+        ('{"videos": [], "sentences": [{"video_id": "a"}]}', "are not those of MSR-VTT"),
+    ],
+)
+def test_a_json_file_that_cannot_serve_is_named(content: str, found: str, tmp_path: Path):
+    write_msrvtt(tmp_path, videos=2, captions=1)
+    (tmp_path / "notes.json").write_text(content)
+    with pytest.raises(EvaluationError, match=rf"notes\.json.*{found}.*elsewhere"):
+        msrvtt_entries(tmp_path, seed=1)
+
+
+def test_msrvtt_videos_of_one_name_are_refused(tmp_path: Path):
+    write_msrvtt(tmp_path, videos=3, captions=1)
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "video2.mp4").touch()
+    with pytest.raises(EvaluationError, match=r"video2 twice: .*all/video2\.mp4.*copy/video2"):
+        msrvtt_entries(tmp_path, seed=1)
+
+
 def test_a_table_serves_any_protocol(tmp_path: Path):
     (tmp_path / "clips.csv").write_text("path,caption\na.mp4,a boat sails\n")
     (entry,) = entries_of("msrvtt", None, tmp_path / "clips.csv", 0)

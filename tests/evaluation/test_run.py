@@ -2,6 +2,8 @@
 
 import csv
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ pytest.importorskip("av")
 from evaluation.__main__ import compare_systems
 from evaluation.command import EvaluationError
 from evaluation.comparison import Comparison, read_comparison
+from evaluation.results import read_results
+from evaluation.systems.videos import StillSystem
 from evaluation.videos import write_video
 from research.small_world.train.extractor import SmallExtractor, export
 from research.small_world.world.dataset import SmallWorld
@@ -106,8 +110,35 @@ def test_two_runs_of_one_protocol_stand_in_one_report(data: Path, run: Path, tmp
     compare_systems(comparison(data), tmp_path / "a", others=[run])
     text = (tmp_path / "a" / "report.html").read_text()
     assert f"still ({run.name})" in text
+    # The other run's differences are against its own first system, not against this one's.
+    against = text.partition("<h2>Against backwards")[2].partition("<h2>")[0]
+    assert "<td>still</td>" in against
+    assert run.name not in against
     with pytest.raises(EvaluationError, match="measured by another protocol: seed 123"):
         compare_systems(comparison(data, seed=9), tmp_path / "b", others=[run])
+
+
+def test_runs_of_one_name_stand_beside_each_other(data: Path, run: Path, tmp_path: Path):
+    others = [tmp_path / name for name in ("a/run", "b/run", "last")]
+    for other in others:
+        other.mkdir(parents=True)
+        (other / "results.json").write_bytes((run / "results.json").read_bytes())
+    others[2] = others[2] / "results.json"
+    compare_systems(comparison(data), tmp_path / "own", others=[*others, others[0]])
+    text = (tmp_path / "own" / "report.html").read_text()
+    figures = text.partition("<h2>Figures")[2].partition("</table>")[0]
+    for name in ("a/run", "b/run", "last"):
+        assert figures.count(f"<td>still ({name})</td>") == 1
+    assert figures.count("<td>still") == 4
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"protocol": 5, "systems": []}', '{"protocol": {}, "systems": [{}]}']
+)
+def test_another_runs_file_that_holds_no_results_is_named(content: str, tmp_path: Path):
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(EvaluationError, match=r"results\.json holds no results"):
+        read_results(tmp_path)
 
 
 def test_what_cannot_be_made_is_named_and_the_rest_measured(data: Path, tmp_path: Path):
@@ -135,6 +166,50 @@ def test_what_cannot_be_made_is_named_and_the_rest_measured(data: Path, tmp_path
     text = (tmp_path / "report.html").read_text()
     assert "gone is not a folder" in text
     assert "not made" in text
+
+
+@contextmanager
+def opened(system: Any, device: str, protocol: Any) -> Iterator[Any]:
+    """A system whose library fails as its name says."""
+    del device, protocol
+    if system.name == "damaged":
+        raise Exception("expected `,` at line 1")
+
+    def make(item: Any) -> torch.Tensor:
+        if item.number == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return item.clip.frames
+
+    yield make
+
+
+def test_what_a_library_raises_stops_its_system_or_clip_alone(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    found = comparison(data)
+    monkeypatch.setattr(StillSystem, "open", opened)
+    damaged, full = (found.systems[1].model_copy(update={"name": n}) for n in ("damaged", "full"))
+    systems = [damaged, full, found.systems[0]]
+    compare_systems(found.model_copy(update={"systems": systems}), tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert [system["clips"] for system in results["systems"]] == [0, 2, 3]
+    one, two, _ = (system["failures"] for system in results["systems"])
+    assert "damaged cannot be opened (Exception: expected `,` at line 1); check" in one[0]
+    assert "full fails on clip 1 (OutOfMemoryError: CUDA out of memory.); check" in two[0]
+
+
+def test_a_true_clip_that_was_damaged_is_named_and_the_rest_measured(data: Path, tmp_path: Path):
+    compare_systems(comparison(data), tmp_path, part="0/1")
+    (tmp_path / "clips" / "true" / "00001.mp4").write_bytes(b"no video")
+    compare_systems(comparison(data), tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert [system["clips"] for system in results["systems"]] == [2, 2]
+    (sentence,) = results["failures"]
+    assert "00001.mp4 gives no clip" in sentence
+    assert "To cut it again, delete" in sentence
+    (tmp_path / "clips" / "true" / "00001.json").unlink()
+    compare_systems(comparison(data), tmp_path)
+    assert json.loads((tmp_path / "results.json").read_text())["failures"] == []
 
 
 def test_a_system_that_always_fails_is_left(data: Path, tmp_path: Path):

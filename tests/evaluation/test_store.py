@@ -24,6 +24,13 @@ def test_settings_stay_those_that_a_folder_was_begun_with(tmp_path: Path):
         require_same_settings(tmp_path, {**settings, "steps": 20})
 
 
+@pytest.mark.parametrize("content", ["[]", "{", "5", "null"])
+def test_settings_that_are_none_are_named(content: str, tmp_path: Path):
+    (tmp_path / SETTINGS).write_text(content)
+    with pytest.raises(EvaluationError, match=r"settings\.json does not hold the settings"):
+        require_same_settings(tmp_path, {"steps": 50})
+
+
 def test_parts_share_all_items():
     items = list("abcdefg")
     assert sorted([*take_part(items, "0/2"), *take_part(items, "1/2")]) == items
@@ -41,3 +48,9 @@ def test_a_command_ends_with_a_sentence():
 
     with pytest.raises(SystemExit, match="There is no checkpoint x"):
         run(command)
+
+    def full() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(SystemExit, match=r"memory is full \(CUDA out of memory\.\); free some"):
+        run(full)

@@ -1,6 +1,7 @@
 """Systems as data: what each makes, and the one sentence where it cannot."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ PROTOCOL = Protocol(data=DataSet(kind="table", path="clips.csv"), clips=2, frame
 
 
 @pytest.fixture
-def item(tmp_path: Path) -> Item:
+def item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Item:
+    monkeypatch.chdir(tmp_path)
+    Path("clips.csv").write_text("path,caption\nvideos/boat.mp4,a boat\n")
     frames = torch.linspace(-1, 1, 4).view(4, 1, 1, 1).expand(4, 3, 16, 16)
     clip = Clip("videos/boat.mp4 3 1", frames, "a boat", "a boat", 8.0, 1)
     return Item(7, clip, 1, tmp_path / "00007.mp4")
@@ -48,7 +51,55 @@ def test_a_folder_is_read_by_number_or_by_the_videos_name(item: Item, tmp_path: 
         made(folder, item)
     for name, level in (("boat", 0.5), ("00007", -0.5)):
         write_video(tmp_path / "made" / f"{name}.mp4", torch.full((4, 3, 16, 16), level))
-        assert float(made(folder, item).mean()) == pytest.approx(level, abs=1 / 128)
+        by = "name" if name == "boat" else "number"
+        chosen = folder.model_copy(update={"by": by})
+        assert float(made(chosen, item).mean()) == pytest.approx(level, abs=1 / 128)
+        if name == "boat":
+            assert torch.equal(made(folder, item), made(chosen, item))
+    with pytest.raises(ItemError, match=r"has 00007\.mp4 .*source is videos/boat.*folder\.by to"):
+        made(folder, item)
+    (tmp_path / "made" / "boat.mp4").unlink()
+    assert torch.equal(made(folder, item), made(chosen, item))
+
+
+def of_source(item: Item, source: str, number: int = 7) -> Item:
+    return replace(item, clip=replace(item.clip, key=f"{source} 3 1"), number=number)
+
+
+def test_videos_of_one_name_are_told_apart_by_their_folders(item: Item, tmp_path: Path):
+    folder = FolderSystem(name="folder", kind="folder", path=str(tmp_path / "made"))
+    Path("clips.csv").write_text("path,caption\na/clip.mp4,a boat\nb/clip.mp4,a boat\n")
+    for name, level in (("a", 0.5), ("b", -0.5)):
+        (tmp_path / "made" / name).mkdir(parents=True)
+        write_video(tmp_path / "made" / name / "clip.mp4", torch.full((4, 3, 16, 16), level))
+        found = made(folder, of_source(item, f"{name}/clip.mp4"))
+        assert float(found.mean()) == pytest.approx(level, abs=1 / 128)
+    # Several of the clip's number are not meant.
+    for name in ("a", "b"):
+        (tmp_path / "made" / name / "00007.mp4").touch()
+    assert torch.equal(made(folder, of_source(item, "b/clip.mp4")), found)
+    # One video for two clips: it belongs to neither.
+    (tmp_path / "made" / "a" / "clip.mp4").rename(tmp_path / "made" / "clip.mkv")
+    (tmp_path / "made" / "b" / "clip.mp4").unlink()
+    with pytest.raises(ItemError, match=r"a/clip\.mp4, b/clip\.mp4 share a name"):
+        made(folder, of_source(item, "a/clip.mp4"))
+
+
+def test_a_data_set_of_numbers_is_not_taken_for_clip_numbers(item: Item, tmp_path: Path):
+    """Clip 0 is the data set's 00003: neither its 00000 nor, where it is missing, another's."""
+    folder = FolderSystem(name="folder", kind="folder", path=str(tmp_path / "made"))
+    (tmp_path / "made").mkdir()
+    for name, level in (("00000", 0.5), ("00003", -0.5)):
+        write_video(tmp_path / "made" / f"{name}.mp4", torch.full((4, 3, 16, 16), level))
+    clip = of_source(item, "00003.mp4", 0)
+    with pytest.raises(ItemError, match=r"set folder\.by to number or name"):
+        made(folder, clip)
+    for by, level in (("name", -0.5), ("number", 0.5)):
+        found = made(folder.model_copy(update={"by": by}), clip)
+        assert float(found.mean()) == pytest.approx(level, abs=1 / 128)
+    (tmp_path / "made" / "00003.mp4").unlink()
+    with pytest.raises(ItemError, match=r"set folder\.by to number or name"):
+        made(folder, clip)
 
 
 def test_broken_and_short_videos_are_named(item: Item, tmp_path: Path):

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from fakes import FakeCLIP, FakeVAE, conditioning
 from pack.nodes.checks import InputError
 from pack.nodes.door import checked
+from pack.nodes.host import keys
 from pack.nodes.inputs import Keyframe, Keyframes, Projector, Shots
 
 NAN = float("nan")
@@ -96,3 +97,42 @@ def test_what_dc_model_refuses_is_an_input_error() -> None:
 
     with pytest.raises(InputError, match="choose b"):
         Refusing.execute(a="c")
+
+
+def latent_with(mask: Any) -> dict[str, Any]:
+    return {**LATENT, "noise_mask": mask}
+
+
+def test_noise_masks_lie_in_0_to_1_inside() -> None:
+    given = latent_with(torch.tensor([[[-3.0, 0.5], [2.0, 1.0]]]))
+    found = node(io.Latent.Input("a")).execute(a=given)
+    assert found["noise_mask"].tolist() == [[[0, 0.5], [1, 1]]]
+    assert float(given["noise_mask"].min()) == -3.0
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (torch.zeros(0, 8, 8), r"noise mask has shape \[0, 8, 8\]"),
+        (torch.ones(8), r"noise mask has shape \[8\]"),
+        (torch.tensor(1.0), r"noise mask has shape \[\]"),
+        (torch.full((1, 2, 2), NAN), "noise mask has numbers that are not finite"),
+        ("b", "noise mask is a str"),
+    ],
+)
+def test_noise_masks_that_are_none(mask: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        node(io.Latent.Input("a")).execute(a=latent_with(mask))
+
+
+@pytest.mark.parametrize("key", [keys.CONCAT_LATENT, keys.IMAGE_CONTEXT, keys.HELD_LATENTS, "mask"])
+def test_what_a_prompt_holds_beside_the_text_is_finite(key: str) -> None:
+    def admit(value: Any) -> None:
+        values: dict[str, Any] = {key: value}
+        node(io.Conditioning.Input("a")).execute(a=conditioning(**values))
+
+    admit(torch.zeros(1, 4, 2, 2))
+    with pytest.raises(InputError, match=r"(image|held|area) .* not finite"):
+        admit(torch.full((1, 4, 2, 2), NAN))
+    with pytest.raises(InputError, match=r"a's (image|held|area) .* is a str"):
+        admit("b")

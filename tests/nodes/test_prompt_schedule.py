@@ -28,3 +28,15 @@ def test_each_frame_has_its_segments_embedding(
     torch.testing.assert_close(text, expected[:, None, None].expand(LENGTH, 77, 8))
     assert values[keys.TEXT_PER_FRAME] is True
     assert torch.equal(values["pooled_output"], torch.full((1, 8), SEA))
+
+
+def test_the_hooks_of_the_clip_stay_with_the_text() -> None:
+    ranges = [
+        {"hooks": "weights", "start_percent": 0.0},
+        {"hooks": "weights", "start_percent": 0.5},
+    ]
+    made = encode_schedule(FakeCLIP(*ranges), "0: sea\n4: storm", LENGTH, 0)
+    assert [values["start_percent"] for _, values in made] == [0.0, 0.5]
+    for text, values in made:
+        assert (values["hooks"], values[keys.TEXT_PER_FRAME]) == ("weights", True)
+        assert text[:, 0, 0].tolist() == [SEA] * 4 + [STORM] * 2

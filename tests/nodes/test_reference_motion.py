@@ -86,6 +86,15 @@ def test_what_is_held_to_the_end_is_what_may_not_move() -> None:
     assert torch.equal(held(may_move=mask, soft_border=0), 1 - mask)
 
 
+@pytest.mark.parametrize("scale", [0.5, 4])
+def test_the_border_counts_the_video_s_pixels(scale: float) -> None:
+    mask = torch.zeros(1, 16, 24)
+    mask[..., 8:] = 1
+    other = F.interpolate(mask[None], scale_factor=scale, mode="nearest")[0]
+    expected, found = (held(may_move=given, soft_border=8) for given in (mask, other))
+    torch.testing.assert_close(found, expected, atol=0.1, rtol=0)
+
+
 def test_without_may_move_or_below_full_strength_nothing_is_held_to_the_end() -> None:
     nothing, right = torch.zeros(1, 16, 24), torch.zeros(1, 16, 24)
     right[..., 12:] = 1

@@ -193,3 +193,11 @@ def test_fit_is_the_one_that_was_chosen() -> None:
     # Half of each row of latents is the black bar.
     assert torch.allclose(found["pad"], found["stretch"] / 2, atol=0.05)
     assert torch.allclose(found["stretch"], torch.tensor(0.75), atol=0.05)
+
+
+def test_frames_held_for_another_video_are_let_go() -> None:
+    held: dict[str, Any] = {keys.HELD_LATENTS: FIRST}
+    texts = Conditionings(conditioning(**held), conditioning())
+    encode = Encoder(FakeVAE(), SIZE, SIZE)
+    guided, _ = guide(texts, encode, Images(FIRST), VideoFormat(SIZE, SIZE, LENGTH), "animate")
+    assert guided.positive[0][1][keys.HELD_LATENTS] is None

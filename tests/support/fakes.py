@@ -43,14 +43,17 @@ class FakeVAE:
 
 
 class FakeCLIP:
-    """A CLIP whose embedding of a text is its length in every channel."""
+    """A CLIP whose embedding of a text is its length in every channel.
+
+    hooks: settings of each range of steps, as a CLIP with hooks has them.
+    """
+
+    def __init__(self, *hooks: dict[str, Any]) -> None:
+        self.hooks = hooks or ({},)
 
     def tokenize(self, text: str) -> str:
         return text
 
-    def encode_from_tokens(self, tokens: str, return_pooled: bool = False) -> Any:
-        text = torch.full((1, 77, 8), float(len(tokens)))
-        return (text, text[:, 0]) if return_pooled else text
-
     def encode_from_tokens_scheduled(self, tokens: str) -> Conditioning:
-        return [[self.encode_from_tokens(tokens), {}]]
+        text = torch.full((1, 77, 8), float(len(tokens)))
+        return [[text, {"pooled_output": text[:, 0], **hooks}] for hooks in self.hooks]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dc_model.device import DeviceError
 from dc_model.metrics.torchscript import ScriptError, inspect_script, load_script
 
 
@@ -71,6 +72,12 @@ def test_networks_are_loaded_and_compute(module: nn.Module, tmp_path: Path):
     loaded = load_script(script(module, tmp_path), "cpu")
     assert not loaded.training
     torch.testing.assert_close(loaded(videos), module.eval()(videos))
+
+
+@pytest.mark.parametrize("device", ["foo", "meta"])
+def test_a_device_that_is_not_there_is_no_fault_of_the_file(device: str, tmp_path: Path):
+    with pytest.raises(DeviceError, match=f"The device '{device}' cannot be used .*; choose cpu"):
+        load_script(script(Mean(), tmp_path), device)
 
 
 def test_a_traced_network_is_loaded(tmp_path: Path):

@@ -97,6 +97,38 @@ def test_inputs_stay_and_results_are_within_range() -> None:
     assert float(matched.min()) >= 0 and float(matched.max()) <= 1
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_video_that_begins_black_keeps_its_picture(method: Any) -> None:
+    """What its first frame does not show is moved with it: no contrast is made of its grain."""
+    generator = torch.Generator().manual_seed(14)
+    black = torch.rand(1, 24, 24, 3, generator=generator) * 1e-3
+    frames = torch.cat([black, noise_image(15, frames=2) - 0.3])
+    matched = match_colors(frames, noise_image(16) - 0.2, method, "first_frame", 1.0)
+    for frame, result in zip(frames[1:], matched[1:], strict=True):
+        moved = result - frame
+        assert float(moved.std(dim=(0, 1)).max()) < 1e-3
+
+
+def test_colours_that_the_first_frame_lacks_are_kept() -> None:
+    """It is grey, so it says nothing of the others' colours."""
+    grey = noise_image(17)[..., :1].expand(-1, -1, -1, 3)
+    frames = torch.cat([grey, noise_image(18)])
+    matched = match_colors(frames, grey, "covariance", "first_frame", 1.0)
+    torch.testing.assert_close(matched, frames, atol=1e-4, rtol=0)
+
+
+def test_a_reference_with_more_pixels_than_float32_counts() -> None:
+    """16 777 216 and 4, whose last place float32 rounds up."""
+    reference = torch.zeros(1, 4, 2**22 + 1, 3)
+    matched = match_colors(noise_image(20), reference, "histogram", "each_frame", 1.0)
+    assert not bool(matched.any())
+
+
+def test_strength_0_keeps_what_is_brighter_than_white() -> None:
+    frames = noise_image(21) * 3
+    assert torch.equal(match_colors(frames, frames, "mean_std", "each_frame", 0.0), frames)
+
+
 def test_one_reference_per_frame() -> None:
     references = torch.cat([noise_image(10), noise_image(11)])
     frames = references * 0.7

@@ -9,6 +9,7 @@ import comfy.ops
 import pytest
 from pack.dc_model.variants import UNetArch
 from pack.nodes.checks import InputError
+from pack.nodes.host import keys
 from pack.nodes.host.foreign_nodes import (
     ELSEWHERE,
     check_conditions,
@@ -112,3 +113,17 @@ def test_conditions_for_other_models_end_before_the_run() -> None:
     inpainted = {"positive": [{}], "negative": [{"concat_mask": object()}]}
     with pytest.raises(InputError, match=r"mask beside its image.*use Set Latent Noise Mask"):
         check_conditions(prepare, "model", (4, 4, 8, 8), inpainted)
+
+
+def test_prompts_for_videos_of_different_lengths_are_refused() -> None:
+    def ready(*lengths: dict[str, int], rows: int) -> Any:
+        conds = {str(i): [values] for i, values in enumerate(lengths)}
+        return check_conditions(lambda *_: "ready", "model", (rows, 4, 8, 8), conds)
+
+    four, two = {keys.NUM_FRAMES: 4}, {keys.NUM_FRAMES: 2}
+    assert ready(four, four, rows=8) == ready(four, {}, rows=4) == "ready"
+    # Some frames of a video, whose length nobody states.
+    assert ready(four, two, rows=3) == "ready"
+    for other in (two, {}):
+        with pytest.raises(InputError, match=r"of \d and \d frames; send positive"):
+            ready(four, other, rows=8)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from pack.nodes.checks import InputError
 from pack.nodes.host import keys
-from pack.nodes.host.held_frames import given_rows, pinned_rows
+from pack.nodes.host.held_frames import extended_rows, given_rows, pinned_rows
 
 FRAMES = 4
 
@@ -58,3 +58,13 @@ def test_what_is_held_already_stays() -> None:
 def test_a_video_without_images_has_none_to_pin() -> None:
     with pytest.raises(InputError, match="found no image in the conditionings"):
         pinned_rows({"positive": []}, torch.zeros(4, 4, 2, 2), torch.ones(4, 1, 2, 2), "first")
+
+
+@pytest.mark.parametrize("held", [None, torch.ones(2, 4, 2, 2)])
+def test_only_an_extended_video_has_frames_of_its_own(held: torch.Tensor | None) -> None:
+    entry = conds(**{keys.HELD_LATENTS: held, keys.NUM_FRAMES: FRAMES})
+    model = SimpleNamespace(process_latent_in=lambda latents: latents)
+    guider: Any = SimpleNamespace(conds=entry, inner_model=model)
+    rows = extended_rows(guider, torch.zeros(2 * FRAMES, 4, 2, 2)).rows.flatten().tolist()
+    first = held is not None
+    assert rows == [first, first, False, False] * 2

@@ -1,5 +1,6 @@
-"""The model as the host sees it: its memory by the host's formula."""
+"""The model as the host sees it: its memory by the host's formula, and whose a row of text is."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,7 +9,9 @@ import comfy.model_management
 import pytest
 import torch
 from checkout import import_package
+from host_sampling import load_least, prompt, sample
 from pack.dc_model.variants import UNetArch
+from pack.nodes.host import keys
 from pack.nodes.host.model import DynamiCrafterConfig
 
 import_package("benchmarks")
@@ -60,3 +63,19 @@ def test_a_card_of_this_size_holds_the_whole_network(
     sampling = estimate(size, 2 * 16)  # the host counts both branches
     room = max(host.minimum_inference_memory(), sampling + host.extra_reserved_memory())
     assert MIB * weight_mib(networks()["U-Net"], bytes_per_value) + room <= most
+
+
+def test_as_many_texts_as_videos_are_the_videos(golden: Path, tmp_path: Path) -> None:
+    """Also where a video has as many frames as there are videos."""
+    model, texts = load_least(golden, tmp_path), None
+    found = []
+    cases: Any = ((1, {}), (2, {}), (1, {keys.TEXT_PER_FRAME: True}))
+    for repeats, values in cases:
+        given = prompt(torch.Generator().manual_seed(2), frames=2, **values)
+        texts = torch.cat([given[0][0], -given[0][0]]) if texts is None else texts
+        given[0][0] = texts.repeat_interleave(repeats, dim=0)
+        found.append(sample(model, given, given, frames=4, cfg=1.0))
+    per_video, spelled_out, per_frame = found
+    scale = spelled_out.norm()
+    assert float((per_video - spelled_out).norm() / scale) < 1e-5
+    assert float((per_frame - spelled_out).norm() / scale) > 0.1
