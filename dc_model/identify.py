@@ -38,6 +38,10 @@ def identify(content: FileContent, choice: str, place: str) -> Identified:
     folders are the user's, whose names may decide. Raises CheckpointError when nothing decides, or
     when the file contradicts itself or the choice.
     """
+    if choice != "auto" and choice not in VARIANTS:
+        raise CheckpointError(
+            f"variant is {shown(choice)}; choose auto or one of {', '.join(VARIANTS)}."
+        )
     parts = split_checkpoint(content.tensors)
     stated = read_metadata(content.metadata)
     marker = stated_variant(parts.buffers)

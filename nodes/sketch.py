@@ -94,6 +94,7 @@ class SketchControl(comfy.controlnet.ControlBase):
     def pre_run(self, model: object, percent_to_timestep_function: object) -> None:
         """Called by the host before the first step."""
         super().pre_run(model, percent_to_timestep_function)
+        self.fitted.clear()  # An interrupted run leaves its own.
         channels = self.network.arch.model_channels
         if not isinstance(model, DynamiCrafterModel) or model.arch.model_channels != channels:
             raise InputError(

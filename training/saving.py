@@ -51,6 +51,8 @@ def load_state(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
     except Exception as error:  # noqa: BLE001 - damaged pickles fail in every way
         reason = shown(error) or "it is empty or cut short"
     else:

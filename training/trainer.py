@@ -181,7 +181,7 @@ class Trainer:
         """Continue from the state. Raises ConfigError where it does not fit what trains."""
         try:
             self._take(state)
-        except ConfigError:
+        except (ConfigError, torch.OutOfMemoryError):
             raise
         except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise ConfigError(

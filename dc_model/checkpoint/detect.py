@@ -127,7 +127,7 @@ def read_metadata(metadata: Mapping[str, str] | None) -> dict[str, Any]:
     variant = stated.get("variant")
     if variant is not None and (not isinstance(variant, str) or variant not in VARIANTS):
         raise _wrong_metadata(f"names the variant {shown(variant)}; known are {_choices()}")
-    return stated
+    return {key: value for key, value in stated.items() if value is not None}
 
 
 def _wrong_metadata(what: str) -> CheckpointError:

@@ -10,6 +10,8 @@ import torch
 from ..shown import shown
 
 DOWNLOAD_AGAIN = "the download is probably incomplete; download the file again"
+# How PyTorch begins what `load_state_dict` raises.
+_LOADING = "Error(s) in loading state_dict"
 TO_SAFETENSORS = "convert its state dict to safetensors"
 
 
@@ -34,15 +36,33 @@ def readable() -> Iterator[None]:
         yield
     except (CheckpointError, torch.OutOfMemoryError):
         raise
+    except (MemoryError, RuntimeError) as error:
+        if not is_of_memory(error):
+            raise CheckpointError(_damaged(error)) from error
+        raise CheckpointError(
+            f"There is too little memory to read it ({shown(error)}): close other programs, or "
+            "choose a smaller file."
+        ) from error
     except OSError as error:
         raise CheckpointError(
             f"It cannot be read ({shown(error.strerror or error)}): check the file, its "
             "permissions and the disk."
         ) from error
     except Exception as error:
-        raise CheckpointError(
-            f"It is damaged ({shown(error) or type(error).__name__}): {DOWNLOAD_AGAIN}."
-        ) from error
+        raise CheckpointError(_damaged(error)) from error
+
+
+def _damaged(error: Exception) -> str:
+    return f"It is damaged ({shown(error) or type(error).__name__}): {DOWNLOAD_AGAIN}."
+
+
+def is_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: PyTorch says so in words, beside which keys of a file may stand."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error)
+    said = any(words in text for words in ("allocate memory", "out of memory"))
+    return said and not text.startswith(_LOADING)
 
 
 @contextmanager
@@ -62,11 +82,17 @@ def fitting(part: str) -> Iterator[None]:
     except CheckpointError:
         raise
     except (LookupError, ValueError, ArithmeticError, RuntimeError) as error:
-        if "memory" in str(error):
+        if is_of_memory(error):
             raise
-        # PyTorch lists every tensor of another shape.
-        one = str(error).rpartition("size mismatch for ")[2].partition("\n")[0]
         raise CheckpointError(
-            f"The file's {part} has an unknown layout ({shown(one)}); download the file again, "
-            "or choose another."
+            f"The file's {part} has an unknown layout ({shown(_one_fault(str(error)))}); download "
+            "the file again, or choose another."
         ) from error
+
+
+def _one_fault(text: str) -> str:
+    """Of a message in which PyTorch lists every key and every tensor of another shape."""
+    _, mismatch, rest = text.rpartition("size mismatch for ")
+    if not mismatch and text.startswith(_LOADING):
+        rest = text.partition("\n")[2].strip()
+    return rest.partition("\n")[0]

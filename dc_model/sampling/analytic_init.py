@@ -81,6 +81,8 @@ def read_analytic_init(path: str | Path) -> AnalyticInit:
             raise CheckpointError(
                 f"It holds no {_EXPECTATION} and {_TRACE}; choose a published Analytic-Init file."
             )
+        # A mapped file may change under the noise, which every run reads.
+        expectation = expectation.clone()
         _check_statistics(expectation, trace)
         return AnalyticInit(expectation.float(), float(trace))
 

@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,9 @@ from .protocols import VAE, Clip, ClipVision, Patcher
 from .toon_vae import ToonVAE
 
 logger = logging.getLogger(__name__)
+
+# What the towers have, and no video needs.
+_UNUSED = ("logit_scale", "text_projection", "text_projection.weight", "position_ids")
 
 
 def core_patcher(
@@ -65,7 +68,7 @@ def load_text_encoder(
             "num_hidden_layers": _count_layers(state_dict, "model.transformer.resblocks."),
         }
     }
-    return comfy.sd.CLIP(
+    clip = comfy.sd.CLIP(
         config.clip_target(converted),
         embedding_directory=folder_paths.get_folder_paths("embeddings"),
         tokenizer_data=converted,
@@ -74,6 +77,8 @@ def load_text_encoder(
         model_options=options,
         disable_dynamic=disable_dynamic,
     )
+    _require_whole("text encoder", clip.cond_stage_model.state_dict().keys() - converted.keys())
+    return clip
 
 
 @fitting("image encoder")
@@ -87,12 +92,18 @@ def load_image_encoder(state_dict: StateDict, head_dim: int = 80) -> ClipVision 
     converted = comfy.clip_vision.convert_to_transformers(dict(visual), prefix)
     encoder = _clip_vision_model(config)
     missing, _ = encoder.load_sd(converted)
-    if missing:
-        raise CheckpointError(
-            f"The image encoder lacks {len(missing)} tensors, first {shown(missing[0])}; download "
-            "the checkpoint again, or choose one without an image encoder."
-        )
+    _require_whole("image encoder", missing)
     return encoder
+
+
+def _require_whole(part: str, missing: Iterable[str]) -> None:
+    """Raise CheckpointError where tensors are missing, which the host leaves as memory had them."""
+    needed = sorted(key for key in missing if not key.endswith(_UNUSED))
+    if needed:
+        raise CheckpointError(
+            f"The file's {part} lacks {len(needed)} tensors, first {shown(needed[0])}; download "
+            f"the checkpoint again, or choose one without {part}."
+        )
 
 
 def _vision_config(visual: StateDict, prefix: str, head_dim: int) -> dict[str, object]:
@@ -137,7 +148,9 @@ def load_vae(state_dict: StateDict) -> VAE | None:
             f"The file's VAE has an unknown layout ({shown(error)}); choose a checkpoint with "
             "Stable Diffusion's VAE, or one without."
         ) from error
-    return comfy.sd.VAE(sd=dict(state_dict), config=config)
+    vae = comfy.sd.VAE(sd=dict(state_dict), config=config)
+    _require_whole("VAE", vae.first_stage_model.state_dict().keys() - state_dict.keys())
+    return vae
 
 
 def _vae_config(shape: dict[str, tuple[int, ...]]) -> dict[str, object]:

@@ -124,7 +124,7 @@ def refuse_lengths(entries: Sequence[Mapping[str, Any]], rows: int) -> None:
         found = " and ".join(map(str, sorted(lengths)))
         raise InputError(
             f"The conditionings are for videos of {found} frames; send positive, negative and "
-            "image_only through one Visual Detail Guidance, or give all the same length."
+            "image_only through one Visual Detail Guidance or Empty Video."
         )
 
 

@@ -91,14 +91,18 @@ class DualGuider(comfy.samplers.CFGGuider):
                 seed=seed,
             )
         entries = [conds["positive"], conds["negative"], image_only]
-        found = predictions(self.inner_model, entries, x, timestep, options)
-        cond, uncond, image = self._before_guidance(x, timestep, options, entries, found)
+        *pair, image = predictions(self.inner_model, entries, x, timestep, options)
+        cond, uncond = self._before_guidance(x, timestep, options, pair)
         return self._combined(x, timestep, options, cond, uncond, image)
 
     def _before_guidance(
-        self, x: Tensor, timestep: Tensor, options: Options, entries: list[Any], found: list[Tensor]
+        self, x: Tensor, timestep: Tensor, options: Options, found: list[Tensor]
     ) -> list[Tensor]:
-        """The predictions `found` for `entries`, changed by the functions that nodes put there."""
+        """The predictions for positive and negative, changed by the functions that nodes put there.
+
+        Those know of two, as the host's own guidance has them.
+        """
+        entries = [self.conds["positive"], self.conds["negative"]]
         for function in options.get("sampler_pre_cfg_function", ()):
             found = function(
                 {
@@ -181,12 +185,19 @@ class DualGuider(comfy.samplers.CFGGuider):
 def predictions(
     model: Any, entries: list[Any], x: Tensor, timestep: Tensor, options: Options
 ) -> list[Tensor]:
-    """What the model predicts for each of `entries`, as the host's own guidance gets it."""
+    """What the model predicts for each of `entries`: positive, negative or None, and others.
+
+    A node's function in place of the predictions is asked for the first two, as by the host.
+    """
     batch = options.get("sampler_calc_cond_batch_function")
     if batch is None:
         return comfy.samplers.calc_cond_batch(model, entries, x, timestep, options)
-    given = {"conds": entries, "input": x, "sigma": timestep, "model": model}
-    return batch({**given, "model_options": options})
+    pair, others = entries[:2], entries[2:]
+    given = {"conds": pair, "input": x, "sigma": timestep, "model": model}
+    found = list(batch({**given, "model_options": options}))
+    if others:
+        found += comfy.samplers.calc_cond_batch(model, others, x, timestep, options)
+    return found
 
 
 def refuse_other_guidance(options: Options) -> None:
@@ -194,8 +205,10 @@ def refuse_other_guidance(options: Options) -> None:
     function = options.get("sampler_cfg_function")
     if function is not None:
         name = getattr(function, "__qualname__", type(function).__name__).split(".")[0]
+        # The host wraps functions of three arguments.
+        named = "" if name == "ModelPatcher" else f" ({shown(name)})"
         raise InputError(
-            f"A node gives the model guidance of its own ({shown(name)}), which has no scale for "
+            f"A node gives the model guidance of its own{named}, which has no scale for "
             "image_only; take that node out, or disconnect image_only."
         )
 

@@ -91,15 +91,15 @@ class PriorGuider(DualGuider):
             return super().predict_noise(x, timestep, options, seed)
         positive, negative = self.conds["positive"], self.conds["negative"]
         # At full strength the model's own unconditional branch need not run.
-        entries = [positive] if self.strength == 1 else [positive, negative]
+        entries = [positive, None if self.strength == 1 else negative]
         own = predictions(self.inner_model, entries, x, timestep, options)
         beside = _with_levels(self.prior_options, options)
         (uncond,) = comfy.samplers.calc_cond_batch(
             prior.model, [self.prior_conds], x, timestep, beside
         )
-        if len(own) > 1:
+        if self.strength != 1:
             uncond = torch.lerp(own[1], uncond, self.strength)
-        found = self._before_guidance(x, timestep, options, [positive, negative], [own[0], uncond])
+        found = self._before_guidance(x, timestep, options, [own[0], uncond])
         return self._combined(x, timestep, options, *found)
 
     def _beyond(self, sigma: Tensor) -> bool:

@@ -58,5 +58,7 @@ def test_sketches_are_resized_once_for_all_context_windows(monkeypatch: pytest.M
     ]
     assert sizes == [(16, 16, "crop")]
     assert all(torch.equal(each, hints[0]) for each in hints)
+    control._hints(16, 16, torch.device("meta"), torch.float32)
+    assert len(sizes) == 2
     control.cleanup()
     assert control.fitted == []

@@ -34,46 +34,64 @@ def sampled(model: Any) -> Tensor:
     return sample(model, conditionings(), LATENT, VideoNoise(0), settings, TWO_SCALES)["samples"]
 
 
-def test_functions_before_guidance_see_all_three_branches(models: list[Any]) -> None:
-    seen: list[tuple[int, int]] = []
+def relative(found: Tensor, wanted: Tensor) -> float:
+    return float((found - wanted).norm() / wanted.norm())
 
-    def without_guidance(given: Any) -> Any:
-        seen.append((len(given["conds"]), len(given["conds_out"])))
-        return [given["conds_out"][0]] * 3
+
+def test_functions_before_guidance_see_the_pair_that_the_host_s_see(models: list[Any]) -> None:
+    seen: list[tuple[int, int, float]] = []
+
+    def both_positive(given: Any) -> Any:
+        seen.append((len(given["conds"]), len(given["conds_out"]), given["cond_scale"]))
+        return [given["conds_out"][0]] * 2
 
     model = models[0].clone()
-    model.set_model_sampler_pre_cfg_function(without_guidance)
-    plain = sample(
-        models[0], conditionings(), LATENT, VideoNoise(0), SamplerSettings(steps=2), Guidance(1, 1)
-    )
-    wanted = plain["samples"]
-    assert float((sampled(model) - wanted).norm() / wanted.norm()) < 1e-4
-    assert float((sampled(models[0]) - wanted).norm() / wanted.norm()) > 0.1
-    assert seen == [(3, 3)] * 2
+    model.set_model_sampler_pre_cfg_function(both_positive)
+    found = sampled(model)
+    assert seen == [(2, 2, 7.5)] * 2
+    assert relative(found, sampled(models[0])) > 0.1
 
 
-def test_functions_before_guidance_see_the_prior(models: list[Any]) -> None:
-    model, prior = models[0].clone(), models[1]
+def prior_sampled(model: Any, prior: Any, strength: float = 1.0) -> Tensor:
+    """Below the prior's largest noise level."""
     positive, negative, _ = conditionings()
-    before: list[Any] = []
-    model.set_model_sampler_pre_cfg_function(
-        lambda given: before.append(given["conds_out"]) or given["conds_out"]
-    )
-    guider = build_prior_guider(model, prior, positive, negative, Guidance(7.5, 7.5, 0.0), 1.0)
+    guidance = Guidance(7.5, 7.5, 0.0)
+    guider = build_prior_guider(model, prior, positive, negative, guidance, strength)
     noise = VideoNoise(0).generate_noise(LATENT)
-    sampler = comfy.samplers.sampler_object("euler")
-    guider.sample(noise, LATENT["samples"], sampler, torch.tensor([5.0, 1.0]), disable_pbar=True)
-    ((cond, uncond),) = before
-    assert cond.shape == uncond.shape
-    assert float((cond - uncond).abs().max()) > 0.01
+    sampler, sigmas = comfy.samplers.sampler_object("euler"), torch.tensor([5.0, 0.0])
+    return guider.sample(noise, LATENT["samples"], sampler, sigmas, disable_pbar=True)
 
 
-def test_a_function_in_place_of_the_predictions_is_asked(models: list[Any]) -> None:
+def test_functions_before_guidance_act_on_the_prior_s_branch(models: list[Any]) -> None:
     model = models[0].clone()
-    model.set_model_sampler_calc_cond_batch_function(
-        lambda given: [torch.zeros_like(given["input"])] * len(given["conds"])
-    )
-    assert not bool(sampled(model).any())
+    model.set_model_sampler_pre_cfg_function(lambda given: [given["conds_out"][0]] * 2)
+    # Both branches are the positive's, so the prior has no part.
+    positive = conditionings().positive
+    alone = comfy.samplers.CFGGuider(models[0])
+    alone.set_conds(positive, positive)
+    alone.set_cfg(1.0)
+    noise = VideoNoise(0).generate_noise(LATENT)
+    sampler, sigmas = comfy.samplers.sampler_object("euler"), torch.tensor([5.0, 0.0])
+    wanted = alone.sample(noise, LATENT["samples"], sampler, sigmas, disable_pbar=True)
+    assert relative(prior_sampled(model, models[1]), wanted) < 1e-4
+    assert relative(prior_sampled(models[0], models[1]), wanted) > 0.1
+
+
+def asked_for_two(given: Any) -> Any:
+    """As stock nodes write it: they unpack a pair."""
+    positive, negative = given["conds"]
+    return [
+        torch.full_like(given["input"], 2.0 * (cond is not None)) for cond in (positive, negative)
+    ]
+
+
+def test_a_function_in_place_of_the_predictions_is_asked_for_the_pair(models: list[Any]) -> None:
+    model = models[0].clone()
+    model.set_model_sampler_calc_cond_batch_function(asked_for_two)
+    assert relative(sampled(model), sampled(models[0])) > 0.1
+    for strength in (1.0, 0.5):
+        found = prior_sampled(model, models[1], strength)
+        assert relative(found, prior_sampled(models[0], models[1], strength)) > 0.1
 
 
 def test_guidance_of_a_node_s_own_has_one_scale(models: list[Any]) -> None:
