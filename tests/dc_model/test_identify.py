@@ -76,6 +76,16 @@ def test_metadata_states_variant_and_head_widths(content: Content):
     assert (found.variant, found.heads.unet, found.notes) == ("cil_512", 32, ())
 
 
+def test_a_variant_that_the_metadata_leaves_open_is_read_from_the_file(content: Content):
+    stated = '{"variant": null, "head_dim": null}'
+    assert identify(content("512", dynamicrafter=stated), "auto", "x.ckpt").variant == "512"
+
+
+def test_a_choice_that_is_none_is_refused(content: Content):
+    with pytest.raises(CheckpointError, match="variant is bogus; choose auto or one of 256, 512"):
+        identify(content("512"), "bogus", "x.ckpt")
+
+
 def test_a_schedule_that_cannot_be_is_refused(content: Content):
     broken = content("512")
     broken.tensors["alphas_cumprod"] = torch.full((1000,), 2.0)

@@ -59,3 +59,25 @@ def test_a_sketch_control_net_that_is_cut(studio: Studio, graph: Graph) -> None:
     )
     message = studio.error(graph, controlled[0])
     assert "cut.safetensors: The file's sketch ControlNet has an unknown layout" in message
+
+
+# Without them the host would run with whatever was in memory.
+NEEDED = {
+    "text encoder": "cond_stage_model.model.token_embedding.weight",
+    "image encoder": "embedder.model.visual.class_embedding",
+    "VAE": "first_stage_model.post_quant_conv.bias",
+}
+
+
+@pytest.mark.parametrize("part", list(NEEDED))
+def test_an_encoder_without_one_of_its_tensors(studio: Studio, graph: Graph, part: str) -> None:
+    def drop(tensors: dict[str, Tensor]) -> None:
+        del tensors[NEEDED[part]]
+
+    name = studio.small_checkpoint(name=f"-lacks-{part.replace(' ', '-')}", edit=drop)
+    options = {"variant": "auto", "weight_dtype": "fp32"}
+    loader = graph.add("DynamiCrafterCheckpointLoader", ckpt_name=name, **options)
+    message = studio.error(graph, loader[0])
+    (studio.checkpoints / name).unlink()
+    assert name in message
+    assert f"The file's {part} lacks 1 tensors, first " in message

@@ -110,3 +110,14 @@ def test_the_spread_of_one_video_cannot_be_measured():
 def test_growing_axes_are_interpolated_between_the_middles_of_pixels():
     grown = resize_expectation(torch.tensor([0.0, 1.0]).view(1, 1, 2, 1, 1), 4, 1, 1)
     assert grown.flatten().tolist() == pytest.approx([0.0, 0.25, 0.75, 1.0])
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_statistics_stay_when_the_file_changes(suffix: str, tmp_path: Path) -> None:
+    """Noise made of them may be kept for long, and a file downloaded again meanwhile."""
+    path = tmp_path / f"init{suffix}"
+    tensors = {"Expectation_X0": torch.ones(1, 4, 16, 5, 8), "Tr_Cov_d": torch.tensor(0.5)}
+    save_file(tensors, path) if suffix == ".safetensors" else torch.save(tensors, path)
+    init = read_analytic_init(path)
+    path.write_bytes(b"\xff" * path.stat().st_size)
+    assert torch.equal(init.expectation, torch.ones(1, 4, 16, 5, 8))
