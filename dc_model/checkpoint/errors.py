@@ -36,24 +36,20 @@ def readable() -> Iterator[None]:
         yield
     except (CheckpointError, torch.OutOfMemoryError):
         raise
-    except (MemoryError, RuntimeError) as error:
-        if not is_of_memory(error):
-            raise CheckpointError(_damaged(error)) from error
-        raise CheckpointError(
-            f"There is too little memory to read it ({shown(error)}): close other programs, or "
-            "choose a smaller file."
-        ) from error
     except OSError as error:
         raise CheckpointError(
             f"It cannot be read ({shown(error.strerror or error)}): check the file, its "
             "permissions and the disk."
         ) from error
     except Exception as error:
-        raise CheckpointError(_damaged(error)) from error
-
-
-def _damaged(error: Exception) -> str:
-    return f"It is damaged ({shown(error) or type(error).__name__}): {DOWNLOAD_AGAIN}."
+        if is_of_memory(error):
+            raise CheckpointError(
+                f"There is too little memory to read it ({shown(error)}): close other programs, or "
+                "choose a smaller file."
+            ) from error
+        raise CheckpointError(
+            f"It is damaged ({shown(error) or type(error).__name__}): {DOWNLOAD_AGAIN}."
+        ) from error
 
 
 def is_of_memory(error: Exception) -> bool:

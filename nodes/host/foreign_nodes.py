@@ -123,8 +123,8 @@ def refuse_lengths(entries: Sequence[Mapping[str, Any]], rows: int) -> None:
     if len(lengths) > 1:
         found = " and ".join(map(str, sorted(lengths)))
         raise InputError(
-            f"The conditionings are for videos of {found} frames; send positive, negative and "
-            "image_only through one Visual Detail Guidance or Empty Video."
+            f"The conditionings are for videos of {found} frames; give all the same length, best "
+            "by one Visual Detail Guidance or Empty Video for positive, negative and image_only."
         )
 
 

@@ -125,5 +125,5 @@ def test_prompts_for_videos_of_different_lengths_are_refused() -> None:
     # Some frames of a video, whose length nobody states.
     assert ready(four, two, rows=3) == "ready"
     for other in (two, {}):
-        with pytest.raises(InputError, match=r"of \d and \d frames; send positive"):
+        with pytest.raises(InputError, match=r"of \d and \d frames; give all"):
             ready(four, other, rows=8)
