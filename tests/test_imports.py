@@ -44,5 +44,5 @@ def test_the_pack_makes_no_dataclasses() -> None:
     `scripts/import_time.py` measures it. ComfyUI does not import `pipeline`.
     """
     files = [path for part in ("dc_model", "nodes") for path in (ROOT / part).rglob("*.py")]
-    using = [p.name for p in files if "from dataclasses" in p.read_text(encoding="utf-8")]
+    using = [p.name for p in files if "dataclasses" in p.read_text(encoding="utf-8")]
     assert using == ["pipeline.py"]
