@@ -125,6 +125,23 @@ def split_checkpoint(state_dict: Mapping[str, Tensor]) -> CheckpointParts:
     when the file is of another family (`refuse_foreign`), or when two keys mean the same tensor.
     """
     refuse_foreign(shapes(state_dict))
+    parts = parts_by_prefix(state_dict)
+    if not parts.unet:
+        parts.unet, parts.other = parts.other, {}
+    for part, _, name in PARTS:
+        require_floating(getattr(parts, part), name)
+    schedule = {key: parts.buffers[key] for key in SCHEDULE_BUFFERS if key in parts.buffers}
+    require_floating(schedule, "noise schedule")
+    # A mapped file may change under the schedule, which is read in every run.
+    parts.buffers |= {key: buffer.clone() for key, buffer in schedule.items()}
+    return parts
+
+
+def parts_by_prefix(state_dict: Mapping[str, Tensor]) -> CheckpointParts:
+    """The parts that the keys' prefixes name, of a file of any family and with tensors of any type.
+
+    Raises CheckpointError when two keys mean the same tensor.
+    """
     parts = CheckpointParts()
     for original, tensor in state_dict.items():
         key = rename(original)
@@ -137,14 +154,6 @@ def split_checkpoint(state_dict: Mapping[str, Tensor]) -> CheckpointParts:
                 "or from another source."
             )
         target[name] = tensor
-    if not parts.unet:
-        parts.unet, parts.other = parts.other, {}
-    for part, _, name in PARTS:
-        require_floating(getattr(parts, part), name)
-    schedule = {key: parts.buffers[key] for key in SCHEDULE_BUFFERS if key in parts.buffers}
-    require_floating(schedule, "noise schedule")
-    # A mapped file may change under the schedule, which is read in every run.
-    parts.buffers |= {key: buffer.clone() for key, buffer in schedule.items()}
     return parts
 
 
