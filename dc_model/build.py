@@ -8,8 +8,15 @@ from torch import Tensor
 
 from .checkpoint.detect import HeadDims, detect_unet_arch
 from .checkpoint.errors import CheckpointError, fitting, naming
+from .checkpoint.foreign import some
 from .checkpoint.inspect import read_checkpoint
-from .checkpoint.layout import ENCODERS, CheckpointParts, shapes
+from .checkpoint.layout import (
+    ENCODERS,
+    CheckpointParts,
+    parts_by_prefix,
+    require_floating,
+    shapes,
+)
 from .encoders.autoencoder import Autoencoder, detect_autoencoder
 from .encoders.clip import Towers, detect_towers
 from .projection import Resampler, detect_projection_arch
@@ -20,12 +27,23 @@ from .variants import has_dual_reference
 
 
 def lend_encoders(parts: CheckpointParts, path: str | Path) -> None:
-    """Fill in the encoders that `parts` lacks from another file, by the published prefixes."""
+    """Fill in the encoders that `parts` lacks from another file, by the published prefixes.
+
+    Raises CheckpointError, which names that file, when it cannot be read, holds no encoder, or
+    when a part that it lends has weights of other than floating numbers.
+    """
     with naming(path):
         tensors = read_checkpoint(path).tensors
-    for name, prefix, _ in ENCODERS:
-        lent = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        setattr(parts, name, getattr(parts, name) or lent)
+        lender = parts_by_prefix(tensors)
+        if not any(getattr(lender, part) for part, _, _ in ENCODERS):
+            raise CheckpointError(
+                f"It lends no encoder (its keys: {some(tensors)}); expected keys that begin with "
+                f"{', '.join(prefix for _, prefix, _ in ENCODERS)}: choose a full checkpoint."
+            )
+        for part, _, name in ENCODERS:
+            if not getattr(parts, part):
+                require_floating(getattr(lender, part), name)
+                setattr(parts, part, getattr(lender, part))
 
 
 def missing_encoders(parts: CheckpointParts, *, image_tower: bool) -> str:

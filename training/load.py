@@ -2,9 +2,10 @@
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,10 +16,17 @@ from dc_model.build import (
     lend_encoders,
     missing_encoders,
 )
-from dc_model.checkpoint.detect import Detection, Evidence, detect_variant, read_metadata
+from dc_model.checkpoint.detect import (
+    Detection,
+    Evidence,
+    HeadDims,
+    detect_variant,
+    head_dims,
+    read_metadata,
+)
 from dc_model.checkpoint.errors import CheckpointError, naming
-from dc_model.checkpoint.inspect import read_checkpoint
-from dc_model.checkpoint.layout import CheckpointParts, split_checkpoint
+from dc_model.checkpoint.inspect import FileContent, read_checkpoint
+from dc_model.checkpoint.layout import CheckpointParts, split_checkpoint, stated_variant
 from dc_model.encoders.tokenizer import Tokenize, clip_tokenizer
 from dc_model.preprocess import clip_preprocess
 from dc_model.shown import shown
@@ -28,7 +36,6 @@ from . import vocabulary
 from .config import AUTO, ConfigError, ModelConfig
 from .encoders import Encoders
 from .model import VideoModel
-from .saving import load_tensors
 from .stages import STAGES, Stage, StageName
 
 log = logging.getLogger(__name__)
@@ -38,10 +45,19 @@ LAST_WORD = "jekyll"
 TOKENIZER_ADVICE = "Give ComfyUI's folder comfy/sd1_tokenizer."
 
 
-def load_parts(config: ModelConfig, stage: Stage = STAGES["full"]) -> CheckpointParts:
-    """The checkpoint's parts, with the encoders of `config.encoders` where that is given.
+class Loaded(NamedTuple):
+    """A checkpoint's parts, what the file says of itself, and its attention heads' widths."""
 
-    Raises ConfigError when a file is missing, or an encoder that the stage needs in both.
+    parts: CheckpointParts
+    stated: Mapping[str, Any] = {}
+    heads: HeadDims = HeadDims()
+
+
+def load_checkpoint(config: ModelConfig, stage: Stage = STAGES["full"]) -> Loaded:
+    """The checkpoint, with the encoders of `config.encoders` where that is given.
+
+    Raises ConfigError when a file is missing, or an encoder that the stage needs in both, and
+    CheckpointError, which names the file, for one that cannot be used.
     """
     for part in ("checkpoint", "encoders"):
         path = getattr(config, part)
@@ -49,7 +65,9 @@ def load_parts(config: ModelConfig, stage: Stage = STAGES["full"]) -> Checkpoint
             raise ConfigError(
                 f"model.{part} is '{shown(path)}', which does not exist; check the path."
             )
-    parts = split_checkpoint(load_tensors(Path(config.checkpoint)))
+    with naming(config.checkpoint):
+        loaded = split_content(read_checkpoint(config.checkpoint))
+    parts = loaded.parts
     if config.encoders:
         lend_encoders(parts, config.encoders)
     tower = stage.image_tokens and bool(parts.projector or config.new_image_stream)
@@ -58,12 +76,25 @@ def load_parts(config: ModelConfig, stage: Stage = STAGES["full"]) -> Checkpoint
         raise ConfigError(
             f"{config.checkpoint} lacks {missing}; set model.encoders to a full checkpoint."
         )
-    return parts
+    return loaded
 
 
-def build_model(parts: CheckpointParts, dropout: float) -> VideoModel:
+def split_content(content: FileContent) -> Loaded:
+    """A file's parts and statement, which metadata makes, or the tensor of ComfyUI's savers.
+
+    Raises CheckpointError for a file of another family and for a statement that cannot be read.
+    """
+    parts = split_checkpoint(content.tensors)
+    stated = read_metadata(content.metadata)
+    marker = stated_variant(parts.buffers)
+    if marker in VARIANTS:
+        stated.setdefault("variant", marker)
+    return Loaded(parts, stated, head_dims(stated))
+
+
+def build_model(loaded: Loaded, dropout: float) -> VideoModel:
     """The networks of `build.build_networks`, to be trained."""
-    return VideoModel(*build_networks(parts, dropout=dropout))
+    return VideoModel(*build_networks(loaded.parts, dropout=dropout, heads=loaded.heads))
 
 
 def fitting_stage(name: StageName, model: VideoModel, config: ModelConfig) -> Stage:
@@ -87,20 +118,19 @@ def fitting_stage(name: StageName, model: VideoModel, config: ModelConfig) -> St
     return stage
 
 
-def detected_variant(checkpoint: Path, evidence: Evidence) -> Detection:
+def detected_variant(checkpoint: Path, evidence: Evidence, stated: Mapping[str, Any]) -> Detection:
     """What a checkpoint says of itself. Raises CheckpointError when it does not."""
     # Published files are all named alike, in folders that say which they are.
     name = f"{checkpoint.absolute().parent.name}/{checkpoint.name}"
     with naming(checkpoint):
-        metadata = read_checkpoint(checkpoint).metadata
-        return detect_variant(evidence, read_metadata(metadata), name)
+        return detect_variant(evidence, stated, name)
 
 
-def training_variant(config: ModelConfig, evidence: Evidence) -> str:
+def training_variant(config: ModelConfig, evidence: Evidence, stated: Mapping[str, Any]) -> str:
     """The variant to train as: the configuration's where it fits the file, else the file's.
 
-    evidence: of the file, before a new image stream. Raises ConfigError where they are trained to
-    predict different things, or where neither says which it is.
+    evidence, stated: of the file, before a new image stream. Raises ConfigError where they are
+    trained to predict different things, or where neither says which it is.
     """
     if config.new_image_stream:
         if config.variant == AUTO:
@@ -110,7 +140,7 @@ def training_variant(config: ModelConfig, evidence: Evidence) -> str:
         return config.variant
     checkpoint = Path(config.checkpoint)
     try:
-        found = detected_variant(checkpoint, evidence)
+        found = detected_variant(checkpoint, evidence, stated)
     except CheckpointError:
         if config.variant == AUTO:
             raise
@@ -159,15 +189,15 @@ def require_known_words(tokenize: Tokenize, captions: Iterable[str]) -> None:
 
 
 def build_encoders(
-    parts: CheckpointParts,
+    loaded: Loaded,
     tokenize: Tokenize,
     *,
     device: torch.device | str = "cpu",
     keep: bool = False,
 ) -> Encoders:
     """The frozen encoders of a checkpoint, float32; without an image tower where it has none."""
-    towers = build_towers(parts)
-    return Encoders(build_vae(parts), towers, tokenize, clip_preprocess, device, keep)
+    towers = build_towers(loaded.parts, loaded.heads)
+    return Encoders(build_vae(loaded.parts), towers, tokenize, clip_preprocess, device, keep)
 
 
 def tokenizer_of(folder: str) -> Tokenize:

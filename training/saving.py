@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dc_model.checkpoint.detect import METADATA_KEY
+from dc_model.checkpoint.detect import METADATA_KEY, HeadDims
 from dc_model.checkpoint.errors import naming
 from dc_model.checkpoint.inspect import read_checkpoint
 from dc_model.checkpoint.layout import (
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from .encoders import Encoders
 
 STATE_FILE = "state.pt"
+# Detection takes these widths where a file states none.
+PUBLISHED_HEADS = HeadDims(unet=64)
 
 
 def save_state(folder: Path, state: Mapping[str, Any]) -> None:
@@ -131,6 +133,21 @@ def checkpoint_tensors(
         tensors |= {f"{VAE_PREFIX}{k}": v for k, v in vae.items()}
         tensors |= text_state(encoders) | vision_state(encoders)
     return tensors | schedule_buffers(schedule)
+
+
+def unusual_heads(model: VideoModel, encoders: "Encoders") -> dict[str, int]:
+    """Widths of one attention head by part, where they are not the published ones.
+
+    A file has to state these, since its shapes do not say them.
+    """
+    towers = encoders.towers
+    widths = {"unet": model.unet.arch.head_dim, "text_encoder": towers.arch.text_head}
+    if model.projector is not None:
+        widths["projector"] = model.projector.arch.head_dim
+    if hasattr(towers, "visual"):
+        widths["image_encoder"] = towers.arch.vision_head
+    published = PUBLISHED_HEADS._asdict()
+    return {part: width for part, width in widths.items() if width != published[part]}
 
 
 def save_checkpoint(

@@ -13,7 +13,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from dc_model.checkpoint.errors import CheckpointError
+from dc_model.checkpoint.errors import CheckpointError, naming
 from dc_model.shown import shown
 
 from .batch import BatchMaker
@@ -28,7 +28,7 @@ from .load import (
     build_encoders,
     build_model,
     fitting_stage,
-    load_parts,
+    load_checkpoint,
     require_fitting_size,
     require_known_words,
     tokenizer_of,
@@ -36,7 +36,7 @@ from .load import (
 )
 from .lora import lora_tensors
 from .monitor import Monitor, one_bar
-from .saving import checkpoint_tensors, save_checkpoint
+from .saving import checkpoint_tensors, save_checkpoint, unusual_heads
 from .stages import STAGES
 from .trainer import Trainer
 
@@ -66,16 +66,20 @@ def make_trainer(
     require_known_words(tokenize, (text for e in entries for text in (e.caption, e.motion_caption)))
     warn_of_missing_words(config.conditioning.motion_captions, entries)
     source.load(0, 0)  # What cannot be read is said before the model is loaded.
-    parts = load_parts(config.model, STAGES[config.stage])
-    stated = parts.evidence()
+    loaded = load_checkpoint(config.model, STAGES[config.stage])
+    evidence = loaded.parts.evidence()
     if config.model.new_image_stream:
-        add_image_stream(parts, NEW_STREAM_FRAMES, config.run.seed)
-    model = build_model(parts, config.run.dropout)
+        add_image_stream(loaded.parts, NEW_STREAM_FRAMES, config.run.seed, loaded.heads)
+    with naming(config.model.checkpoint):
+        model = build_model(loaded, config.run.dropout)
     stage = fitting_stage(config.stage, model, config.model)
-    name = training_variant(config.model, stated)
+    name = training_variant(config.model, evidence, loaded.stated)
     config = config.model_copy(update={"model": config.model.model_copy(update={"variant": name})})
     require_fitting_size(config.data.size, model)
-    encoders = build_encoders(parts, tokenize, device=accelerator.device, keep=config.data.cache)
+    with naming(config.model.checkpoint):
+        encoders = build_encoders(
+            loaded, tokenize, device=accelerator.device, keep=config.data.cache
+        )
     if config.data.cache_folder:
         encoders.use_disk(Path(config.data.cache_folder), config.run.mixed_precision)
     monitor = Monitor(Path(config.output), config.run)
@@ -116,12 +120,16 @@ def prepare_folder(setting: str, folder: Path) -> None:
 def export(trainer: Trainer, path: Path, **stated: Any) -> None:
     """The averaged weights: a checkpoint with all parts, or an adapter file for `lora`.
 
-    stated: what the file says of itself beside the variant.
+    stated: what the file says of itself beside the variant and heads of other than the published
+    widths.
     Only the main process writes; every process must call it.
     """
-    statement = {"variant": trainer.config.model.variant, **stated}
+    adapter = trainer.config.stage == "lora"
+    heads = {} if adapter else unusual_heads(trainer.raw, trainer.maker.encoders)
+    statement: dict[str, Any] = {"variant": trainer.config.model.variant}
+    statement |= ({"head_dim": heads} if heads else {}) | stated
     with trainer.averaged():
-        if trainer.config.stage == "lora":
+        if adapter:
             tensors = lora_tensors(trainer.raw.unet)
         else:
             tensors = checkpoint_tensors(

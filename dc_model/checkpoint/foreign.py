@@ -19,6 +19,7 @@ from .detect import detect_unet_arch
 from .errors import CheckpointError, fitting
 
 FIRST_CONV = "input_blocks.0.0.weight"
+LAST_CONV = "out.2.weight"
 FAMILY = "a DynamiCrafter, ToonCrafter, ViewCrafter or VideoCrafter checkpoint"
 
 
@@ -32,6 +33,15 @@ class Header(NamedTuple):
     def in_channels(self) -> int:
         """Of the U-Net's first convolution; 0 without one."""
         return _second(self.unet.get(FIRST_CONV, ()))
+
+    @property
+    def other_prefix(self) -> str:
+        """What comes before the keys of a U-Net that is not found for it; empty without one."""
+        if self.unet:
+            return ""
+        firsts = (key.removesuffix(FIRST_CONV) for key in self.shapes if key.endswith(FIRST_CONV))
+        # A ControlNet has the first half of a U-Net.
+        return next((p for p in firsts if f"{p}{LAST_CONV}" in self.shapes), "")
 
     @property
     def context_dim(self) -> int:
@@ -128,6 +138,11 @@ FOREIGN_FAMILIES = (
     ),
     Other("an Analytic-Init statistic", "Expectation_X0", "load it with the Analytic Init node"),
     Other(
+        "averaged weights (model_ema.) without those they are averages of",
+        "model_ema.",
+        "choose the full checkpoint of that training",
+    ),
+    Other(
         "a query transformer without its U-Net",
         "image_proj_model. latents+layers.0.0.to_kv.",
         f"choose {FAMILY} with its U-Net",
@@ -172,6 +187,12 @@ def check_family(header: Header) -> None:
     The message names what was found and what to use instead. A file that passes has a U-Net with
     exactly the keys and shapes of its architecture.
     """
+    if header.other_prefix:
+        raise CheckpointError(
+            f"The keys of its U-Net begin with {shown(header.other_prefix)}, where "
+            "`model.diffusion_model.` or nothing is expected: rename them, or choose a checkpoint "
+            "whose keys are named so."
+        )
     family = _foreign_family(header)
     if family is not None:
         raise CheckpointError(

@@ -33,6 +33,11 @@ PARTS = (
 
 # DeepSpeed engines put this before every key.
 DEEPSPEED_PREFIX = "_forward_module."
+# What wraps a model for training puts one before every key, from the outermost inwards: DeepSpeed,
+# data parallelism and compilation, in either order.
+WRAPPER_PREFIXES = (DEEPSPEED_PREFIX, "_orig_mod.", "module.", "_orig_mod.")
+# Where trainers' files keep their tensors, from the outermost inwards.
+WRAPPERS = ("module", "state_dict", "model")
 
 # The published 256 file stores the speed embedding under this name.
 RENAMES = (("framestride_embed", "fps_embedding"),)
@@ -88,7 +93,7 @@ def _last(buffer: Tensor | None) -> float | None:
 
 
 def unwrap(loaded: Any) -> StateDict:
-    """The state dict inside a trainer's file (`state_dict`, or DeepSpeed's `module`).
+    """The state dict inside a trainer's file (`state_dict`, `model`, or DeepSpeed's `module`).
 
     loaded: whatever the file holds; values that are not tensors are dropped. Raises CheckpointError
     when no tensor is left.
@@ -99,7 +104,7 @@ def unwrap(loaded: Any) -> StateDict:
             "choose another file."
         )
     inner = loaded
-    for wrapper in ("module", "state_dict"):
+    for wrapper in WRAPPERS:
         if isinstance(inner.get(wrapper), Mapping):
             inner = inner[wrapper]
     tensors = {k: v for k, v in inner.items() if isinstance(k, str) and isinstance(v, Tensor)}
@@ -112,7 +117,8 @@ def unwrap(loaded: Any) -> StateDict:
 
 def rename(key: str) -> str:
     """A key in the spelling that this package uses."""
-    key = key.removeprefix(DEEPSPEED_PREFIX)
+    for prefix in WRAPPER_PREFIXES:
+        key = key.removeprefix(prefix)
     for old, new in RENAMES:
         key = key.replace(old, new)
     return key
@@ -125,6 +131,23 @@ def split_checkpoint(state_dict: Mapping[str, Tensor]) -> CheckpointParts:
     when the file is of another family (`refuse_foreign`), or when two keys mean the same tensor.
     """
     refuse_foreign(shapes(state_dict))
+    parts = parts_by_prefix(state_dict)
+    if not parts.unet:
+        parts.unet, parts.other = parts.other, {}
+    for part, _, name in PARTS:
+        require_floating(getattr(parts, part), name)
+    schedule = {key: parts.buffers[key] for key in SCHEDULE_BUFFERS if key in parts.buffers}
+    require_floating(schedule, "noise schedule")
+    # A mapped file may change under the schedule, which is read in every run.
+    parts.buffers |= {key: buffer.clone() for key, buffer in schedule.items()}
+    return parts
+
+
+def parts_by_prefix(state_dict: Mapping[str, Tensor]) -> CheckpointParts:
+    """The parts that the keys' prefixes name, of a file of any family and with tensors of any type.
+
+    Raises CheckpointError when two keys mean the same tensor.
+    """
     parts = CheckpointParts()
     for original, tensor in state_dict.items():
         key = rename(original)
@@ -137,14 +160,6 @@ def split_checkpoint(state_dict: Mapping[str, Tensor]) -> CheckpointParts:
                 "or from another source."
             )
         target[name] = tensor
-    if not parts.unet:
-        parts.unet, parts.other = parts.other, {}
-    for part, _, name in PARTS:
-        require_floating(getattr(parts, part), name)
-    schedule = {key: parts.buffers[key] for key in SCHEDULE_BUFFERS if key in parts.buffers}
-    require_floating(schedule, "noise schedule")
-    # A mapped file may change under the schedule, which is read in every run.
-    parts.buffers |= {key: buffer.clone() for key, buffer in schedule.items()}
     return parts
 
 

@@ -11,7 +11,7 @@ from training_helpers import small_trainer, tiny_config
 from dc_model.projection import ProjectionArch
 from training import image_stream
 from training.config import ConfigError, ModelConfig
-from training.load import build_model, load_parts
+from training.load import build_model, load_checkpoint
 from training.stages import STAGES
 from training.train import export
 
@@ -62,7 +62,7 @@ def test_the_first_stage_begins_as_the_text_to_video_model(files, tmp_path: Path
         files, tmp_path, "projector", encoders=str(files[1]), new_image_stream=True, variant="512"
     )
     trainer = small_trainer(whole)
-    plain = build_model(load_parts(whole.model), dropout=0.0)
+    plain = build_model(load_checkpoint(whole.model), dropout=0.0)
     assert plain.projector is None and trainer.raw.projector is not None
     assert trainer.raw.projector.arch.num_latents == 256
     found = predict(trainer.raw, torch.ones(1, 4, 16, 8, 8))
@@ -93,10 +93,10 @@ def test_text_stages_need_no_image_tower(files, tmp_path: Path):
     trainer = small_trainer(config(files, tmp_path, "low_quality_video"))
     trainer.train()
     export(trainer, tmp_path / "model.safetensors")
-    parts = load_parts(
+    parts = load_checkpoint(
         ModelConfig(checkpoint=str(tmp_path / "model.safetensors")),
         STAGES["low_quality_video"],
-    )
+    ).parts
     assert parts.vae and parts.text_encoder and not parts.image_encoder
 
 

@@ -1,35 +1,46 @@
 """What a run is trained as, and what its model and tokenizer can take."""
 
+import json
 import shutil
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from small_checkpoint import write
-from training_helpers import tiny_model
+from training_helpers import small_trainer, tiny_config, tiny_model
 
-from dc_model.checkpoint.layout import split_checkpoint
+from dc_model.checkpoint.errors import CheckpointError
+from dc_model.checkpoint.inspect import read_checkpoint
+from dc_model.checkpoint.layout import UNET_PREFIX, encode_variant
 from dc_model.variants import VARIANTS, Evidence
 from training.config import ConfigError, ModelConfig
 from training.load import (
     aims,
     require_fitting_size,
     require_known_words,
+    split_content,
     tokenizer_of,
     training_variant,
 )
+from training.saving import unusual_heads
+from training.train import export
+from training.trainer import Trainer
 from training.vocabulary import END, tokenize
 
 
 def trained_as(checkpoint: Path, variant: str, **options) -> str:
     config = ModelConfig(checkpoint=str(checkpoint), variant=variant, **options)
-    return training_variant(config, evidence_of(checkpoint))
+    return training_variant(config, *said_of(checkpoint))
 
 
 @cache
-def evidence_of(checkpoint: Path) -> Evidence:
-    return split_checkpoint(load_file(checkpoint)).evidence()
+def said_of(checkpoint: Path) -> tuple[Evidence, Mapping[str, Any]]:
+    loaded = split_content(read_checkpoint(checkpoint))
+    return loaded.parts.evidence(), loaded.stated
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +77,55 @@ def test_metadata_is_believed_first(files: dict[str, Path], tmp_path: Path):
     save_file(load_file(files["512"]), path, {"dynamicrafter": '{"variant": "512_interp"}'})
     assert trained_as(path, "auto") == "512_interp"
     assert trained_as(path, "cil_512") == "cil_512"
+
+
+def trainer_of(checkpoint: Path, output: Path) -> Trainer:
+    return small_trainer(
+        tiny_config(
+            output,
+            model={"checkpoint": str(checkpoint)},
+            data={"kind": "small_world", "pool": 2, "size": [64, 64], "num_frames": 2},
+        )
+    )
+
+
+def test_the_tensor_of_comfyuis_savers_is_believed(files: dict[str, Path], tmp_path: Path):
+    path = tmp_path / "saved.safetensors"
+    marker = {"dynamicrafter_variant": encode_variant("512_interp")}
+    save_file(load_file(files["512"]) | marker, path)
+    assert trainer_of(path, tmp_path).config.model.variant == "512_interp"
+    save_file(load_file(files["512"]) | marker, path, {"dynamicrafter": '{"variant": "cil_512"}'})
+    assert trainer_of(path, tmp_path).config.model.variant == "cil_512"
+
+
+def test_heads_are_as_wide_as_the_file_states(files: dict[str, Path], tmp_path: Path):
+    heads = {"projector": 32, "text_encoder": 32, "image_encoder": 40}
+    path, written = tmp_path / "heads.safetensors", tmp_path / "out" / "model.safetensors"
+    stated = {"dynamicrafter": json.dumps({"variant": "512", "head_dim": heads})}
+    save_file(load_file(files["512"]), path, stated)
+    for checkpoint in (path, written):
+        trainer = trainer_of(checkpoint, written.parent)
+        assert trainer.raw.projector is not None
+        assert trainer.raw.projector.arch.head_dim == 32
+        towers = trainer.maker.encoders.towers.arch
+        assert (towers.text_head, towers.vision_head) == (32, 40)
+        export(trainer, written)
+
+
+def test_published_heads_are_not_stated(files: dict[str, Path], tmp_path: Path):
+    trainer = trainer_of(files["512"], tmp_path)
+    assert unusual_heads(trainer.raw, trainer.maker.encoders).keys() == {"unet"}
+
+
+def test_what_is_wrong_with_a_file_is_said_with_its_name(files: dict[str, Path], tmp_path: Path):
+    path = tmp_path / "fork.safetensors"
+    save_file(load_file(files["512"]) | {UNET_PREFIX + "x.y": torch.ones(1)}, path)
+    with pytest.raises(CheckpointError, match=r"fork\.safetensors: The U-Net has 1 tensors"):
+        trainer_of(path, tmp_path)
+    heads = {"dynamicrafter": '{"variant": "512", "head_dim": {"projector": 7}}'}
+    save_file(load_file(files["512"]), path, heads)
+    with pytest.raises(CheckpointError, match=r"fork\.safetensors: .* not made of heads of 7"):
+        trainer_of(path, tmp_path)
 
 
 def test_a_name_alone_refuses_nothing(files: dict[str, Path], tmp_path: Path):

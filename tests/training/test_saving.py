@@ -18,7 +18,7 @@ from research.small_world.train.preset import PROJECTOR, UNET, new_model
 from training.config import ModelConfig
 from training.ema import Ema
 from training.encoders import Encoders
-from training.load import build_encoders, build_model, load_parts
+from training.load import build_encoders, build_model, load_checkpoint
 from training.lora import add_lora, lora_tensors
 from training.saving import checkpoint_tensors, save_checkpoint
 from training.vocabulary import tokenize
@@ -48,9 +48,9 @@ def test_demo_checkpoint_opens_with_the_packs_own_reader(checkpoint: Path):
 
 
 def test_a_saved_checkpoint_trains_again(checkpoint: Path):
-    parts = load_parts(ModelConfig(checkpoint=str(checkpoint)))
-    model = build_model(parts, dropout=0.0)
-    encoders = build_encoders(parts, tokenize)
+    loaded = load_checkpoint(ModelConfig(checkpoint=str(checkpoint)))
+    model = build_model(loaded, dropout=0.0)
+    encoders = build_encoders(loaded, tokenize)
     fresh = new_model(0)
     for (name, p), q in zip(model.named_parameters(), fresh.parameters(), strict=True):
         torch.testing.assert_close(p, q.half().float(), msg=name)

@@ -64,6 +64,9 @@ HEADERS = {
     "Analytic-Init": keys("Expectation_X0", "Tr_Cov_d"),
     "query transformer": keys("latents", "layers.0.0.to_kv.weight", prefix="image_proj_model."),
     "query transformer (bare)": keys("latents", "layers.0.0.to_kv.weight"),
+    "averaged weights": keys(
+        "model_ema.diffusion_modelinput_blocks00weight", "image_proj_model.latents"
+    ),
     "VAE": keys("encoder.conv_in.weight", "decoder.conv_in.weight"),
     "VAE (prefixed)": keys("first_stage_model.decoder.conv_in.weight"),
     "VAE (Wan)": keys("decoder.conv1.weight", "decoder.middle.0.residual.0.gamma"),
@@ -101,6 +104,17 @@ def test_named_with_what_to_do_instead(name):
 def test_image_models(ours, changes, name):
     with pytest.raises(CheckpointError, match=name):
         refuse_foreign(image_unet(ours, **changes))
+
+
+@pytest.mark.parametrize("prefix", ["diffusion_model.", "model.model.diffusion_model.", "ema."])
+def test_a_prefix_of_another_program_is_named(load_manifest, prefix):
+    found = load_manifest("dynamicrafter_512").keys
+    other = {k.replace(UNET_PREFIX, prefix): s for k, s in found.items()}
+    with pytest.raises(CheckpointError, match=rf"begin with {re.escape(prefix)}, where .*choose"):
+        refuse_foreign(other)
+    unet = {k: s for k, s in other.items() if k.startswith(prefix)}
+    with pytest.raises(CheckpointError, match=rf"begin with {re.escape(prefix)}, where .*choose"):
+        refuse_foreign(unet)
 
 
 def test_image_models_without_prefix(ours):

@@ -88,6 +88,24 @@ def test_a_deepspeed_file(full):
     assert sizes(split_checkpoint(unwrap(loaded))) == sizes(split_checkpoint(full))
 
 
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."]
+)
+def test_a_model_saved_in_what_wrapped_it(full, prefix):
+    wrapped = split_checkpoint({prefix + k: v for k, v in full.items()})
+    assert sizes(wrapped) == sizes(split_checkpoint(full))
+    bare = {k.removeprefix(UNET_PREFIX): v for k, v in full.items() if k.startswith(UNET_PREFIX)}
+    assert split_checkpoint({prefix + k: v for k, v in bare.items()}).unet.keys() == bare.keys()
+
+
+@pytest.mark.parametrize("loaded", [{"model": ...}, {"module": {"model": ...}}])
+def test_a_file_that_keeps_its_tensors_as_a_model(full, loaded):
+    def filled(value):
+        return full if value is ... else {k: filled(v) for k, v in value.items()}
+
+    assert unwrap({**filled(loaded), "epoch": 3}).keys() == full.keys()
+
+
 def test_a_trainers_file(full):
     loaded = {"state_dict": {**full, "note": "x"}, "epoch": 3, "callbacks": {}}
     assert unwrap(loaded).keys() == full.keys()
