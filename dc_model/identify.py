@@ -43,14 +43,23 @@ def identify(content: FileContent, choice: str, place: str) -> Identified:
             f"variant is {shown(choice)}; choose auto or one of {', '.join(VARIANTS)}."
         )
     parts = split_checkpoint(content.tensors)
-    stated = read_metadata(content.metadata)
-    marker = stated_variant(parts.buffers)
-    if marker in VARIANTS:
-        stated.setdefault("variant", marker)
+    stated = statement(content, parts)
     variant, assumed = _variant(parts, stated, choice, place)
     schedule, replaced = _schedule(parts, VARIANTS[variant], by_file=choice == "auto")
     notes = tuple(filter(None, (assumed, replaced)))
     return Identified(parts, variant, schedule, head_dims(stated), notes)
+
+
+def statement(content: FileContent, parts: CheckpointParts) -> dict[str, Any]:
+    """What a file says of itself: its metadata, and the variant by the tensor of ComfyUI's savers.
+
+    Raises CheckpointError for metadata that cannot be read.
+    """
+    stated = read_metadata(content.metadata)
+    marker = stated_variant(parts.buffers)
+    if marker in VARIANTS:
+        stated.setdefault("variant", marker)
+    return stated
 
 
 def _variant(

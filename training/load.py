@@ -22,12 +22,12 @@ from dc_model.checkpoint.detect import (
     HeadDims,
     detect_variant,
     head_dims,
-    read_metadata,
 )
 from dc_model.checkpoint.errors import CheckpointError, naming
 from dc_model.checkpoint.inspect import FileContent, read_checkpoint
-from dc_model.checkpoint.layout import CheckpointParts, split_checkpoint, stated_variant
+from dc_model.checkpoint.layout import CheckpointParts, split_checkpoint
 from dc_model.encoders.tokenizer import Tokenize, clip_tokenizer
+from dc_model.identify import statement
 from dc_model.preprocess import clip_preprocess
 from dc_model.shown import shown
 from dc_model.variants import VARIANTS
@@ -85,10 +85,7 @@ def split_content(content: FileContent) -> Loaded:
     Raises CheckpointError for a file of another family and for a statement that cannot be read.
     """
     parts = split_checkpoint(content.tensors)
-    stated = read_metadata(content.metadata)
-    marker = stated_variant(parts.buffers)
-    if marker in VARIANTS:
-        stated.setdefault("variant", marker)
+    stated = statement(content, parts)
     return Loaded(parts, stated, head_dims(stated))
 
 
