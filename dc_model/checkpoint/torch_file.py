@@ -25,7 +25,11 @@ LEGACY_VERSION, MAX_ZIP_VERSION = 1001, 10
 # The largest type has 16 bytes; PyTorch aligns to 64.
 ALIGNMENT = 16
 
-_LOCAL_HEADER, _DIRECTORY_ENTRY, _ENDS = 30, 46, (22, 22 + 56 + 20)
+_LOCAL_HEADER, _DIRECTORY_ENTRY = 30, 46
+# The end record, and what large archives have before it: a record of 64-bit numbers, and where
+# that record lies.
+_END, _LARGE_END, _LOCATOR = "<4s4H2LH", "<4sQ2H2L4Q", "<4sLQL"
+_END_SIZE, _LARGE_SIZE = 22, 56 + 20
 # A checksum and sizes that follow a record's bytes.
 _DATA_DESCRIPTOR = 24
 
@@ -104,10 +108,10 @@ def record_places(file: IO[bytes], size: int, *, packed: bool = False) -> dict[s
         stored = (record.compress_type, record.file_size) == (0, record.compress_size)
         plain = (stored or packed) and not record.flag_bits & 1
         require_genuine(plain, f"{shown(record.filename)} is packed, which PyTorch never does")
-        file.seek(record.header_offset)
+        file.seek(max(record.header_offset, 0))
         magic, length, extra = struct.unpack("<4s22xHH", file.read(_LOCAL_HEADER))
-        # One after the other from the file's start.
-        near = 0 <= record.header_offset - reached <= _DATA_DESCRIPTOR
+        # One after the other from the file's first byte, by which programs tell formats apart.
+        near = 0 <= record.header_offset - reached <= (_DATA_DESCRIPTOR if places else 0)
         found = near and magic == ZIP_MAGIC and file.read(length) == name
         require_genuine(found, f"{shown(record.filename)} is not where its directory says")
         start = record.header_offset + _LOCAL_HEADER + length + extra
@@ -116,10 +120,47 @@ def record_places(file: IO[bytes], size: int, *, packed: bool = False) -> dict[s
         directory += _DIRECTORY_ENTRY + len(name) + len(record.extra) + len(record.comment)
     # One directory, directly after the records and up to the end.
     near = 0 <= archive.start_dir - reached <= _DATA_DESCRIPTOR
+    file.seek(archive.start_dir + directory)
+    end = file.read(_LARGE_SIZE + _END_SIZE + 1)
+    require_genuine(near and file.tell() == size, "bytes that its directory lacks")
     require_genuine(
-        near and size - archive.start_dir - directory in _ENDS, "bytes that its directory lacks"
+        _is_end(end, len(records), directory, archive.start_dir),
+        "an end that points to another directory",
     )
     return places
+
+
+def _is_end(end: bytes, count: int, length: int, start: int) -> bool:
+    """Whether an archive's last bytes state just this directory: its entries, bytes and place.
+
+    Programs differ in which of the statements they follow: Python's `zipfile` ignores where a large
+    archive's record is said to lie, and moves the directory to before the end; PyTorch does not.
+    """
+    at = len(end) - _END_SIZE
+    if at not in (0, _LARGE_SIZE):
+        return False
+    magic, *disks, entries, all_entries, stated_length, stated_start, comment = struct.unpack_from(
+        _END, end, at
+    )
+    plain = (entries, all_entries, stated_length, stated_start)
+    true = (count, count, length, start)
+    # Where a record of 64-bit numbers follows, the largest number stands for "see there".
+    largest = (0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
+    same = all(
+        found == fact or (at and found == most)
+        for found, fact, most in zip(plain, true, largest, strict=True)
+    )
+    whole = (magic, disks, comment) == (b"PK\5\6", [0, 0], 0)
+    return same and whole and (not at or _is_large_end(end, true))
+
+
+def _is_large_end(end: bytes, true: tuple[int, ...]) -> bool:
+    """The same of the record of 64-bit numbers, and of where it is said to lie."""
+    _count, _all, length, start = true
+    magic, rest, _made, _needed, *disks = struct.unpack_from(_LARGE_END, end)
+    large = (magic, rest, disks) == (b"PK\6\6", 44, [0, 0, *true])
+    locator = struct.unpack_from(_LOCATOR, end, struct.calcsize(_LARGE_END))
+    return large and locator == (b"PK\6\7", 0, start + length, 1)
 
 
 def read_legacy(file: IO[bytes], size: int) -> tuple[Any, Unread]:
