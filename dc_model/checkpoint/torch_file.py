@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..shown import shown
 from .errors import TO_SAFETENSORS, CheckpointError, require_genuine
-from .pickles import MAX_PICKLE, read_pickle
+from .pickles import MAX_PICKLE, read_pickle, require_short
 
 ZIP_MAGIC = b"PK\x03\x04"
 # The first pickle of the older format: protocol 2 and this number. The next ones: the format's
@@ -44,6 +44,7 @@ def read_archive(file: IO[bytes], size: int) -> tuple[Any, Unread]:
 
     Raises CheckpointError, or what broken bytes make Python raise.
     """
+    _refuse_program(zipfile.ZipFile(file).namelist())
     places = record_places(file, size)
     folder = _folder(places)
 
@@ -68,15 +69,20 @@ def read_archive(file: IO[bytes], size: int) -> tuple[Any, Unread]:
         unread.append((torch.empty(length, dtype=torch.uint8), start))
         return unread[-1][0]
 
+    require_short(places[f"{folder}data.pkl"][1])
     return read_pickle(io.BytesIO(record("data.pkl", MAX_PICKLE)), find_storage, size), unread
+
+
+def _refuse_program(names: list[str]) -> None:
+    # PyTorch names the folder of a file's records after the file, which may be called code.
+    if any(name.partition("/")[2].startswith("code/") for name in names):
+        raise CheckpointError(
+            "It is a TorchScript program, which is code: choose a file with a state dict."
+        )
 
 
 def _folder(names: dict[str, Place]) -> str:
     """Where the one pickle and its records lie."""
-    if any("/code/" in f"/{name}" for name in names):
-        raise CheckpointError(
-            "It is a TorchScript program, which is code: choose a file with a state dict."
-        )
     pickles = [name for name in names if name.rpartition("/")[2].casefold() == "data.pkl"]
     if len(pickles) != 1 or not pickles[0].endswith("data.pkl"):
         raise CheckpointError(
@@ -163,6 +169,20 @@ def _is_large_end(end: bytes, true: tuple[int, ...]) -> bool:
     return large and locator == (b"PK\6\7", 0, start + length, 1)
 
 
+class _Start(io.BytesIO):
+    """A file's first bytes. Raises CheckpointError where what is read goes on behind them."""
+
+    def __init__(self, data: bytes, size: int):
+        super().__init__(data)
+        self.size = size
+
+    def read(self, count: int | None = -1, /) -> bytes:
+        end = self.tell() + (count or 0)
+        # What goes on behind the file's end is damaged, which its reader says.
+        require_short(end if end <= self.size else 0)
+        return super().read(count)
+
+
 def read_legacy(file: IO[bytes], size: int) -> tuple[Any, Unread]:
     """The same of a file of PyTorch before 1.6: five pickles, then the storages."""
     made: dict[str, tuple[Tensor, int]] = {}
@@ -172,7 +192,7 @@ def read_legacy(file: IO[bytes], size: int) -> tuple[Any, Unread]:
         return made[name][0]
 
     file.seek(0)
-    stream = io.BytesIO(file.read(MAX_PICKLE))
+    stream = _Start(file.read(MAX_PICKLE), size)
     _, version, machine, content, names = (
         read_pickle(stream, find_storage, size) for _ in range(5)
     )
