@@ -19,8 +19,6 @@ from .errors import TO_SAFETENSORS, CheckpointError, require_genuine
 # The largest published listings have less than a megabyte. A byte may become a container.
 MAX_PICKLE = 3 * 1024**2
 MAX_DEPTH, MAX_DIMENSIONS = 32, 8
-# Keys that are numbers count an optimizer's parameters.
-MAX_KEY = 2**20
 # Tensors' bytes over the file's: weights may be there under two names.
 MAX_SHARING = 2
 
@@ -34,12 +32,17 @@ ELEMENTS = (
 OBJECTS = (
     *("_codecs encode", "torch Size", "torch device"),
     *("collections Counter", "collections defaultdict", "builtins complex", "builtins set"),
+    *("builtins frozenset", "__builtin__ frozenset", "__builtin__ bytes"),
     *(f"__builtin__ {name}" for name in ("complex", "dict", "float", "int", "list", "set")),
     *("numpy dtype", "numpy.dtypes Float64DType"),
     *("numpy.core.multiarray scalar", "numpy._core.multiarray scalar"),
     "pytorch_lightning.callbacks.model_checkpoint ModelCheckpoint",
     "lightning.pytorch.callbacks.model_checkpoint ModelCheckpoint",
 )
+# What else PyTorch writes for honest content, and is not read here.
+UNREAD = {
+    "torch._tensor _rebuild_from_type_v2": "a tensor with attributes or of a class of its own",
+}
 # Instructions that only put values on the stack, or take them from there.
 PLAIN = (
     *(pickle.PROTO, pickle.STOP, pickle.MARK, pickle.GLOBAL, pickle.BINPERSID, pickle.NONE),
@@ -88,6 +91,24 @@ def allow(known: bool, found: str) -> None:
         )
 
 
+def require_read(known: bool, found: str) -> None:
+    """CheckpointError unless what was `found` in a pickle is read: others may well be harmless."""
+    if not known:
+        raise CheckpointError(
+            f"Its pickle holds {found}, which is not read here: {TO_SAFETENSORS} with the program "
+            "that wrote it, or choose another file."
+        )
+
+
+def require_short(length: int) -> None:
+    """CheckpointError for a pickle of more than `MAX_PICKLE` bytes."""
+    if length > MAX_PICKLE:
+        raise CheckpointError(
+            "What it holds beside its tensors, such as a trainer's lists, takes more than the "
+            f"{MAX_PICKLE >> 20} MB that are read: {TO_SAFETENSORS} with the program that wrote it."
+        )
+
+
 class _Instructions(dict[int, Callable[[Any], None]]):
     def __missing__(self, code: int) -> Any:
         allow(False, f"the instruction {shown(bytes([code]))}")
@@ -118,6 +139,8 @@ class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
         }
 
     def find_class(self, module: str, name: str) -> Any:
+        unread = UNREAD.get(f"{module} {name}")
+        require_read(unread is None, f"{unread} ({shown(f'{module}.{name}')})")
         allow(f"{module} {name}" in self.known, shown(f"{module}.{name}"))
         return self.known[f"{module} {name}"]
 
@@ -162,11 +185,7 @@ class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
     def update(self, items: list[Any]) -> None:
         require_genuine(isinstance(self.stack[-1], dict), "items of something without keys")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            number = type(key) is int and abs(key) <= MAX_KEY
-            # Classes are keys of a trainer's callbacks.
-            fits = number or isinstance(key, str) or callable(key)
-            allow(fits, f"a {type(key).__name__} as a key")
-            self.stack[-1][key] = value
+            self.stack[-1][_safe_key(key)] = value
 
     dispatch = _Instructions(
         {
@@ -179,3 +198,19 @@ class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
             pickle.SETITEMS[0]: lambda self: self.update(self.pop_mark()),
         }
     )
+
+
+def _safe_key(key: Any) -> Any:
+    """A key whose hash a file cannot choose. Raises CheckpointError for one that is not read.
+
+    Numbers hash to themselves: a file could hold those that all want one place of a dictionary, of
+    which each takes more steps than the one before. Texts and bytes hash by a process's secret.
+    """
+    # Classes are keys of a trainer's callbacks.
+    if isinstance(key, str) or callable(key):
+        return key
+    simple = key is None or type(key) in (int, float, bool)
+    kind = "object" if isinstance(key, Bag) else type(key).__name__
+    require_read(simple, f"a key that is no text or number (of type {kind})")
+    # An optimizer counts its parameters so; nobody looks for such a key.
+    return repr(key).encode()

@@ -3,16 +3,21 @@
 A TorchScript file is a program: its code runs while it loads and when it is called. It cannot call
 Python, but PyTorch's operators include some that write files, and other packages add more. So a
 file is read as what it is, a zip archive of source text and tensors, and refused when it names
-anything but PyTorch's own tensor operators. Memory and time that it takes are not bounded by this,
-nor errors inside an operator: only files of a known origin should be used.
+anything but PyTorch's own tensor operators. What is loaded is a copy made of the members that were
+looked at: no other reading of the archive, and no change of the file meanwhile, brings in other
+code. Memory and time that it takes are not bounded by this, nor errors inside an operator: only
+files of a known origin should be used.
 """
 
 import ast
+import os
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -26,10 +31,13 @@ MAX_FILE = 4 * 2**30
 MAX_SOURCE = 16 * 2**20
 # Namespaces of operators that only compute; `torch.` in the source is PyTorch's own.
 NAMESPACES = {"aten", "prim"}
-# Operators that reach files, native classes, other processes, and ways around their names.
+# Operators that reach files, native classes, other processes, Python, or what the whole program
+# shares (random numbers, gradients, caches, statistics), and ways around their names.
 FORBIDDEN = {
     *("save", "load", "from_file", "classes", "setattr", "hasattr", "__import__"),
-    *("rpc_async", "rpc_sync", "rpc_remote", "manual_seed", "seed"),
+    *("rpc_async", "rpc_sync", "rpc_remote", "PythonOp", "IgnoredPythonOp"),
+    *("manual_seed", "seed", "set_grad_enabled", "AddStatValue"),
+    *("_cufft_set_plan_cache_max_size", "_cufft_clear_plan_cache"),
 }
 
 
@@ -41,10 +49,16 @@ def load_script(path: Path, device: torch.device | str) -> Any:
     """The module in a file, in eval mode on `device`. Raises ScriptError, before its code runs when
     the code is refused, and DeviceError for a device that is not there."""
     place = usable_device(device)
-    inspect_script(path)
-    with scripted(path):
+    # A folder of this user alone; the loader has nothing open in it once it returns.
+    with scripted(path), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        copy = os.path.join(folder, "script.pt")
+        with open_file(path) as file, _opened(file) as archive:
+            _copy(archive, copy)
+        # What is looked at is the copy: the file may change at any time.
+        with zipfile.ZipFile(copy) as archive:
+            _require_allowed(archive)
         try:
-            return torch.jit.load(str(path), map_location=place).eval()
+            return torch.jit.load(copy, map_location=place).eval()
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
@@ -65,23 +79,43 @@ def scripted(path: Path) -> Iterator[None]:
 
 def inspect_script(path: Path) -> None:
     """ScriptError unless the file is a TorchScript archive of allowed operators and sizes."""
-    with scripted(path), open_file(path) as file:
-        if not zipfile.is_zipfile(file):
+    with scripted(path), open_file(path) as file, _opened(file) as archive:
+        _require_allowed(archive)
+
+
+@contextmanager
+def _opened(file: IO[bytes]) -> Iterator[zipfile.ZipFile]:
+    """The archive in a file. ScriptError unless it has the members and sizes of a TorchScript."""
+    if not zipfile.is_zipfile(file):
+        raise ScriptError(
+            "It is not a TorchScript file; choose what torch.jit.save wrote, such as "
+            "i3d_torchscript.pt."
+        )
+    # There is one way to take the archive.
+    record_places(file, os.fstat(file.fileno()).st_size, packed=True)
+    with zipfile.ZipFile(file) as archive:
+        _require_sound(archive.infolist())
+        yield archive
+
+
+def _copy(archive: zipfile.ZipFile, target: str) -> None:
+    """Writes an archive's members anew, unpacked and in their order."""
+    with zipfile.ZipFile(target, "w") as copy:
+        for member in archive.infolist():
+            same = zipfile.ZipInfo(member.filename)
+            same.file_size = member.file_size  # decides on numbers of 64 bits
+            with archive.open(member) as source, copy.open(same, "w") as place:
+                shutil.copyfileobj(source, place)
+
+
+def _require_allowed(archive: zipfile.ZipFile) -> None:
+    _require_plain_objects(archive)
+    for source in _read_sources(archive):
+        for name in _refused_names(source):
             raise ScriptError(
-                "It is not a TorchScript file; choose what torch.jit.save wrote, such as "
-                "i3d_torchscript.pt."
+                f"It uses '{shown(name)}', which can reach beyond its own tensors, and was "
+                "not loaded; use a file whose origin you know."
             )
-        # What is read here is what the loader reads: there is one way to take the archive.
-        record_places(file, path.stat().st_size, packed=True)
-        with zipfile.ZipFile(file) as archive:
-            _require_sound(archive.infolist())
-            _require_plain_objects(archive)
-            for source in _read_sources(archive):
-                for name in _refused_names(source):
-                    raise ScriptError(
-                        f"It uses '{shown(name)}', which can reach beyond its own tensors, and was "
-                        "not loaded; use a file whose origin you know."
-                    )
 
 
 def last_line(error: BaseException) -> str:

@@ -79,7 +79,9 @@ def read_analytic_init(path: str | Path) -> AnalyticInit:
         expectation = content.tensors.get(_EXPECTATION)
         if expectation is None or trace is None:
             raise CheckpointError(
-                f"It holds no {_EXPECTATION} and {_TRACE}; choose a published Analytic-Init file."
+                f"It holds no {_EXPECTATION} and {_TRACE} that can be read: expected two tensors, "
+                f"or {_TRACE} as a floating number at the file's top level; save them so, or "
+                "choose a published Analytic-Init file."
             )
         # A mapped file may change under the noise, which every run reads.
         expectation = expectation.clone()

@@ -89,6 +89,10 @@ def trained() -> tuple[dict[str, Any], dict[str, Tensor]]:
         "hyper_parameters": {"lr": 1e-4, "betas": (0.9, 0.999), "name": "größer", "none": None},
         "random": {"torch": torch.get_rng_state(), "bytes": b"\xff\x00", "array": np.float64(0.5)},
         "seen": {1, 2},
+        "frozen": frozenset("ab"),
+        "empty": b"",
+        "milestones": collections.Counter({1_500_000: 1, -(2**70): 1}),
+        "by": {None: 1, 0.5: 2, True: 3, 10**400: 4},
         "counts": collections.Counter("abc"),
         "lists": collections.defaultdict(list, {"a": [1]}),
         "types": [torch.float16, torch.Size([1, 2]), torch.device("cpu")],
@@ -104,6 +108,32 @@ def test_a_training_checkpoint(zipped: bool, tmp_path: Path) -> None:
     found = read_checkpoint(path)
     assert equal(found.tensors, expected)
     assert found.numbers == {"epoch": 3, "global_step": 10**6}
+
+
+@pytest.mark.parametrize(("protocol", "zipped"), [(2, True), (3, True), (2, False)])
+def test_what_a_trainer_keeps_in_either_protocol(
+    protocol: int, zipped: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "last.ckpt"
+    content = {"state_dict": {"a": torch.ones(2)}, "seen": {1}, "frozen": frozenset([1])}
+    torch.save(content, path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+    assert equal(read_checkpoint(path).tensors, {"a": torch.ones(2)})
+
+
+@ZIPPED
+def test_a_pickle_that_is_too_long_is_named(zipped: bool, tmp_path: Path) -> None:
+    """A trainer's list of each step's loss."""
+    path = tmp_path / "last.ckpt"
+    content = {"state_dict": {"a": torch.ones(2)}, "losses": [i * 1.1 for i in range(400_000)]}
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CheckpointError, match="takes more than the 3 MB that are read: convert"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", ["code.ckpt", "code.pt", "data.pkl.ckpt"])
+def test_a_file_may_be_called_as_a_program_calls_its_folder(name: str, tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(2)}, tmp_path / name)
+    assert equal(read_checkpoint(tmp_path / name).tensors, {"a": torch.ones(2)})
 
 
 @ZIPPED

@@ -34,7 +34,11 @@ def text(value: str) -> bytes:
 PROGRAMS = {
     "a byte array": (BYTE_ARRAY, "builtins.bytearray"),
     "a byte array of Python 2": (PYTHON_2_BYTE_ARRAY, "__builtin__.bytearray"),
-    "a long text": (text("a" * (MAX_PICKLE + 1)), "is damaged"),
+    "a long text": (
+        text("a" * (MAX_PICKLE + 1)),
+        "more than the 3 MB that are read: convert",
+    ),
+    "a text that is not there": (b"X\xff\xff\xff\x7fa", "is damaged"),
 }
 
 
@@ -56,7 +60,7 @@ def test_a_listing_may_fill_its_megabytes_with_containers(
     path = rewritten(
         whole["zip"],
         tmp_path / "a.ckpt",
-        lambda record, data: b"]" * (MAX_PICKLE + 1) if record.endswith(".pkl") else data,
+        lambda record, data: b"]" * MAX_PICKLE if record.endswith(".pkl") else data,
     )
     assert "is damaged" in refused(path, limit=100 * MAX_PICKLE)
 

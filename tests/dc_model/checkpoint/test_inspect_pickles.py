@@ -129,6 +129,12 @@ def test_a_program_is_no_checkpoint(whole: dict[str, bytes], tmp_path: Path) -> 
     assert "TorchScript" in refused(path)
 
 
+def test_a_program_called_code_is_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "code.pt"
+    torch.jit.script(torch.nn.ReLU()).save(str(path))  # type: ignore[union-attr]
+    assert "TorchScript" in refused(path)
+
+
 def test_a_zip_of_something_else(tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
     with zipfile.ZipFile(path, "w") as archive:

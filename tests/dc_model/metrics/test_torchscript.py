@@ -1,6 +1,8 @@
 """TorchScript files are programs: which are loaded, and which are refused before they run."""
 
+import io
 import shutil
+import struct
 import zipfile
 from pathlib import Path
 
@@ -42,6 +44,12 @@ class Reads(nn.Module):
 class Reseeds(nn.Module):
     def forward(self, videos: Tensor) -> Tensor:
         torch.manual_seed(0)
+        return videos.mean(dim=[2, 3, 4])
+
+
+class SwitchesGradients(nn.Module):
+    def forward(self, videos: Tensor) -> Tensor:
+        torch.set_grad_enabled(True)
         return videos.mean(dim=[2, 3, 4])
 
 
@@ -92,9 +100,10 @@ def test_a_traced_network_is_loaded(tmp_path: Path):
         (Writes(), "'save'"),
         (Reads(), "'from_file'"),
         (Reseeds(), "'manual_seed'"),
+        (SwitchesGradients(), "'set_grad_enabled'"),
         (Foreign(), "'ops.quantized'"),
     ],
-    ids=["writes", "reads", "reseeds", "foreign"],
+    ids=["writes", "reads", "reseeds", "gradients", "foreign"],
 )
 def test_code_that_reaches_out_is_refused(module: nn.Module, name: str, tmp_path: Path):
     with pytest.raises(ScriptError, match=f"uses {name}.*was not loaded"):
@@ -186,6 +195,8 @@ def test_oversized_and_damaged_archives_are_refused(
     [
         *("save", "load", "from_file", "classes", "setattr", "hasattr", "__import__"),
         *("rpc_async", "rpc_sync", "rpc_remote", "manual_seed", "seed"),
+        *("set_grad_enabled", "_cufft_set_plan_cache_max_size", "_cufft_clear_plan_cache"),
+        *("AddStatValue", "PythonOp", "IgnoredPythonOp"),
     ],
 )
 @pytest.mark.parametrize("form", ["{}(x)", "torch.{}(x)", 'getattr(torch, "{}")(x)', "y = {}"])
@@ -211,3 +222,121 @@ def test_the_archive_is_the_one_that_is_loaded(tmp_path: Path):
     path.write_bytes(path.read_bytes() * 2)
     with pytest.raises(ScriptError, match="download"):
         inspect_script(path)
+
+
+def plain_archive(path: Path, more: bytes | None = None) -> bytes:
+    """An archive as Python writes it, with one more record."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(path) as before, zipfile.ZipFile(data, "w") as after:
+        for member in before.infolist():
+            after.writestr(member.filename, before.read(member))
+        if more is not None:
+            after.writestr(f"{before.namelist()[0].partition('/')[0]}/extra/record", more)
+    return data.getvalue()
+
+
+def test_a_program_of_another_format_around_the_archive_is_refused(tmp_path: Path):
+    """The loader goes by bytes 4 to 8, and a flatbuffer's first four say where it starts."""
+    writes = torch.jit.script(Writes())
+    program = bytes(torch._C._save_jit_module_to_bytes(writes._c, {}))
+    good = script(Mean(), tmp_path)
+    paddings = (plain_archive(good, bytes(pad) + program) for pad in range(64))
+    data = next(d for d in paddings if (8 + d.find(program)) % 64 == 0)
+    start = 8 + data.find(program) + int.from_bytes(program[:4], "little")
+    path = tmp_path / "prefixed.pt"
+    path.write_bytes(struct.pack("<I", start) + b"PTMF" + data)
+    with pytest.raises(ScriptError, match="not where its directory says"):
+        load_script(path, "cpu")
+
+
+def large_end(count: int, length: int, start: int) -> bytes:
+    return struct.pack(
+        "<4sQHHLLQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, count, count, length, start
+    )  # fmt: skip
+
+
+def moved(archive: bytes, start: int) -> bytes:
+    """An archive's records and directory for another start, with a large end."""
+    count, length, offset = struct.unpack("<HLL", archive[-12:-2])
+    data, at = bytearray(archive[:-22]), offset
+    while at < len(data):
+        place = int.from_bytes(data[at + 42 : at + 46], "little") + start
+        data[at + 42 : at + 46] = place.to_bytes(4, "little")
+        at += 46 + sum(struct.unpack("<HHH", data[at + 28 : at + 34]))
+    return bytes(data) + large_end(count, length, start + offset)
+
+
+def large(archive: bytes, place: int | None = None) -> bytes:
+    """An archive with the end of a large one, whose record is said to lie at `place`."""
+    count, length, start = struct.unpack("<HLL", archive[-12:-2])
+    place = start + length if place is None else place
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, place, 1)
+    end = b"PK\5\6" + bytes(4) + b"\xff" * 12 + bytes(2)
+    return archive[:-22] + large_end(count, length, start) + locator + end
+
+
+def test_a_second_directory_that_only_the_loader_finds_is_refused(tmp_path: Path):
+    """Python takes the record before the end, PyTorch follows the number that says where it is."""
+    good, evil = script(Mean(), tmp_path), plain_archive(script(Writes(), tmp_path))
+    inner = moved(evil, 0)
+    inner = moved(evil, plain_archive(good, inner).find(inner))
+    whole = plain_archive(good, inner)
+    path = tmp_path / "second.pt"
+    path.write_bytes(large(whole, whole.find(inner) + len(inner) - 56))
+    with pytest.raises(ScriptError, match="an end that points to another directory"):
+        load_script(path, "cpu")
+
+
+def test_the_end_of_a_large_archive_is_read(tmp_path: Path):
+    path = script(Numbered(), tmp_path)
+    path.write_bytes(large(plain_archive(path)))
+    assert load_script(path, "cpu")(torch.zeros(5, 3, 2, 2, 2)).shape == (5, 4)
+
+
+@pytest.mark.parametrize("field", [*range(4, 13, 2), 16, 20])
+def test_an_end_that_states_anything_else_is_refused(field: int, tmp_path: Path):
+    path = script(Mean(), tmp_path)
+    data = bytearray(plain_archive(path))
+    data[len(data) - 22 + field] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ScriptError, match=r"download|TorchScript file"):
+        inspect_script(path)
+
+
+def test_what_is_loaded_is_what_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The file changes after the look at it."""
+    path, evil = script(Mean(), tmp_path), script(Writes(), tmp_path)
+    load = torch.jit.load
+
+    def swapped(place: str, **options: object) -> object:
+        evil.replace(path)
+        return load(place, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch.jit, "load", swapped)
+    assert "save" not in load_script(path, "cpu").code
+    assert not evil.exists()
+
+
+def test_a_network_with_other_letters_in_its_name_and_packed_members_is_loaded(tmp_path: Path):
+    source = script(Numbered(), tmp_path).rename(tmp_path / "größe 模型.pt")
+    torch.jit.load(str(source)).save(str(source))
+    path = tmp_path / "packed.pt"
+    with (
+        zipfile.ZipFile(source) as before,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as after,
+    ):
+        for member in before.infolist():
+            after.writestr(member.filename, before.read(member))
+    videos = torch.rand(2, 3, 2, 2, 2, generator=torch.Generator().manual_seed(0))
+    expected = torch.jit.load(str(source)).eval()(videos)
+    for file in (source, path):
+        assert torch.equal(load_script(file, "cpu")(videos), expected)
+
+
+def test_no_copy_stays_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    load_script(script(Mean(), tmp_path), "cpu")
+    with pytest.raises(ScriptError, match="uses 'save'"):
+        load_script(script(Writes(), tmp_path), "cpu")
+    assert not list((tmp_path / "temporary").iterdir())

@@ -72,6 +72,14 @@ def test_published_files_are_read(suffix, tmp_path):
     ("content", "message"),
     [
         ({"Expectation_X0": torch.zeros(1)}, r"init.pt: It holds no Expectation_X0 and Tr_Cov_d"),
+        (
+            {"state_dict": {"Expectation_X0": torch.zeros(1, 4, 1, 2, 2), "Tr_Cov_d": 0.8}},
+            "no Expectation_X0 and Tr_Cov_d that can be read: expected two tensors, or Tr_Cov_d as a",
+        ),
+        (
+            {"Expectation_X0": torch.zeros(1, 4, 1, 2, 2), "Tr_Cov_d": True},
+            "Tr_Cov_d as a floating number at the file's top level; save them so",
+        ),
         ([1, 2], "init.pt: It holds a list"),
         ({"Expectation_X0": torch.zeros(1, 3, 1, 2, 2), "Tr_Cov_d": 0.8}, r"of shape \[1, 3"),
         ({"Expectation_X0": torch.zeros(1, 4, 0, 2, 2), "Tr_Cov_d": 0.8}, r"of shape \[1, 4, 0"),
