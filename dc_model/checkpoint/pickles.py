@@ -246,6 +246,6 @@ def _safe_key(key: Any) -> Any:
         return key
     simple = key is None or type(key) in (int, float, bool)
     kind = "object" if isinstance(key, Bag) else type(key).__name__
-    require_read(simple, f"a key that is no text or number (of type {kind})")
+    require_read(simple, f"a key that is neither text nor number (of type {kind})")
     # An optimizer counts its parameters so; nobody looks for such a key.
     return repr(key).encode()
