@@ -1,11 +1,12 @@
 """What a pickle of PyTorch holds, read without running what it asks for.
 
 A pickle is a program. The few instructions and names that checkpoints consist of are known here,
-the rest is refused by name. Nothing is imported or decoded. Source: Python's `pickletools` for the
+the rest is refused by name. Nothing is imported. Source: Python's `pickletools` for the
 instructions, `torch._utils` for the arguments of a tensor.
 """
 
 import pickle
+import struct
 from collections.abc import Callable
 from math import prod
 from typing import IO, Any, NamedTuple
@@ -19,6 +20,8 @@ from .errors import TO_SAFETENSORS, CheckpointError, require_genuine
 # The largest published listings have less than a megabyte. A byte may become a container.
 MAX_PICKLE = 3 * 1024**2
 MAX_DEPTH, MAX_DIMENSIONS = 32, 8
+# A tensor's call has 8; a file may ask for many calls with the same million, each a copy.
+MAX_ARGUMENTS = 16
 # Tensors' bytes over the file's: weights may be there under two names.
 MAX_SHARING = 2
 
@@ -30,12 +33,11 @@ ELEMENTS = (
 )
 # What trainers keep beside the tensors; protocol 2 writes bytes by `_codecs encode`.
 OBJECTS = (
-    *("_codecs encode", "torch Size", "torch device"),
+    *("torch Size", "torch device"),
     *("collections Counter", "collections defaultdict", "builtins complex", "builtins set"),
     *("builtins frozenset", "__builtin__ frozenset", "__builtin__ bytes"),
     *(f"__builtin__ {name}" for name in ("complex", "dict", "float", "int", "list", "set")),
-    *("numpy dtype", "numpy.dtypes Float64DType"),
-    *("numpy.core.multiarray scalar", "numpy._core.multiarray scalar"),
+    "numpy.dtypes Float64DType",
     "pytorch_lightning.callbacks.model_checkpoint ModelCheckpoint",
     "lightning.pytorch.callbacks.model_checkpoint ModelCheckpoint",
 )
@@ -43,6 +45,8 @@ OBJECTS = (
 UNREAD = {
     "torch._tensor _rebuild_from_type_v2": "a tensor with attributes or of a class of its own",
 }
+# What NumPy states of `float64`: a type's arguments and state, little-endian.
+DOUBLE = ["f8", False, True, (3, "<", None, None, None, -1, -1, 0)]
 # Instructions that only put values on the stack, or take them from there.
 PLAIN = (
     *(pickle.PROTO, pickle.STOP, pickle.MARK, pickle.GLOBAL, pickle.BINPERSID, pickle.NONE),
@@ -64,6 +68,14 @@ class Storage(NamedTuple):
 
 class Bag(dict[Any, Any]):
     """Stands for an object: the items that it is given. An ordered dictionary is just that."""
+
+
+class NumberType(Bag):
+    """A type of NumPy's numbers: what the file states of it."""
+
+    def __init__(self, *stated: Any):
+        super().__init__()
+        self.stated = [*stated]
 
 
 def read_pickle(file: IO[bytes], find_storage: FindStorage, size: int) -> Any:
@@ -127,6 +139,10 @@ class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
         self.known = {
             **dict.fromkeys(OBJECTS, lambda *_arguments: Bag()),
             "collections OrderedDict": lambda: Bag(),
+            "_codecs encode": _encoded,
+            "numpy dtype": NumberType,
+            "numpy.core.multiarray scalar": _number,
+            "numpy._core.multiarray scalar": _number,
             **{f"torch {k}": v for k, v in vars(torch).items() if isinstance(v, torch.dtype)},
             **{f"torch {name}Storage": dtype for name, dtype in ELEMENTS},
             "torch.storage UntypedStorage": torch.uint8,
@@ -171,12 +187,15 @@ class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
         arguments, call = self.stack.pop(), self.stack.pop()
         fits = callable(call) and type(arguments) is tuple
         allow(fits, f"a call of a {type(call).__name__}")
+        require_genuine(len(arguments) <= MAX_ARGUMENTS, f"a call with {len(arguments)} arguments")
         self.stack.append(call(*arguments))
 
     def load_build(self) -> None:
-        self.stack.pop()
+        state = self.stack.pop()
         found = self.stack[-1]
         allow(isinstance(found, Bag), f"attributes of a {type(found).__name__}")
+        if isinstance(found, NumberType):
+            found.stated.append(state)
 
     def extend(self, items: list[Any]) -> None:
         require_genuine(type(self.stack[-1]) is list, "items of something that is not a list")
@@ -200,6 +219,22 @@ class _Reader(pickle._Unpickler):  # type: ignore[name-defined,misc]
     )
 
 
+def _encoded(text: Any, codec: Any = None) -> Any:
+    """Bytes as protocol 2 writes them, if they may be a number; an empty object for any other.
+
+    A file may ask for the bytes of one long text many times.
+    """
+    plain = type(text) is str and len(text) == 8 and codec == "latin1"
+    return text.encode("latin1") if plain else Bag()
+
+
+def _number(kind: Any, data: Any = None, *_rest: Any) -> Any:
+    """A `float64` of NumPy as Python's number; an empty object for one of another type."""
+    double = isinstance(kind, NumberType) and kind.stated == DOUBLE
+    fits = double and type(data) is bytes and len(data) == 8
+    return struct.unpack("<d", data)[0] if fits else Bag()
+
+
 def _safe_key(key: Any) -> Any:
     """A key whose hash a file cannot choose. Raises CheckpointError for one that is not read.
 
@@ -211,6 +246,6 @@ def _safe_key(key: Any) -> Any:
         return key
     simple = key is None or type(key) in (int, float, bool)
     kind = "object" if isinstance(key, Bag) else type(key).__name__
-    require_read(simple, f"a key that is no text or number (of type {kind})")
+    require_read(simple, f"a key that is neither text nor number (of type {kind})")
     # An optimizer counts its parameters so; nobody looks for such a key.
     return repr(key).encode()

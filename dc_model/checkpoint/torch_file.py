@@ -170,7 +170,7 @@ def _is_large_end(end: bytes, true: tuple[int, ...]) -> bool:
 
 
 class _Start(io.BytesIO):
-    """A file's first bytes. Raises CheckpointError where what is read goes on behind them."""
+    """A file's first bytes. Raises CheckpointError where a reader wants those that follow."""
 
     def __init__(self, data: bytes, size: int):
         super().__init__(data)
@@ -178,7 +178,7 @@ class _Start(io.BytesIO):
 
     def read(self, count: int | None = -1, /) -> bytes:
         end = self.tell() + (count or 0)
-        # What goes on behind the file's end is damaged, which its reader says.
+        # A file that is too short for what is wanted is damaged, which its reader says.
         require_short(end if end <= self.size else 0)
         return super().read(count)
 

@@ -99,7 +99,7 @@ def _opened(file: IO[bytes]) -> Iterator[zipfile.ZipFile]:
 
 
 def _copy(archive: zipfile.ZipFile, target: str) -> None:
-    """Writes an archive's members anew, unpacked and in their order."""
+    """Writes an archive's members to another, unpacked and in their order."""
     with zipfile.ZipFile(target, "w") as copy:
         for member in archive.infolist():
             same = zipfile.ZipInfo(member.filename)

@@ -65,6 +65,37 @@ def test_a_listing_may_fill_its_megabytes_with_containers(
     assert "is damaged" in refused(path, limit=100 * MAX_PICKLE)
 
 
+def repeated(name: bytes, arguments: bytes) -> bytes:
+    """A list of the results of many calls with the same arguments, which have a megabyte."""
+    made = b"c" + name + b"q\x00" + arguments + b"q\x01"
+    return made + b"](" + b"h\x00h\x01R" * 100_000 + b"e."
+
+
+@pytest.mark.parametrize(
+    ("program", "fragment"),
+    [
+        (
+            repeated(b"_codecs\nencode\n", text("a" * 1_000_000) + text("latin1") + TUPLE2),
+            "holds a list",
+        ),
+        (
+            repeated(b"numpy\ndtype\n", b"(" + b"N" * 1_000_000 + b"t"),
+            "a call with 1000000 arguments",
+        ),
+    ],
+    ids=["bytes", "types"],
+)
+def test_calls_that_would_copy_what_they_are_given(
+    program: bytes, fragment: str, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    path = rewritten(
+        whole["zip"],
+        tmp_path / "a.ckpt",
+        lambda record, data: b"\x80\x02" + program if record.endswith(".pkl") else data,
+    )
+    assert fragment in refused(path, limit=100 * MAX_PICKLE)
+
+
 @pytest.mark.parametrize("place", [2, 3, 4])
 @pytest.mark.parametrize("name", list(PROGRAMS))
 def test_legacy_pickles_that_grow(

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -68,13 +69,32 @@ def test_published_files_are_read(suffix, tmp_path):
     assert read.trace_per_dim == pytest.approx(0.808)
 
 
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("trace", [np.float64(0.808), 0.808])
+def test_the_variance_may_be_a_number(trace, zipped, tmp_path):
+    path = tmp_path / "init.pt"
+    content = {"Expectation_X0": torch.zeros(1, 4, 2, 5, 8), "Tr_Cov_d": trace}
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    assert read_analytic_init(path).trace_per_dim == pytest.approx(0.808)
+
+
+@pytest.mark.parametrize("trace", [np.float32(0.8), np.int64(4605380978949069210)])
+def test_numbers_of_other_types_are_not_taken_for_reals(trace, tmp_path):
+    """The second has the bytes of 0.8."""
+    path = tmp_path / "init.pt"
+    content = {"Expectation_X0": torch.zeros(1, 4, 2, 5, 8), "Tr_Cov_d": trace}
+    torch.save(content, path)
+    with pytest.raises(ValueError, match="no Expectation_X0 and Tr_Cov_d that can be read"):
+        read_analytic_init(path)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ({"Expectation_X0": torch.zeros(1)}, r"init.pt: It holds no Expectation_X0 and Tr_Cov_d"),
         (
             {"state_dict": {"Expectation_X0": torch.zeros(1, 4, 1, 2, 2), "Tr_Cov_d": 0.8}},
-            "no Expectation_X0 and Tr_Cov_d that can be read: expected two tensors, or Tr_Cov_d as a",
+            "no Expectation_X0 and Tr_Cov_d that can be read: expected two tensors, or Tr_Cov_d as",
         ),
         (
             {"Expectation_X0": torch.zeros(1, 4, 1, 2, 2), "Tr_Cov_d": True},
