@@ -105,7 +105,8 @@ class ScriptedExtractor:
                 f"{shown(self.file)} gives features that are not finite (NaN or infinite); check "
                 "the preprocessing and the file."
             )
-        return features.float().cpu()
+        # A network may switch gradients on, as `torch.no_grad` inside it does when it ends.
+        return features.detach().float().cpu()
 
 
 def extract(extractor: Features, videos: Tensor, batch_size: int = 8) -> Tensor:

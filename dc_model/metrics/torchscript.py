@@ -36,7 +36,7 @@ NAMESPACES = {"aten", "prim"}
 FORBIDDEN = {
     *("save", "load", "from_file", "classes", "setattr", "hasattr", "__import__"),
     *("rpc_async", "rpc_sync", "rpc_remote", "PythonOp", "IgnoredPythonOp"),
-    *("manual_seed", "seed", "set_grad_enabled", "AddStatValue"),
+    *("manual_seed", "seed", "AddStatValue"),
     *("_cufft_set_plan_cache_max_size", "_cufft_clear_plan_cache"),
 }
 

@@ -32,6 +32,20 @@ class LikeI3D(nn.Module):
         return torch.cat([torch.stack([first, last, size], dim=1), flags.repeat(len(x), 1)], dim=1)
 
 
+class SwitchesGradients(nn.Module):
+    """Within, by `torch.no_grad`, and for whatever comes after."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def forward(self, videos: Tensor) -> Tensor:
+        with torch.no_grad():
+            means = videos.mean(dim=[2, 3, 4])
+        torch.set_grad_enabled(True)
+        return means * self.weight
+
+
 class NoForward(nn.Module):
     @torch.jit.export
     def features(self, videos: Tensor) -> Tensor:
@@ -165,3 +179,13 @@ def test_a_network_that_cannot_be_called_is_named_before_it_runs(
 ):
     with pytest.raises(ValueError, match=r"extractor\.pt has no `forward`.*choose another network"):
         ScriptedExtractor(saved(NoForward(), tmp_path), preprocessing)
+
+
+def test_a_network_may_switch_gradients_which_stay_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "switches.pt"
+    torch.jit.save(torch.jit.script(SwitchesGradients()), str(path))
+    extractor = ScriptedExtractor(path, "none", "cpu")
+    for enabled in (True, False):
+        with torch.set_grad_enabled(enabled):
+            assert not extractor(torch.rand(2, 4, 3, 8, 8)).requires_grad
+            assert torch.is_grad_enabled() == enabled
