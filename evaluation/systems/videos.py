@@ -48,14 +48,15 @@ class FolderSystem(SystemSection):
     def _find(self, item: Item, sources: Names, videos: Names) -> str:
         """The clip's video. Raises ItemError, and AmbiguousName where several have the name."""
         source, number = item.clip.key.rsplit(" ", 2)[0], f"{item.number:05d}"
-        looked: dict[str, str | None] = {"name": None, "number": None}
-        unsure = None
-        for by, path, own in (("name", source, sources), ("number", number, Names([number]))):
+
+        def look(by: str, path: str, own: Names) -> tuple[str | None, AmbiguousName | None]:
             try:
-                looked[by] = partner(path, own, videos) if self.by in (by, None) else None
+                return partner(path, own, videos) if self.by in (by, None) else None, None
             except AmbiguousName as error:
-                unsure = unsure or error
-        named, numbered = looked["name"], looked["number"]
+                return None, error
+
+        named, unsure = look("name", source, sources)
+        numbered, unsure_too = look("number", number, Names([number]))
         # Of a source that is itself called like a clip's number, a file may be either.
         stem = Path(source).stem
         unclear = self.by is None and (named or (stem.isdecimal() and len(stem) == len(number)))
@@ -66,9 +67,13 @@ class FolderSystem(SystemSection):
             )
         found = named or numbered
         if found is None:
-            raise unsure or ItemError(
-                f"{shown(self.path)} has no video {number} or {shown(Path(source).stem)}; make "
-                "it from the clip's picture and prompt."
+            raise (
+                unsure
+                or unsure_too
+                or ItemError(
+                    f"{shown(self.path)} has no video {number} or {shown(stem)}; make "
+                    "it from the clip's picture and prompt."
+                )
             )
         return found
 

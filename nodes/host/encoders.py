@@ -101,8 +101,8 @@ def _require_whole(part: str, missing: Iterable[str]) -> None:
     needed = sorted(key for key in missing if not key.endswith(_UNUSED))
     if needed:
         raise CheckpointError(
-            f"The file's {part} lacks {len(needed)} tensors, first {shown(needed[0])}; download "
-            f"the checkpoint again, or choose one without {part}."
+            f"The file's {part} lacks {len(needed)} of its tensors, first {shown(needed[0])}; "
+            f"download the checkpoint again, or choose one without {part}."
         )
 
 

@@ -1,5 +1,7 @@
 """Encoders of more layers than any has: refused before thousands of them are built."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from graphs import Graph
@@ -19,18 +21,26 @@ TOWERS = {
 }
 
 
+def refusal(
+    studio: Studio, graph: Graph, name: str, edit: Callable[[dict[str, Tensor]], None]
+) -> str:
+    """What the loader says of a small checkpoint that was edited; it names the file."""
+    file = studio.small_checkpoint(name=f"-{name.replace(' ', '-')}", edit=edit)
+    options = {"variant": "auto", "weight_dtype": "fp32"}
+    loader = graph.add("DynamiCrafterCheckpointLoader", ckpt_name=file, **options)
+    message = studio.error(graph, loader[0])
+    (studio.checkpoints / file).unlink()
+    assert file in message
+    return message
+
+
 @pytest.mark.parametrize("part", list(TOWERS))
 def test_a_tower_of_empty_layers(studio: Studio, graph: Graph, part: str) -> None:
     def pile(tensors: dict[str, Tensor]) -> None:
         for layer in range(LAYERS):
             tensors.setdefault(TOWERS[part].format(layer), torch.zeros(0))
 
-    name = studio.small_checkpoint(name=f"-tower-{part.replace(' ', '-')}", edit=pile)
-    options = {"variant": "auto", "weight_dtype": "fp32"}
-    loader = graph.add("DynamiCrafterCheckpointLoader", ckpt_name=name, **options)
-    message = studio.error(graph, loader[0])
-    (studio.checkpoints / name).unlink()
-    assert name in message
+    message = refusal(studio, graph, f"tower {part}", pile)
     assert part in message
     assert f"it has {LAYERS} layers, more than 64" in message
 
@@ -74,10 +84,5 @@ def test_an_encoder_without_one_of_its_tensors(studio: Studio, graph: Graph, par
     def drop(tensors: dict[str, Tensor]) -> None:
         del tensors[NEEDED[part]]
 
-    name = studio.small_checkpoint(name=f"-lacks-{part.replace(' ', '-')}", edit=drop)
-    options = {"variant": "auto", "weight_dtype": "fp32"}
-    loader = graph.add("DynamiCrafterCheckpointLoader", ckpt_name=name, **options)
-    message = studio.error(graph, loader[0])
-    (studio.checkpoints / name).unlink()
-    assert name in message
-    assert f"The file's {part} lacks 1 tensors, first " in message
+    message = refusal(studio, graph, f"lacks {part}", drop)
+    assert f"The file's {part} lacks 1 of its tensors, first " in message

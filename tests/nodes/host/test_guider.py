@@ -56,7 +56,10 @@ def prior_sampled(model: Any, prior: Any, strength: float = 1.0) -> Tensor:
     """Below the prior's largest noise level."""
     positive, negative, _ = conditionings()
     guidance = Guidance(7.5, 7.5, 0.0)
-    guider = build_prior_guider(model, prior, positive, negative, guidance, strength)
+    return one_step(build_prior_guider(model, prior, positive, negative, guidance, strength))
+
+
+def one_step(guider: Any) -> Tensor:
     noise = VideoNoise(0).generate_noise(LATENT)
     sampler, sigmas = comfy.samplers.sampler_object("euler"), torch.tensor([5.0, 0.0])
     return guider.sample(noise, LATENT["samples"], sampler, sigmas, disable_pbar=True)
@@ -70,9 +73,7 @@ def test_functions_before_guidance_act_on_the_prior_s_branch(models: list[Any]) 
     alone = comfy.samplers.CFGGuider(models[0])
     alone.set_conds(positive, positive)
     alone.set_cfg(1.0)
-    noise = VideoNoise(0).generate_noise(LATENT)
-    sampler, sigmas = comfy.samplers.sampler_object("euler"), torch.tensor([5.0, 0.0])
-    wanted = alone.sample(noise, LATENT["samples"], sampler, sigmas, disable_pbar=True)
+    wanted = one_step(alone)
     assert relative(prior_sampled(model, models[1]), wanted) < 1e-4
     assert relative(prior_sampled(models[0], models[1]), wanted) > 0.1
 
