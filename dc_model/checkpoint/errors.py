@@ -42,14 +42,13 @@ def readable() -> Iterator[None]:
             "permissions and the disk."
         ) from error
     except Exception as error:
+        reason = shown(error) or type(error).__name__
         if is_of_memory(error):
             raise CheckpointError(
-                f"There is too little memory to read it ({shown(error)}): close other programs, or "
+                f"There is too little memory to read it ({reason}): close other programs, or "
                 "choose a smaller file."
             ) from error
-        raise CheckpointError(
-            f"It is damaged ({shown(error) or type(error).__name__}): {DOWNLOAD_AGAIN}."
-        ) from error
+        raise CheckpointError(f"It is damaged ({reason}): {DOWNLOAD_AGAIN}.") from error
 
 
 def is_of_memory(error: Exception) -> bool:

@@ -11,10 +11,10 @@ ALLOCATOR = (
 )
 
 
-@pytest.mark.parametrize("error", [RuntimeError(ALLOCATOR), MemoryError("8 bytes")])
+@pytest.mark.parametrize("error", [RuntimeError(ALLOCATOR), MemoryError()])
 def test_a_lack_of_memory_is_no_damage(error: Exception) -> None:
     with (
-        pytest.raises(CheckpointError, match=r"too little memory to read it .*: close other"),
+        pytest.raises(CheckpointError, match=r"too little memory to read it \(.+\): close other"),
         readable(),
     ):
         raise error
